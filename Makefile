@@ -1,0 +1,54 @@
+# `make help` lists the targets. PYTHON, PORT and TORCH_INDEX may be set: make run PORT=8000
+PYTHON ?= python3
+PORT ?= 7860
+VENV := .venv
+BIN := $(VENV)/bin
+# Index of the wheels of torch, for example the CPU-only one that pytorch.org names; empty: pip's own.
+TORCH_INDEX ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format browser data models
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; got " + sys.version)'
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	[ -z "$(TORCH_INDEX)" ] || $(BIN)/pip install --index-url "$(TORCH_INDEX)" torch torchvision
+	$(BIN)/pip install --disable-pip-version-check -e .
+	touch $@
+
+# torchattacks pins an old version of requests that it needs for downloads only, hence --no-deps
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --no-deps 'torchattacks==3.5.1'
+	touch $@
+
+install: $(VENV)/.installed ## make the virtual environment and install NLS Lab
+
+run: install ## set up everything and serve the app at port 7860
+	NLS_PORT=$(PORT) $(BIN)/python app.py
+
+browser:
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium chromium-driver fonts-dejavu-core; }
+
+test: $(VENV)/.installed-dev browser ## set up everything and run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev ## lint, format, types and import order
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+data: ## install Fashion-MNIST from Debian's package (elsewhere `nls train` says how to download it)
+	$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends dataset-fashion-mnist
+
+models: install data ## train the six Fashion-MNIST models again (hours)
+	$(BIN)/nls train --grid fashion

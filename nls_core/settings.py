@@ -1,0 +1,34 @@
+"""Settings of a deployment, from NLS_... environment variables; passed in, never a global."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """What differs from one deployment to the next; nothing about methods or models."""
+
+    model_config = SettingsConfigDict(env_prefix="NLS_", frozen=True)
+
+    models_dir: Path = Field(ROOT / "models", description="where the checkpoints are")
+    data_dir: Path = Field(ROOT / "data", description="where data sets are looked for and put")
+    static_dir: Path = Field(ROOT / "static", description="examples, style sheet and icons")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
+    threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")
+    max_pixels: int = Field(40_000_000, gt=0, description="pixel cap of an upload")
+    max_queue: int = Field(16, gt=0, description="analyses that may wait or run")
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=1, le=65535)
+
+    def torch_device(self) -> torch.device:
+        """The device that `device` names; 'auto' is the GPU when there is one."""
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(auto if self.device == "auto" else self.device)
