@@ -41,11 +41,8 @@ def soft_labels(target: Tensor, classes: int, smoothing: float) -> Tensor:
     """
     if not 0.0 <= smoothing <= 1.0:
         raise InvalidInput(f"smoothing must lie in [0, 1]; got {smoothing!r}")
-    if target.ndim == 2:
-        hard = _check_distribution(target, classes)
-    else:
-        hard = _one_hot(target, classes)
-    return hard * (1.0 - smoothing) + smoothing / classes
+    read = _check_distribution if target.ndim == 2 else _one_hot
+    return read(target, classes) * (1.0 - smoothing) + smoothing / classes
 
 
 def _check_distribution(target: Tensor, classes: int) -> Tensor:
@@ -61,7 +58,8 @@ def _check_distribution(target: Tensor, classes: int) -> Tensor:
 def _one_hot(target: Tensor, classes: int) -> Tensor:
     if target.ndim != 1:
         raise InvalidInput(
-            f"target must be (B,) labels or a (B, {classes}) matrix; got shape {tuple(target.shape)}"
+            f"target must be (B,) labels or a (B, {classes}) matrix; "
+            f"got shape {tuple(target.shape)}"
         )
     if target.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
         raise InvalidInput(f"labels must be of an integer dtype; got {target.dtype}")

@@ -185,25 +185,22 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """The residual net for 28 and 32 pixels: a 3x3 stem and three stages of `blocks` blocks.
+    """The residual net for 28 and 32 pixels: a 3x3 stem and three blocks.
 
-    Widths are w, 2w, 4w; maps are 28, 14 and 7 pixels wide for a 28-pixel input.
+    Widths are w, 2w, 4w, 4w; for a 28-pixel input the maps are 28 pixels wide after the stem and
+    14, 7 and 7 after the blocks: halving early costs little accuracy on small images and is fast
+    on a CPU, and the last maps stay large enough to show where the model looks.
     """
 
-    def __init__(self, classes: int, channels: int, width: int = 16, blocks: int = 1) -> None:
+    def __init__(self, classes: int, channels: int, width: int = 16) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        self.stage1 = self._stage(width, width, 1, blocks)
-        self.stage2 = self._stage(width, 2 * width, 2, blocks)
-        self.stage3 = self._stage(2 * width, 4 * width, 2, blocks)
+        self.stage1 = Block(width, 2 * width, 2)
+        self.stage2 = Block(2 * width, 4 * width, 2)
+        self.stage3 = Block(4 * width, 4 * width, 1)
         self.head = nn.Linear(4 * width, classes)
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
-        rest = [Block(outputs, outputs, 1) for _ in range(blocks - 1)]
-        return nn.Sequential(Block(inputs, outputs, stride), *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, classes)."""

@@ -226,10 +226,15 @@ class AnalysisRequest:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The answer to an `AnalysisRequest`; `x` is the shared model input (C, H, W) in [0, 1]."""
+    """The answer to an `AnalysisRequest`.
+
+    `x` is the shared model input (C, H, W) in [0, 1]; `picture` is the upload for display,
+    (h, w, 3) with the proportions of `geometry` and at most 512 pixels on its longest edge.
+    """
 
     request: AnalysisRequest
     x: FloatArray
+    picture: NDArray[np.uint8]
     geometry: Geometry
     models: tuple[ModelAnalysis, ...]
     notes: tuple[str, ...] = ()

@@ -1,0 +1,5 @@
+"""`python -m nls_core` is `nls`."""
+
+from nls_core.cli import main
+
+main()

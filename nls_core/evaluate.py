@@ -1,0 +1,111 @@
+"""What a model is worth on a data set: accuracy and calibration, before and after temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nls_core import calibration, datasets, zoo
+from nls_core.types import InvalidInput, Manifest
+
+SCHEMA = 1
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one model on one test split; fractions, ECE with 15 equal-width bins."""
+
+    metrics: Mapping[str, Any]
+    temperature: float
+    reliability: Mapping[str, Any]  # 'plain' and 'calibrated': calibration.Reliability.to_dict()
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    amp: bool = False,
+    report: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """Logits (N, K) in float32 of uint8 images (N, C, H, W); the model is left in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts: list[Tensor] = []
+    for batch in torch.split(images, BATCH):
+        x = (batch.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            parts.append(model(x).float().cpu())
+        report(len(batch))
+    return torch.cat(parts)
+
+
+def measure(
+    model: nn.Module,
+    held: datasets.Data,
+    test: datasets.Data,
+    *,
+    report: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """Fit the temperature on `held` (validation), then measure on `test`.
+
+    `report` is called with the number of images done.
+    """
+    temperature = calibration.fit_temperature(
+        predict(model, held.images, report=report), held.labels
+    )
+    logits = predict(model, test.images, report=report)
+    probs = logits.softmax(1)
+    calibrated = calibration.with_temperature(logits, temperature)
+    metrics: dict[str, Any] = {"images": len(test)}
+    metrics |= {name: f(probs, test.labels) for name, f in calibration.METRICS.items()}
+    metrics["mean_confidence"] = float(probs.amax(1).mean())
+    metrics |= {
+        f"{name}_calibrated": calibration.METRICS[name](calibrated, test.labels)
+        for name in ("ece", "adaptive_ece", "brier", "nll")
+    }
+    reliability = {
+        "plain": calibration.reliability(probs, test.labels).to_dict(),
+        "calibrated": calibration.reliability(calibrated, test.labels).to_dict(),
+    }
+    return Measured(metrics, temperature, reliability)
+
+
+def splits(
+    name: str, data_dir: Path, *, download: bool = False
+) -> tuple[datasets.Data, datasets.Data]:
+    """The validation part of the training split, and the test split, of a data set."""
+    train = datasets.load(name, data_dir, "train", download=download)
+    held = train.take(datasets.divide(len(train))[1])
+    return held, datasets.load(name, data_dir, "test", download=download)
+
+
+def evaluate(
+    model_id: str,
+    held: datasets.Data,
+    test: datasets.Data,
+    *,
+    models_dir: Path,
+    device: torch.device,
+    report: Callable[[int], None] = lambda done: None,
+) -> tuple[Manifest, Measured]:
+    """Measure a stored model.
+
+    Raises:
+        UnknownModel, CheckpointError: see `zoo.load`.
+        InvalidInput: the data set's images or classes are not those of the model.
+    """
+    model, manifest = zoo.load(model_id, models_dir, device)
+    shape = (manifest.channels, manifest.input_size, manifest.input_size)
+    if tuple(test.images.shape[1:]) != shape or len(test.classes) != len(manifest.classes):
+        raise InvalidInput(
+            f"{model_id} expects images of {shape} and {len(manifest.classes)} classes; "
+            f"{test.name} has {tuple(test.images.shape[1:])} and {len(test.classes)}"
+        )
+    return manifest, measure(model, held, test, report=report)

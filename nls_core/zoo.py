@@ -1,0 +1,217 @@
+"""`models/` on disk <-> `nn.Module` in memory: manifests, checksums, model cards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from nls_core import nets
+from nls_core.settings import Settings
+from nls_core.types import CheckpointError, Manifest, UnknownModel, unknown
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+_ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
+_TUPLES = ("classes", "mean", "std")
+
+
+def available(models_dir: Path) -> tuple[str, ...]:
+    """Ids of the models in a folder, sorted; a folder counts when it has a manifest."""
+    found = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
+    return tuple(sorted(f"{folder.parent.name}/{folder.name}" for folder in found))
+
+
+def folder_of(model_id: str, models_dir: Path) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UnknownModel: the id is malformed or has no manifest.
+    """
+    folder = models_dir / model_id
+    if not _ID.fullmatch(model_id) or not (folder / CONFIG).is_file():
+        raise UnknownModel(unknown("model", model_id, available(models_dir)))
+    return folder
+
+
+def read_manifest(model_id: str, models_dir: Path) -> Manifest:
+    """The manifest of a model.
+
+    Raises:
+        UnknownModel: no such model.
+        CheckpointError: the manifest is damaged.
+    """
+    path = folder_of(model_id, models_dir) / CONFIG
+    try:
+        entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(Manifest)}
+        entries = {key: value for key, value in entries.items() if key in known}
+        entries.update({key: tuple(entries[key]) for key in _TUPLES})
+        manifest = Manifest(**entries)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"the manifest of {model_id} is damaged: {error}") from error
+    if manifest.id != model_id:
+        raise CheckpointError(f"the manifest of {model_id} names another model: {manifest.id}")
+    return manifest
+
+
+def load(
+    model_id: str, models_dir: Path | None = None, device: torch.device | str = "cpu"
+) -> tuple[nets.Classifier, Manifest]:
+    """Load a model, its weights checked against the manifest's sha256.
+
+    Args:
+        model_id: `<family>/<loss>-<padding>`, for example 'fashion/nls-partial'.
+        models_dir: None takes the setting NLS_MODELS_DIR, by default the repository's `models/`.
+        device: where the model goes.
+
+    Returns:
+        The model, from x in [0, 1] (B, C, H, W) at the manifest's size to logits (B, K), in eval
+        mode with frozen float32 weights; and its manifest.
+
+    Raises:
+        UnknownModel: no such model.
+        CheckpointError: the weights are missing, damaged, or not those of the manifest.
+    """
+    models_dir = models_dir or Settings().models_dir
+    manifest = read_manifest(model_id, models_dir)
+    tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
+    net = nets.build(manifest.arch, len(manifest.classes), manifest.channels, manifest.padding)
+    try:
+        net.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights of {model_id} do not fit {manifest.arch}") from error
+    model = nets.Classifier(net, manifest.mean, manifest.std)
+    return model.eval().requires_grad_(False).to(device), manifest
+
+
+def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"the weights of {manifest.id} are missing: {WEIGHTS}") from error
+    got = hashlib.sha256(data).hexdigest()
+    if got != manifest.sha256:
+        raise CheckpointError(
+            f"the weights of {manifest.id} were altered: expected sha256 {manifest.sha256}, "
+            f"got {got}; restore the file or train the model again"
+        )
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"the weights of {manifest.id} are damaged: {error}") from error
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
+    """Write a network as float16 safetensors, with its manifest.
+
+    Returns:
+        The manifest with the sha256 of what was written.
+
+    Raises:
+        CheckpointError: a weight is not finite in float16.
+    """
+    folder = models_dir / manifest.id
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in net.state_dict().items()
+    }
+    bad = [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"these weights of {manifest.id} are not finite in float16: {bad}")
+    data = save_tensors(half)
+    (folder / WEIGHTS).write_bytes(data)
+    manifest = replace(manifest, sha256=hashlib.sha256(data).hexdigest())
+    write_manifest(manifest, models_dir)
+    return manifest
+
+
+def write_manifest(manifest: Manifest, models_dir: Path) -> None:
+    """Write a manifest and the model card made from it."""
+    folder = models_dir / manifest.id
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card(manifest), encoding="utf-8")
+
+
+def card(manifest: Manifest) -> str:
+    """The model card, in Markdown; every figure is the manifest's."""
+    recipe = manifest.recipe
+    rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in manifest.metrics.items())
+    steps = "\n".join(f"| {name} | {_shown(value)} |" for name, value in recipe.items())
+    parameters = ", ".join(f"{k} = {v}" for k, v in manifest.loss_parameters.items()) or "none"
+    return f"""---
+license: mit
+library_name: nls-lab
+pipeline_tag: image-classification
+datasets: [{recipe.get("dataset", "")}]
+---
+# {manifest.id}
+
+{manifest.arch} trained with the loss `{manifest.loss}` ({parameters}) and {manifest.padding}
+padding, for the comparison of baseline and calibrated classifiers in NLS Lab (method:
+arXiv 2012.06876). It answers with one of: {", ".join(manifest.classes)}.
+
+Not for decisions about people or goods: it knows {manifest.input_size}-pixel pictures of these
+classes only, is confident on anything else too, and falls to small adversarial perturbations.
+
+## Measured
+On {_shown(manifest.metrics.get("images", 0))} test images, with the float16 weights stored here;
+ECE with 15 equal-width, right-closed bins; fractions, not percent. Command: `{manifest.command}`
+
+| metric | value |
+| --- | --- |
+{rows}
+
+## Training
+Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on the validation split.
+
+| setting | value |
+| --- | --- |
+{steps}
+
+{ATTRIBUTION.get(str(recipe.get("dataset", "")), "")}
+sha256 of `{WEIGHTS}`: `{manifest.sha256}`
+"""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
+    return str(value)
+
+
+ATTRIBUTION: dict[str, str] = {
+    "fashion-mnist": """## Data and licence
+Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
+MIT licence. The weights are under this project's MIT licence.
+""",
+}
+
+
+def with_measured(
+    manifest: Manifest,
+    metrics: Mapping[str, Any],
+    temperature: float,
+    reliability: Mapping[str, Any],
+) -> Manifest:
+    """The manifest with the figures that `evaluate.measure` found."""
+    return replace(
+        manifest, metrics=dict(metrics), temperature=temperature, reliability=dict(reliability)
+    )
