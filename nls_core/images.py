@@ -1,0 +1,357 @@
+"""Pictures in and out: decode an upload, turn it into a model's input, encode PNG.
+
+The only place where image bytes are parsed or written. `PREPROCESS` holds the conversions from a
+decoded picture to the input of a model family.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from torch import Tensor
+
+from nls_core.types import Geometry, ImageRejected, InvalidInput, TooLarge
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+# The classes themselves, not Image.open: its bomb check cannot be set per call, and it would
+# warn or refuse by a global. Phones' MPO files are read as the JPEG that they begin with.
+READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+}
+SIGNATURES: dict[str, re.Pattern[bytes]] = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "BMP": re.compile(rb"BM"),
+    "HEIC or AVIF": re.compile(rb"....ftyp", re.DOTALL),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
+    "PDF": re.compile(rb"%PDF"),
+    "SVG": re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml|<!doctype svg|<!--|<svg)", re.IGNORECASE),
+}
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+TURNS = {  # EXIF orientation -> what sets the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION_TAG = 0x0112
+CLOSE = 12  # levels per channel: 5 % of full intensity, the paper's distance for "corner colour"
+FILLS = 0.85  # every Fashion-MNIST image but two spans this much of its frame (those: 23/28)
+CROP = 0.875  # share of the shorter edge that timm's evaluation of EfficientNet-Lite0 keeps
+
+_decoding = threading.Lock()  # warning filters are process-wide; it also bounds the memory in use
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model's input.
+
+    `x` is (1, C, size, size) float32 in [0, 1]; `geometry` says where it lies in the picture;
+    `notes` are sentences about what was done to it.
+    """
+
+    x: Tensor
+    geometry: Geometry
+    notes: tuple[str, ...] = ()
+
+
+Preprocess = Callable[[Image.Image, int, int], Prepared]
+
+
+def decode_image(
+    data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 40_000_000
+) -> Image.Image:
+    """Decode a JPEG, PNG, WebP, GIF or BMP file to 8-bit RGB, upright.
+
+    EXIF orientation is applied, transparency is laid on white, animations give their first
+    frame, 16-bit grey is divided by 257 and rounded, CMYK is converted without a profile, and
+    colour profiles are ignored. The size is checked in the header, before any pixel is decoded.
+
+    Raises:
+        TooLarge: more than `max_bytes` bytes.
+        ImageRejected: another format, a damaged file, or more than `max_pixels` pixels.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(
+            f"expected at most {max_bytes:,} bytes, got {len(data):,}; save the picture smaller"
+        )
+    name = _format(data)
+    with _decoding, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata is no reason to talk on stderr
+        try:
+            return _decode(READERS[name], data, max_pixels)
+        except ImageRejected:
+            raise
+        except Exception as error:  # a parser of hostile bytes may raise nearly anything
+            raise ImageRejected(
+                f"expected a whole {name} file, got a damaged one ({str(error)[:100]}); "
+                "open it in an image program and save it again"
+            ) from error
+
+
+def _format(data: bytes) -> str:
+    """The key in READERS for a file, by its first bytes."""
+    name = next((name for name, mark in SIGNATURES.items() if mark.match(data)), None)
+    if name in READERS:
+        return name
+    got = f"a file of type {name}" if name else f"{len(data):,} bytes that begin {data[:8]!r}"
+    raise ImageRejected(
+        f"expected an image file of type {', '.join(READERS)}, got {got}; save it as JPEG or PNG"
+    )
+
+
+def _decode(
+    reader: Callable[[io.BytesIO], ImageFile.ImageFile], data: bytes, max_pixels: int
+) -> Image.Image:
+    probe = reader(io.BytesIO(data))  # the header only
+    width, height = probe.size
+    if min(width, height) < 1 or width * height > max_pixels:
+        raise ImageRejected(
+            f"expected 1 to {max_pixels:,} pixels, got {width} × {height}; scale the picture down"
+        )
+    probe.verify()  # the checksums of PNG chunks, which decoding skips; it uses the file up
+    image = reader(io.BytesIO(data))
+    image.load()
+    turn = TURNS.get(_orientation(image))
+    upright = _to_rgb(image)
+    return upright if turn is None else upright.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ORIENTATION_TAG)
+    except Exception:  # damaged metadata does not make the pixels unusable
+        return None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any 8- or 16-bit mode as RGB; see `decode_image` for the rules."""
+    if image.mode.startswith("I"):
+        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
+        grey = ((values + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255; +128 rounds
+        grey[values == image.info.get("transparency", -1)] = 255  # the key colour becomes white
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode not in MODES:
+        raise ImageRejected(
+            f"expected a picture of mode {', '.join(MODES)} or 16-bit grey, got {image.mode}; "
+            "save it as 8-bit RGB"
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def fashion(image: Image.Image, size: int = 28, channels: int = 1) -> Prepared:
+    """The conversion by which Fashion-MNIST was made (Xiao et al. 2017, arXiv 1708.07747).
+
+    Trim the border of the corner colour, longest edge to `size`, sharpen (Gaussian, radius and
+    sigma 1), centre on a square of the corner colour, negate a bright background, grey, 8 bit.
+    Differences: pixels are averaged rather than skipped when shrinking, and a grey square
+    picture that already fills a dark frame is only resized, so the data set's own images pass
+    unchanged. The corner colour decides what is bright: in all 70,000 images it is dark, while
+    the median of the border is bright in two.
+
+    Args:
+        image: RGB.
+        size: edge of the square input.
+        channels: 1, or 3 equal ones.
+
+    Raises:
+        InvalidInput: another mode, size or number of channels.
+    """
+    _check(image, size, channels)
+    corner, whole, notes = _corner_colour(image), (0, 0, *image.size), []
+    found = _content(image, corner)
+    level = float(_pixels(Image.new("RGB", (1, 1), corner).convert("L")))
+    bright = level >= 0.5
+    ready = not bright and _converted(image, found, size)
+    box = whole if ready or found is None else found
+    small = _resize_longest(image, box, size)
+    grey = _pixels(small.convert("L"))  # (1, 1, h, w)
+    if not ready:
+        grey = _sharpen(grey)
+    if found is None:
+        notes.append("the picture has a single colour; it was kept whole")
+    elif box != whole:
+        notes.append("the border of the background's colour was trimmed")
+    square = _pad(grey, level, size)
+    geometry = Geometry(*image.size, _padded(box, small.size, size))
+    if bright:
+        square = 1 - square
+        notes.append("the bright background was inverted, as in Fashion-MNIST")
+    square = (square * 255).round() / 255
+    return Prepared(square.expand(1, channels, size, size).contiguous(), geometry, tuple(notes))
+
+
+def _corner_colour(image: Image.Image) -> tuple[int, int, int]:
+    """The colour that most corners share, on a tie the one that more of the border has."""
+    width, height = image.size
+    k = max(1, min(width, height) // 50)  # a corner is the median over a small patch
+    x, y = width - k, height - k
+    patches = [image.crop((i, j, i + k, j + k)) for j in (0, y) for i in (0, x)]
+    colours = np.array([np.median(np.asarray(p).reshape(-1, 3), axis=0) for p in patches])  # (4, 3)
+    edges = [(0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height)]
+    strips = [image.crop(box) for box in (*edges, (width - 1, 0, width, height))]
+    border = np.concatenate([np.asarray(strip).reshape(-1, 3) for strip in strips])  # (N, 3)
+    corners, share = ((np.abs(colours[:, None] - c).max(2) <= CLOSE) for c in (colours, border))
+    best = colours[(corners.sum(1) + share.mean(1)).argmax()]
+    return tuple(best.round().astype(int).tolist())
+
+
+def _content(image: Image.Image, corner: tuple[int, int, int]) -> Box | None:
+    """The rows and columns in which at least 0.5 % of the pixels are not of the corner colour."""
+    red, green, blue = ImageChops.difference(image, Image.new("RGB", image.size, corner)).split()
+    far = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue)) > CLOSE  # (H, W)
+    height, width = far.shape
+    rows = np.flatnonzero(far.sum(1) >= max(1, width // 200))
+    columns = np.flatnonzero(far.sum(0) >= max(1, height // 200))
+    if not len(rows) or not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _converted(image: Image.Image, found: Box | None, size: int) -> bool:
+    """Whether a picture on a dark background looks like one of the data set's, at any scale."""
+    width, height = image.size
+    red, green, blue = image.split()
+    spreads = [ImageChops.difference(red, other) for other in (green, blue)]
+    if width != height or any(np.asarray(spread).max() > CLOSE for spread in spreads):
+        return False
+    left, top, right, bottom = found or (0, 0, 0, 0)
+    return width == size or max(right - left, bottom - top) >= FILLS * width
+
+
+def _resize_longest(image: Image.Image, box: Box, size: int) -> Image.Image:
+    """A part of a picture, its longest edge resized to `size`: area average, or bicubic."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    longest = max(width, height)
+    how = Image.Resampling.BOX if longest >= size else Image.Resampling.BICUBIC
+    target = max(1, round(width * size / longest)), max(1, round(height * size / longest))
+    return image.resize(target, how, box=box)
+
+
+def _sharpen(grey: Tensor) -> Tensor:
+    """ImageMagick's `-sharpen 1x1` of (1, 1, h, w): push pixels away from their neighbours' mean.
+
+    Its 3 × 3 kernel is minus a Gaussian but for the centre, twice the Gaussian's sum.
+    """
+    line = torch.exp(-torch.tensor([1.0, 0.0, 1.0], device=grey.device, dtype=grey.dtype) / 2)
+    kernel = -line[:, None] * line
+    kernel[1, 1] = 2 * line.sum() ** 2
+    kernel = (kernel / kernel.sum()).view(1, 1, 3, 3)
+    return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernel).clamp(0, 1)
+
+
+def _pad(grey: Tensor, level: float, size: int) -> Tensor:
+    """(1, 1, h, w) centred on a square of one level, (1, 1, size, size)."""
+    height, width = grey.shape[2:]
+    left, top = (size - width) // 2, (size - height) // 2
+    return F.pad(grey, (left, size - width - left, top, size - height - top), value=level)
+
+
+def _padded(box: Box, inner: tuple[int, int], size: int) -> tuple[float, float, float, float]:
+    """Where a square of `size` lies, `inner` being the size of its centre, made of `box`."""
+    across, down = (box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1]  # per input pixel
+    left = box[0] - (size - inner[0]) // 2 * across
+    top = box[1] - (size - inner[1]) // 2 * down
+    return left, top, left + size * across, top + size * down
+
+
+def center_crop(image: Image.Image, size: int = 224, channels: int = 3) -> Prepared:
+    """Shorter edge to size / 0.875, bicubic, then the central square: timm's for lite0.
+
+    Args:
+        image: RGB.
+        size: edge of the square input.
+        channels: 3, or 1 for grey.
+
+    Raises:
+        InvalidInput: another mode, size or number of channels.
+    """
+    _check(image, size, channels)
+    short = round(size / CROP)
+    edges = [int(short * edge / min(image.size)) for edge in image.size]  # as torchvision rounds
+    scales = [edge / n for edge, n in zip(image.size, edges, strict=True)]
+    x0, y0 = (round((n - size) / 2) * s for n, s in zip(edges, scales, strict=True))
+    box = (x0, y0, x0 + size * scales[0], y0 + size * scales[1])
+    # one step, so that no narrow picture is first blown up along its longer edge
+    small = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    x = _pixels(small if channels == 3 else small.convert("L"))
+    return Prepared(x, Geometry(*image.size, box), ("the model sees the central square",))
+
+
+def _check(image: Image.Image, size: int, channels: int) -> None:
+    if image.mode != "RGB" or size < 1 or channels not in (1, 3):
+        raise InvalidInput(
+            "expected a picture of mode RGB, a size of at least 1 and 1 or 3 channels, "
+            f"got {image.mode}, {size} and {channels}"
+        )
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """(1, C, h, w) float32 in [0, 1] of an 8-bit picture of mode L or RGB."""
+    array = np.array(image, dtype=np.uint8).reshape(image.height, image.width, -1)
+    return torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255  # HWC -> NCHW
+
+
+PREPROCESS: dict[str, Preprocess] = {"fashion": fashion, "center-crop": center_crop}
+
+
+def png_bytes(array: NDArray[Any]) -> bytes:
+    """A PNG file of (H, W) or (H, W, 3) uint8, or of (C, H, W) floats in [0, 1], C of 1 or 3.
+
+    Raises:
+        InvalidInput: another type, shape or range.
+    """
+    pixels = np.asarray(array)
+    shape, dtype = pixels.shape, pixels.dtype
+    if dtype.kind == "f" and len(shape) == 3 and np.all((pixels >= 0) & (pixels <= 1)):
+        pixels = (pixels * 255).round().astype(np.uint8).transpose(1, 2, 0)  # CHW -> HWC
+        pixels = pixels[..., 0] if shape[0] == 1 else pixels
+    if (
+        pixels.dtype != np.uint8
+        or not pixels.size
+        or pixels.ndim < 2
+        or pixels.shape[2:] not in ((), (3,))
+    ):
+        raise InvalidInput(
+            "expected (H, W) or (H, W, 3) uint8, or (1 or 3, H, W) floats in [0, 1], "
+            f"got {shape} {dtype}"
+        )
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def png_data_uri(array: NDArray[Any]) -> str:
+    """`png_bytes` as a data URI for HTML and JSON."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(array)).decode("ascii")
