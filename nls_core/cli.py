@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -17,8 +17,9 @@ from rich.table import Table
 from nls_core import datasets, evaluate, grid, train, zoo
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
+from nls_core.recipe import SCHEDULES, Recipe
 from nls_core.settings import Settings
-from nls_core.types import AnalysisRequest, InvalidInput, NLSLabError, choose
+from nls_core.types import AnalysisRequest, CheckpointError, InvalidInput, NLSLabError, choose
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +30,8 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DEFAULT = train.Recipe()
+DEFAULT = Recipe()
+CTRL_C = 130  # typer's own status for it
 
 
 def main() -> None:
@@ -37,14 +39,23 @@ def main() -> None:
     try:
         app()
     except InvalidInput as error:
-        err.print(f"nls: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
-    except (NLSLabError, ValidationError) as error:
-        err.print(f"nls: {error}", style="red", markup=False, highlight=False)
-        sys.exit(1)
-    except (train.Interrupted, KeyboardInterrupt) as error:
-        err.print(f"nls: {error or 'stopped; the same command goes on'}", markup=False)
-        sys.exit(1)
+        _fail(str(error), 2)
+    except ValidationError as error:
+        wrong = [f"NLS_{e['loc'][-1]}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        _fail("; ".join(wrong), 2)
+    except (NLSLabError, train.Interrupted, OSError) as error:
+        _fail(str(error), 1)
+    except SystemExit as error:
+        if error.code == CTRL_C:
+            _fail("stopped", 1)
+        raise
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    """One line on stderr, however long, and an exit status."""
+    line = " ".join(message.split())
+    err.print(f"nls: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(status)
 
 
 def progress_bar(quiet: bool = False) -> Progress:
@@ -66,7 +77,11 @@ def print_json(data: Any) -> None:
 
 
 @app.command()
-def models(*, as_json: AsJson = False) -> None:
+def models(
+    *,
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
     """List the models with their measured accuracy and calibration."""
     settings = Settings()
     ids = zoo.available(settings.models_dir)
@@ -74,15 +89,20 @@ def models(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(manifest) for manifest in manifests])
         return
-    table = Table("model", "loss", "padding", "accuracy %", "ECE-15 %", "after T", "temperature")
-    for m in manifests:
-        percents = [f"{100 * m.metrics[k]:.2f}" for k in ("accuracy", "ece", "ece_calibrated")]
-        table.add_row(m.id, m.loss, m.padding, *percents, f"{m.temperature:.3f}")
+    head, *rows = zoo.summary(manifests)
+    if markdown:
+        for row in (head, ["---"] * len(head), *rows):
+            typer.echo(f"| {' | '.join(row)} |")
+        return
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
     out.print(table)
 
 
 @app.command("train")
 def train_(  # one option per field of Recipe
+    ctx: typer.Context,
     *,
     grid_name: Annotated[
         str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(grid.GRIDS)}.")
@@ -95,7 +115,7 @@ def train_(  # one option per field of Recipe
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
     dataset: Annotated[
-        str, typer.Option(help=f"{', '.join(datasets.DATASETS)} or imagefolder:PATH.")
+        str, typer.Option(help=f"{', '.join(datasets.DATASETS)} or imagefolder:PATH[?size=N].")
     ] = DEFAULT.dataset,
     arch: Annotated[str, typer.Option(help=", ".join(ARCHITECTURES))] = DEFAULT.arch,
     loss: Annotated[str, typer.Option(help=", ".join(LOSSES))] = DEFAULT.loss,
@@ -107,7 +127,7 @@ def train_(  # one option per field of Recipe
     batch_size: Annotated[int, typer.Option(help="Over all processes.")] = DEFAULT.batch_size,
     momentum: Annotated[float, typer.Option()] = DEFAULT.momentum,
     weight_decay: Annotated[float, typer.Option()] = DEFAULT.weight_decay,
-    schedule: Annotated[str, typer.Option(help=" or ".join(train.SCHEDULES))] = DEFAULT.schedule,
+    schedule: Annotated[str, typer.Option(help=" or ".join(SCHEDULES))] = DEFAULT.schedule,
     warmup: Annotated[float, typer.Option(help="Share of steps.")] = DEFAULT.warmup,
     flip: Annotated[bool, typer.Option(help="Random horizontal flips.")] = DEFAULT.flip,
     amp: Annotated[bool, typer.Option(help="bf16 autocast.")] = DEFAULT.amp,
@@ -118,12 +138,17 @@ def train_(  # one option per field of Recipe
     settings = Settings()
     if grid_name is not None:
         family = choose("grid", grid_name, grid.GRIDS)
-        _train_grid(family, settings, runs=runs, workers=jobs, seeds=seeds, quiet=quiet)
+        fixed = [name for name in (*asdict(DEFAULT), "out_dir") if _given(ctx, name)]
+        if fixed:
+            raise InvalidInput(f"--grid sets these itself: {fixed}; give them without --grid")
+        _train_grid(
+            family, settings, quiet, runs=runs, workers=jobs, seeds=seeds, download=download
+        )
         return
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
     values = locals()
-    recipe = train.Recipe(**{name: values[name] for name in asdict(DEFAULT)})
+    recipe = Recipe(**{name: values[name] for name in asdict(DEFAULT)})
     with train.processes() as rank, progress_bar(quiet or rank > 0) as bar:
         recipe.check()
         data = datasets.load(recipe.dataset, settings.data_dir, "train", download=download)
@@ -138,7 +163,8 @@ def train_(  # one option per field of Recipe
                 total=epochs * steps,
             )
 
-        done = train.run(recipe, out_dir, data, resume=resume, report=report)
+        device = settings.torch_device()
+        done = train.run(recipe, out_dir, data, resume=resume, device=device, report=report)
     if rank == 0:
         last = done.rows[-1]
         err.print(
@@ -148,9 +174,12 @@ def train_(  # one option per field of Recipe
         )
 
 
-def _train_grid(
-    family: grid.Family, settings: Settings, *, runs: Path, workers: int, seeds: int, quiet: bool
-) -> None:
+def _given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _train_grid(family: grid.Family, settings: Settings, quiet: bool, **options: Any) -> None:
     with progress_bar(quiet) as bar:
         tasks: dict[str, Any] = {}
 
@@ -159,9 +188,7 @@ def _train_grid(
                 tasks[stage] = bar.add_task(f"{family.name}: {stage} (epochs)", total=total)
             bar.update(tasks[stage], completed=done)
 
-        made = grid.train_family(
-            family, settings, runs=runs, workers=workers, seeds=seeds, report=report
-        )
+        made = grid.train_family(family, settings, report=report, **options)
     for manifest in made:
         out.print(f"{manifest.id}: accuracy {100 * manifest.metrics['accuracy']:.2f} %")
 
@@ -178,6 +205,8 @@ def evaluate_(
     """Measure models on the test split; the temperature is fitted on the validation split."""
     settings = Settings()
     ids = ids or list(zoo.available(settings.models_dir))
+    if not ids:
+        raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
     manifests = {model_id: zoo.read_manifest(model_id, settings.models_dir) for model_id in ids}
     results: dict[str, evaluate.Measured] = {}
     with progress_bar() as bar:
@@ -199,9 +228,16 @@ def evaluate_(
         return
     table = Table("metric", *results)
     for metric in next(iter(results.values())).metrics:
-        table.add_row(metric, *(f"{m.metrics[metric]:.4f}" for m in results.values()))
+        cells = (m.metrics[metric] for m in results.values())
+        table.add_row(metric, *(_figure(cell) for cell in cells))
     table.add_row("temperature", *(f"{m.temperature:.4f}" for m in results.values()))
     out.print(table)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 @app.command()
@@ -214,7 +250,8 @@ def serve(
     from nls_core import server  # Gradio takes seconds to import; training does not need it
 
     chosen = {"host": host, "port": port}
-    settings = Settings(**{key: value for key, value in chosen.items() if value is not None})
+    given = {key: value for key, value in chosen.items() if value is not None}
+    settings = Settings().model_copy(update=given)
     server.serve(server.create_app(settings), settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ def measure(
 
     `report` is called with the number of images done.
     """
+    from nls_core import selective  # noqa: PLC0415 - slow to import, and training needs none of it
+
     temperature = calibration.fit_temperature(
         predict(model, held.images, report=report), held.labels
     )
@@ -65,6 +68,9 @@ def measure(
     calibrated = calibration.with_temperature(logits, temperature)
     metrics: dict[str, Any] = {"images": len(test)}
     metrics |= {name: f(probs, test.labels) for name, f in calibration.METRICS.items()}
+    for name, score in selective.METRICS.items():
+        value = score(probs, test.labels)
+        metrics[name] = value if math.isfinite(value) else None  # JSON knows no NaN
     metrics["mean_confidence"] = float(probs.amax(1).mean())
     metrics |= {
         f"{name}_calibrated": calibration.METRICS[name](calibrated, test.labels)
@@ -103,9 +109,10 @@ def evaluate(
     """
     model, manifest = zoo.load(model_id, models_dir, device)
     shape = (manifest.channels, manifest.input_size, manifest.input_size)
-    if tuple(test.images.shape[1:]) != shape or len(test.classes) != len(manifest.classes):
+    got = tuple(test.images.shape[1:])
+    if got != shape or test.classes != manifest.classes:  # labels are positions: the order counts
         raise InvalidInput(
-            f"{model_id} expects images of {shape} and {len(manifest.classes)} classes; "
-            f"{test.name} has {tuple(test.images.shape[1:])} and {len(test.classes)}"
+            f"{model_id} expects images of {shape} and the classes {list(manifest.classes)}; "
+            f"{test.name} has images of {got} and {list(test.classes)}"
         )
     return manifest, measure(model, held, test, report=report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,10 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")
     max_pixels: int = Field(40_000_000, gt=0, description="pixel cap of an upload")
     max_queue: int = Field(16, gt=0, description="analyses that may wait or run")
-    host: str = "127.0.0.1"
+    host: str = Field(
+        default_factory=lambda: "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",  # noqa: S104
+        description="address to listen on; on a Hugging Face Space all, else this machine only",
+    )
     port: int = Field(7860, ge=1, le=65535)
 
     def torch_device(self) -> torch.device:

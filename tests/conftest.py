@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from nls_core import nets
+from nls_core import calibration, nets, zoo
+from nls_core.settings import Settings
+from nls_core.types import Analysis, AnalysisRequest, Manifest
 
-torch.set_num_threads(2)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from nls_core.analyzer import Analyzer
+
+torch.set_num_threads(1)  # two threads beside other work are far slower than one
+
+TINY = ("tiny/ce-zero", "tiny/nls-partial")
 
 
 @pytest.fixture
@@ -38,3 +55,87 @@ def make_model(channels: int = 1, seed: int = 0, padding: str = "zero") -> nets.
     torch.random.set_rng_state(state)
     model = nets.Classifier(net, [0.5] * channels, [0.25] * channels).eval()
     return model.requires_grad_(False)
+
+
+def tiny_manifest(model_id: str) -> Manifest:
+    """A manifest for `make_model`, its figures made from seeded random predictions."""
+    loss, padding = model_id.split("/")[1].split("-")
+    generator = torch.Generator().manual_seed(len(model_id))
+    probs = torch.randn(500, 10, generator=generator).mul(2).softmax(1)
+    labels = torch.randint(0, 10, (500,), generator=generator)
+    metrics = {name: metric(probs, labels) for name, metric in calibration.METRICS.items()}
+    return Manifest(
+        id=model_id,
+        arch="smallresnet-8",
+        padding=padding,
+        loss=loss,
+        loss_parameters={"gamma": 0.0},
+        classes=tuple("abcdefghij"),
+        channels=1,
+        input_size=28,
+        mean=(0.5,),
+        std=(0.25,),
+        preprocess="fashion",
+        temperature=1.5,
+        sha256="",
+        seed=0,
+        recipe={"dataset": "fashion-mnist", "epochs": 0},
+        metrics={"images": 500}
+        | metrics
+        | {"ece_calibrated": metrics["ece"], "mean_confidence": 0.5},
+        reliability={"plain": calibration.reliability(probs, labels).to_dict()},
+        command="none: an untrained model of the tests",
+    )
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two untrained models of `TINY`; tests do not write to it."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, model_id in enumerate(TINY):
+        manifest = tiny_manifest(model_id)
+        zoo.store(make_model(seed=seed, padding=manifest.padding).net, manifest, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def analyzer(models_dir: Path) -> Analyzer:
+    """An analyzer over the tiny models."""
+    from nls_core.analyzer import Analyzer
+
+    return Analyzer(Settings(models_dir=models_dir, device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def analysis(analyzer: Analyzer) -> Analysis:
+    """A finished comparison of the tiny models on `picture_bytes`."""
+    return analyzer.analyze(picture_bytes(), AnalysisRequest(models=TINY, steps=5))
+
+
+@pytest.fixture(scope="session")
+def api(models_dir: Path) -> FastAPI:
+    """REST over the tiny models."""
+    from nls_core.api import create_api
+
+    return create_api(Settings(models_dir=models_dir, device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def client(api: FastAPI) -> Iterator[TestClient]:
+    """A client of `api` that does not follow redirects."""
+    from starlette.testclient import TestClient
+
+    with TestClient(api, follow_redirects=False) as client:
+        yield client
+
+
+def picture_bytes(width: int = 60, height: int = 80) -> bytes:
+    """A PNG of a dark, shaded shape on white, like a product photo."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    inside = abs(columns - width / 2) < width / 4 + rows / height * width / 8
+    inside &= (rows > 8) & (rows < height - 8)
+    shade = np.where(inside, 60 + 100 * rows / height, 255).astype(np.uint8)
+    picture = Image.fromarray(np.stack([shade, shade // 2 + shade // 4, shade], axis=2))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,295 @@
+"""The spine: bytes -> picture -> x -> clean forward -> attack -> maps -> `Analysis`.
+
+Everything that runs a model goes through one `Analyzer` and its one compute lane: activation maps
+hook into the modules, so two computations on one model must never overlap.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nls_core import attacks, cams, nets, zoo
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+from nls_core.images import PREPROCESS, Prepared, decode_image
+from nls_core.settings import Settings
+from nls_core.types import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    InvalidInput,
+    Manifest,
+    ModelAnalysis,
+    Prediction,
+    QueueFull,
+    SweepPoint,
+    choose,
+)
+
+MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
+MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
+Report = Callable[[float, str], None]
+Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run, with its manifest and the names of its target layers."""
+
+    model: nets.Classifier
+    manifest: Manifest
+    layers: tuple[str, ...]
+
+
+class Analyzer:
+    """Answers `AnalysisRequest`s; thread-safe, one computation at a time."""
+
+    def __init__(self, settings: Settings, accelerate: Accelerate = lambda work: work) -> None:
+        self.settings = settings
+        self._compute = accelerate(self._analyze_models)  # a Space borrows its GPU per call
+        self.device = settings.torch_device()
+        self._lane = threading.Lock()
+        self._places = threading.BoundedSemaphore(settings.max_queue)
+        self._load = lru_cache(maxsize=None)(self._read)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all models."""
+        return zoo.available(self.settings.models_dir)
+
+    def families(self) -> tuple[str, ...]:
+        """The families that have models."""
+        return tuple(dict.fromkeys(model_id.split("/")[0] for model_id in self.ids()))
+
+    def manifest(self, model_id: str) -> Manifest:
+        """One model's manifest, without loading its weights."""
+        return zoo.read_manifest(model_id, self.settings.models_dir)
+
+    def layers(self, model_id: str) -> tuple[str, ...]:
+        """The target layers of a model, in forward order; the last is the default."""
+        with self._queue():
+            return self._load(model_id).layers
+
+    def _read(self, model_id: str) -> Loaded:
+        model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
+        shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
+        return Loaded(model, manifest, cams.layer_names(model, shape))
+
+    @contextmanager
+    def _queue(self) -> Iterator[None]:
+        """Wait for the lane; with too many waiting, refuse at once."""
+        if not self._places.acquire(blocking=False):
+            raise QueueFull(
+                f"{self.settings.max_queue} analyses are waiting already; try again in a moment"
+            )
+        try:
+            with self._lane:
+                yield
+        finally:
+            self._places.release()
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Decode an upload under this deployment's limits; see `images.decode_image`."""
+        return decode_image(
+            data, max_bytes=self.settings.max_upload_bytes, max_pixels=self.settings.max_pixels
+        )
+
+    def analyze(
+        self,
+        image: bytes | Image.Image,
+        request: AnalysisRequest,
+        report: Report = lambda done, what: None,
+    ) -> Analysis:
+        """Compare models on one picture.
+
+        Args:
+            image: an image file's bytes, or a decoded RGB picture.
+            request: what to compute; all its models must be of one family.
+            report: called with the done share in [0, 1] and what comes next.
+
+        Raises:
+            InvalidInput: a bad request (unknown name, ε or class out of range, ImageRejected …).
+            CheckpointError: a model cannot be loaded.
+            QueueFull: too many analyses wait.
+        """
+        begin = time.perf_counter()
+        manifests = [self.manifest(model_id) for model_id in request.models]
+        check_request(request, manifests)
+        picture = self.decode(image) if isinstance(image, bytes) else image
+        first = manifests[0]
+        prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
+        with self._queue():
+            results: tuple[ModelAnalysis, ...] = self._compute(prepared, request, report)
+        report(1.0, "done")
+        return Analysis(
+            request=request,
+            x=prepared.x[0].numpy(),
+            picture=_thumbnail(picture),
+            geometry=prepared.geometry,
+            models=results,
+            notes=prepared.notes,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _analyze_models(
+        self, prepared: Prepared, request: AnalysisRequest, report: Report
+    ) -> tuple[ModelAnalysis, ...]:
+        parts = zip(request.models, _parts(report, len(request.models)), strict=True)
+        return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
+
+    def _analyze_model(
+        self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, report: Report
+    ) -> ModelAnalysis:
+        model, manifest = loaded.model, loaded.manifest
+        x = prepared.x.to(self.device)  # (1, C, H, W)
+        report(0.0, f"{manifest.id}: prediction")
+        clean = self._predict(model, x, manifest.temperature)[0]
+        report(0.05, f"{manifest.id}: {request.attack}")
+        swept = _attack(model, x, clean, request, lambda d: report(0.05 + 0.6 * d, request.attack))
+        report(0.65, f"{manifest.id}: {request.cam}")
+        layer = _layer(request.layer, loaded.layers)
+        target = clean.index if request.target_class is None else request.target_class
+        everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
+        values = cams.activation_maps(
+            model,
+            everything,
+            target,
+            method=request.cam,
+            layer=layer,
+            progress=lambda d: report(0.65 + 0.3 * d, request.cam),
+        )
+        maps = [CamMap(request.cam, layer, target, value) for value in values]
+        predictions = self._predict(model, swept, manifest.temperature)
+        linf, l2 = attacks.perturbation_norms(x.expand_as(swept), swept)
+        wanted = clean.index if request.attack_target is None else request.attack_target
+        sweep = tuple(
+            SweepPoint(
+                epsilon=epsilon,
+                adversarial=swept[i].cpu().numpy(),
+                prediction=prediction,
+                cam=maps[i + 1],
+                linf=float(linf[i]),
+                l2=float(l2[i]),
+                success=(prediction.index == wanted) == (request.attack_target is not None),
+            )
+            for i, (epsilon, prediction) in enumerate(
+                zip(request.epsilons, predictions, strict=True)
+            )
+        )
+        return ModelAnalysis(manifest, clean, maps[0], sweep)
+
+    @staticmethod
+    @torch.no_grad()
+    def _predict(model: nets.Classifier, x: Tensor, temperature: float) -> list[Prediction]:
+        logits = model(x).float()
+        probs, calibrated = logits.softmax(1), (logits / temperature).softmax(1)
+        arrays = (part.cpu().numpy() for part in (logits, probs, calibrated))
+        return list(itertools.starmap(Prediction, zip(*arrays, strict=True)))
+
+
+def _attack(
+    model: nets.Classifier,
+    x: Tensor,
+    clean: Prediction,
+    request: AnalysisRequest,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """(E, C, H, W) adversarial images, the whole sweep over ε as one batch.
+
+    Each strength starts from the same image; the label to leave is the model's own prediction,
+    since the true one is unknown.
+    """
+    count = len(request.epsilons)
+    targeted = request.attack_target is not None
+    label = request.attack_target if request.attack_target is not None else clean.index
+    return ATTACKS[request.attack](
+        model,
+        x.expand(count, -1, -1, -1).contiguous(),
+        torch.full((count,), label, device=x.device),
+        epsilon=torch.tensor(request.epsilons, device=x.device),
+        steps=request.steps,
+        targeted=targeted,
+        seed=request.seed,
+        progress=progress,
+    )
+
+
+def _thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:
+    small = picture.copy()
+    small.thumbnail((longest, longest))  # never enlarges
+    return np.asarray(small)
+
+
+def _layer(name: str | None, layers: Sequence[str]) -> str:
+    return layers[-1] if name is None else choose("layer", name, {layer: layer for layer in layers})
+
+
+def _parts(report: Report, count: int) -> Iterator[Report]:
+    """Split one progress report into `count` equal, consecutive ones."""
+    for index in range(count):
+        yield lambda done, what, index=index: report((index + done) / count, what)  # type: ignore[misc]
+
+
+def parse_epsilons(text: str) -> tuple[float, ...]:
+    """Read comma-separated strengths in 1/255, as people write them, into pixel units.
+
+    Raises:
+        InvalidInput: a part is not a number.
+    """
+    try:
+        return tuple(float(part) / 255 for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(
+            f"epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; got {text!r}"
+        ) from None
+
+
+def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> None:
+    """Refuse what cannot be computed, before anything is.
+
+    Raises:
+        InvalidInput: with what was expected and what came.
+    """
+    choose("attack", request.attack, ATTACKS)
+    choose("cam", request.cam, CAMS)
+    families = sorted({manifest.family for manifest in manifests})
+    if not 1 <= len(manifests) <= MAX_MODELS:
+        raise InvalidInput(f"expected 1 to {MAX_MODELS} models; got {len(manifests)}")
+    if len(set(request.models)) != len(request.models):
+        raise InvalidInput(f"expected different models; got {', '.join(request.models)}")
+    if len(families) > 1:
+        raise InvalidInput(f"expected models of one family; got {', '.join(families)}")
+    _check_epsilons(request)
+    if not 1 <= request.steps <= MAX_STEPS:
+        raise InvalidInput(f"steps must lie in [1, {MAX_STEPS}]; got {request.steps}")
+    count = len(manifests[0].classes)
+    for name in ("target_class", "attack_target"):
+        value = getattr(request, name)
+        if value is not None and not 0 <= value < count:
+            raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
+
+
+def _check_epsilons(request: AnalysisRequest) -> None:
+    cap = MAX_EPSILON[attacks.NORMS[request.attack]]
+    if not 1 <= len(request.epsilons) <= MAX_EPSILONS:
+        raise InvalidInput(f"expected 1 to {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
+    bad = [e for e in request.epsilons if not (np.isfinite(e) and 0 <= e <= cap)]
+    if bad:
+        raise InvalidInput(
+            f"epsilon must lie in [0, {cap * 255:g}]/255 for {request.attack}; "
+            f"got {', '.join(f'{e * 255:g}/255' for e in bad)}"
+        )

@@ -1,0 +1,147 @@
+"""What the Compare page does, without its components: values in, an analysis or its views out."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nls_core import attacks, figures, panels, schemas
+from nls_core.analyzer import Analyzer, Report
+from nls_core.settings import Settings
+from nls_core.types import Analysis, AnalysisRequest
+
+STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
+UNIT = {"linf": 1 / 255, "l2": 1 / 4}
+SLOW = {"scorecam": "ScoreCAM runs the model once per channel", "square": "Square asks 500 times"}
+AUTOMATIC = "each model's own prediction"
+Values = Mapping[str, Any]  # the controls' values by name
+
+
+@dataclass(frozen=True)
+class Example:
+    """A bundled picture: where it is, its true class, and what to say of it."""
+
+    path: Path
+    family: str
+    label: str
+    title: str
+
+
+def read_examples(settings: Settings) -> tuple[Example, ...]:
+    """The bundled pictures, from static/examples/examples.json."""
+    folder = settings.static_dir / "examples"
+    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    return tuple(Example(folder / e["file"], e["family"], e["label"], e["title"]) for e in entries)
+
+
+def epsilon_label(attack: str) -> str:
+    """What the ε slider counts for an attack."""
+    unit = "in 1/255 per pixel (L∞)" if attacks.NORMS[attack] == "linf" else "in 1/4 (L2 norm)"
+    return f"ε {unit}"
+
+
+def slow_note(values: Values) -> str:
+    """A warning for choices that take seconds, or nothing."""
+    slow = [SLOW[values[key]] for key in ("cam", "attack") if values[key] in SLOW]
+    return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
+
+
+class Compare:
+    """The page's work around one `Analyzer`."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self.analyzer = analyzer
+        self.examples = read_examples(analyzer.settings)
+        self.families = analyzer.families()
+
+    def start(self, family: str) -> dict[str, Any]:
+        """The values with which the page opens, or turns to another family."""
+        ids = self.ids(family)
+        preferred = [f"{family}/ce-zero", f"{family}/nls-partial"]
+        baseline, candidate = preferred if set(preferred) <= set(ids) else (ids[0], ids[-1])
+        pictures = self.of_family(family) or self.examples
+        return {
+            "image": str(pictures[0].path),
+            "family": family,
+            "baseline": baseline,
+            "candidate": candidate,
+            "attack": "pgd-linf",
+            "epsilon": 4,
+            "cam": "gradcam",
+            "layer": self.analyzer.layers(baseline)[-1],
+            "target": AUTOMATIC,
+            "scale": "joint",
+            "steps": 10,
+            "seed": 0,
+        }
+
+    def ids(self, family: str) -> list[str]:
+        """The models of a family."""
+        return [i for i in self.analyzer.ids() if i.startswith(f"{family}/")]
+
+    def of_family(self, family: str) -> tuple[Example, ...]:
+        """The examples of a family."""
+        return tuple(e for e in self.examples if e.family == family)
+
+    def targets(self, model_id: str) -> list[str]:
+        """What the maps may explain: each model's own prediction, or a class."""
+        return [AUTOMATIC, *self.analyzer.manifest(model_id).classes]
+
+    def analyze(self, values: Values, report: Report = lambda done, what: None) -> Analysis:
+        """Compute what the controls say; errors as `Analyzer.analyze`."""
+        chosen = dict.fromkeys((values["baseline"], values["candidate"]))
+        unit = UNIT[attacks.NORMS[values["attack"]]]
+        classes = self.analyzer.manifest(values["baseline"]).classes
+        target = None if values["target"] == AUTOMATIC else classes.index(values["target"])
+        request = AnalysisRequest(
+            models=tuple(chosen),
+            cam=values["cam"],
+            layer=values["layer"],
+            attack=values["attack"],
+            epsilons=tuple(unit * n for n in range(1, STRENGTHS + 1)),
+            target_class=target,
+            steps=int(values["steps"]),
+            seed=int(values["seed"] or 0),
+        )
+        return self.analyzer.analyze(Path(values["image"]).read_bytes(), request, report)
+
+    def view(self, values: Values) -> panels.View:
+        """Which ε and which scale is shown, and the true class of an example."""
+        # Gradio keeps the file name of an example
+        name = Path(values["image"] or "").name
+        truth = next((e.label for e in self.examples if e.path.name == name), None)
+        return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
+
+    def show(self, analysis: Analysis, values: Values) -> list[Any]:
+        """Result (HTML), sweep and two reliability charts (or None), numbers (HTML)."""
+        view = self.view(values)
+        plots = [
+            figures.reliability_diagram(
+                model.manifest.reliability["plain"],
+                model.manifest,
+                confidence=model.prediction.confidence,
+            )
+            for model in analysis.models
+        ]
+        plots += [None] * (2 - len(plots))  # one model chosen twice is shown once
+        return [
+            panels.result(analysis, view),
+            figures.confidence_sweep(analysis, view.index),
+            *plots,
+            panels.numbers(analysis),
+        ]
+
+    def export(self, kind: str, analysis: Analysis, values: Values) -> Path:
+        """Write an analysis to a new file: 'json', as REST answers, or 'html', a report."""
+        if kind == "json":
+            text = schemas.analysis_response(analysis).model_dump_json(indent=2)
+        else:
+            css = (self.analyzer.settings.static_dir / "style.css").read_text(encoding="utf-8")
+            text = panels.report(analysis, css=css, view=self.view(values))
+        path = Path(tempfile.mkdtemp(prefix="nls-")) / f"nls-lab-comparison.{kind}"
+        path.write_text(text, encoding="utf-8")
+        return path

@@ -1,0 +1,296 @@
+"""`Analysis` -> HTML: the sentence, the rows of images, the numbers, and the whole report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+
+from nls_core import attacks, calibration, figures
+from nls_core.images import png_data_uri
+from nls_core.types import Analysis, CamMap, FloatArray, ModelAnalysis, SweepPoint
+
+Scale = Literal["joint", "per-map", "raw"]
+SCALES: dict[str, str] = {
+    "joint": "one colour scale for all maps",
+    "per-map": "each map on its own scale",
+    "raw": "the layer's cells as they are, one scale",
+}
+ROLES = ("baseline", "candidate")
+
+
+@dataclass(frozen=True)
+class View:
+    """What of an analysis is shown: the index of the ε, the scale of the maps, the true class."""
+
+    index: int
+    scale: str = "joint"
+    truth: str | None = None
+
+
+def role(index: int) -> str:
+    """What the model at `index` of a request is called in sentences."""
+    return ROLES[index] if index < len(ROLES) else f"model {index + 1}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; never rounded up to 100 % or down to 0 %."""
+    return (
+        f"{min(max(100 * share, 0.0), 100.0):.1f} %"
+        if 0.0005 < share < 0.9995
+        else (">99.9 %" if share > 0.5 else "<0.1 %")
+    )
+
+
+def epsilon_text(epsilon: float, attack: str) -> str:
+    """ε as people write it: n/255 for L∞, the norm itself for L2."""
+    if attacks.NORMS[attack] == "l2":
+        return f"{epsilon:.3g} (L2)"
+    return f"{epsilon * 255:.3g}/255"
+
+
+def sentence(analysis: Analysis) -> str:
+    """What happened, in words."""
+    names = [m.manifest.classes[m.prediction.index] for m in analysis.models]
+    sure = [percent(m.prediction.confidence) for m in analysis.models]
+    if len(set(names)) == 1 and len(names) > 1:
+        each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
+        first = f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
+    else:
+        parts = (
+            f"the {role(i)} says {n} ({s})"
+            for i, (n, s) in enumerate(zip(names, sure, strict=True))
+        )
+        first = _capital("; ".join(parts)) + "."
+    second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
+    return f"{first} Under {analysis.request.attack}, {second}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _fate(analysis: Analysis, index: int) -> str:
+    model, attack = analysis.models[index], analysis.request.attack
+    hits = [p for p in model.sweep if p.success]
+    if not hits:
+        largest = max(analysis.request.epsilons)
+        return f"the {role(index)} holds up to ε = {epsilon_text(largest, attack)}"
+    first = min(hits, key=lambda p: p.epsilon)
+    clean = model.manifest.classes[model.prediction.index]
+    after = model.manifest.classes[first.prediction.index]
+    if clean == after:
+        return f"the {role(index)} is at the target {after} from the start"
+    return (
+        f"the {role(index)} flips from {clean} to {after} at ε = "
+        f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
+    )
+
+
+def deserved(model: ModelAnalysis) -> str:
+    """What test images of this confidence are worth, from the manifest's reliability data."""
+    data = model.manifest.reliability.get("plain")
+    if not data:
+        return "no reliability data in the manifest"
+    bins = calibration.Reliability.from_dict(data)
+    i = calibration.bin_of(model.prediction.confidence, len(bins.counts))
+    if not bins.counts[i]:
+        return "no test image falls in this confidence bin"
+    return (
+        f"of {int(bins.counts[i]):,} test images between {100 * bins.edges[i]:.1f} and "
+        f"{100 * bins.edges[i + 1]:.1f} % sure, {percent(bins.accuracy[i])} are right "
+        f"(95 % interval {percent(bins.low[i])} to {percent(bins.high[i])})"
+    )
+
+
+def result(analysis: Analysis, view: View) -> str:
+    """The sentence and a row of images per model."""
+    rows = "".join(_row(analysis, i, view) for i in range(len(analysis.models)))
+    known = f"In truth: {view.truth}. " if view.truth else ""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
+    return (
+        f'<div class="nls-result"><p class="nls-sentence" role="status">'
+        f"{escape(known + sentence(analysis))}</p>{rows}{_colourbars(analysis, view)}"
+        f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
+    )
+
+
+def _row(analysis: Analysis, index: int, view: View) -> str:
+    model = analysis.models[index]
+    point = model.sweep[view.index]
+    colour = figures.colour_of(model.manifest)
+    eps = epsilon_text(point.epsilon, analysis.request.attack)
+    classes = model.manifest.classes
+    target = classes[model.cam.target_class]
+    pictures = (
+        _figure(_clean(analysis, model.cam, view), f"map for {target}", "clean picture"),
+        _figure(figures.whole(point.adversarial)[0], f"attacked, ε = {eps}", _said(model, point)),
+        _perturbation(analysis, point),
+        _figure(_attacked(analysis, point, view), f"map for {target}", "attacked picture"),
+        _figure(_change(analysis, model.cam, point.cam, view), "map change", "attacked - clean"),
+    )
+    return (
+        f'<section class="nls-model" style="--nls-colour:{colour}">'
+        f"<h3>{escape(_capital(role(index)))}: {escape(model.manifest.id)}</h3>"
+        f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
+        f"{percent(model.prediction.confidence)} sure "
+        f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
+        f"{escape(deserved(model))}.</p>"
+        f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
+    )
+
+
+def _said(model: ModelAnalysis, point: SweepPoint) -> str:
+    label = model.manifest.classes[point.prediction.index]
+    return f"{label}, {percent(point.prediction.confidence)}"
+
+
+def _figure(pixels: figures.Pixels, caption: str, below: str) -> str:
+    alt = escape(f"{caption}: {below}", quote=True)
+    return (
+        f'<figure><img src="{png_data_uri(pixels)}" alt="{alt}">'
+        f"<figcaption><b>{escape(caption)}</b><br>{escape(below)}</figcaption></figure>"
+    )
+
+
+def _top(analysis: Analysis, cam: CamMap, view: View) -> float:
+    """The value of the brightest colour for one map."""
+    if view.scale == "per-map":
+        return float(cam.values.max())
+    return figures.joint_top(analysis.models, view.index)
+
+
+def _clean(analysis: Analysis, cam: CamMap, view: View) -> figures.Pixels:
+    return figures.overlay(
+        analysis.picture,
+        analysis.geometry,
+        cam.values,
+        top=_top(analysis, cam, view),
+        smooth=view.scale != "raw",
+    )
+
+
+def _attacked(analysis: Analysis, point: SweepPoint, view: View) -> figures.Pixels:
+    picture, geometry = figures.whole(point.adversarial)
+    return figures.overlay(
+        picture,
+        geometry,
+        point.cam.values,
+        top=_top(analysis, point.cam, view),
+        smooth=view.scale != "raw",
+    )
+
+
+def _change(analysis: Analysis, clean: CamMap, attacked: CamMap, view: View) -> figures.Pixels:
+    a, b = (_scaled(cam, _top(analysis, cam, view)) for cam in (clean, attacked))
+    smooth = view.scale != "raw"
+    return figures.difference_map(figures.resize(b - a, 256, 256, smooth=smooth), 1.0)
+
+
+def _scaled(cam: CamMap, top: float) -> FloatArray:
+    return cam.values / top if top > 0 else np.zeros_like(cam.values)
+
+
+def _perturbation(analysis: Analysis, point: SweepPoint) -> str:
+    pixels, gain = figures.perturbation(analysis.x, point.adversarial)
+    norms = f"L∞ {point.linf * 255:.2f}/255, L2 {point.l2:.2f}"
+    return _figure(pixels, f"perturbation × {gain:.0f}", norms)
+
+
+def _bars(model: ModelAnalysis, point: SweepPoint, most: int = 5) -> str:
+    """Class probabilities, clean above attacked, for the classes that matter."""
+    clean, after = model.prediction.probabilities, point.prediction.probabilities
+    order = np.argsort(-np.maximum(clean, after), kind="stable")[:most]
+    rows = "".join(
+        f'<div class="nls-bar"><span>{escape(model.manifest.classes[k])}</span>'
+        f'<i style="width:{100 * clean[k]:.1f}%"></i><em>{percent(clean[k])}</em>'
+        f'<i class="nls-hit" style="width:{100 * after[k]:.1f}%"></i><em>{percent(after[k])}</em>'
+        "</div>"
+        for k in order
+    )
+    return (
+        f'<div class="nls-bars">{rows}<div class="nls-key"><i></i>clean '
+        '<i class="nls-hit"></i>attacked</div></div>'
+    )
+
+
+def _colourbars(analysis: Analysis, view: View) -> str:
+    top = figures.joint_top(analysis.models, view.index)
+    method = analysis.request.cam
+    if view.scale == "per-map":
+        ends, change = ("0", "each map's own maximum"), "share of each map's own maximum"
+    else:
+        ends, change = ("0", f"{top:.3g}"), "share of the joint maximum"
+    return (
+        f'<div class="nls-scales"><div>{method}, layer {escape(analysis.models[0].cam.layer)}: '
+        f'{ends[0]} <i style="background:{figures.css_gradient()}"></i> {ends[1]}</div>'
+        f'<div>map change: -1 <i style="background:{figures.css_gradient(diverging=True)}"></i> +1'
+        f" ({change})</div></div>"
+    )
+
+
+def numbers(analysis: Analysis) -> str:
+    """Every tried ε with label, confidence and norms, as a table."""
+    head = "<tr><th>model</th><th>ε</th><th>label</th><th>confidence</th><th>after T</th>"
+    rows = []
+    for model in analysis.models:
+        rows.append(_number_row(model, "0", model.prediction, ("0", "0", "")))
+        for p in model.sweep:
+            eps = epsilon_text(p.epsilon, analysis.request.attack)
+            norms = (f"{p.linf * 255:.2f}/255", f"{p.l2:.3f}", "yes" if p.success else "no")
+            rows.append(_number_row(model, eps, p.prediction, norms))
+    return (
+        f'<div class="nls-table"><table>{head}<th>L∞</th><th>L2</th><th>success</th></tr>'
+        f"{''.join(rows)}</table></div>"
+    )
+
+
+def _number_row(
+    model: ModelAnalysis, epsilon: str, prediction: Any, norms: tuple[str, str, str]
+) -> str:
+    cells = (
+        model.manifest.id,
+        epsilon,
+        model.manifest.classes[prediction.index],
+        percent(prediction.confidence),
+        percent(prediction.calibrated_confidence),
+        *norms,
+    )
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def report(analysis: Analysis, *, css: str, view: View | None = None) -> str:
+    """A self-contained HTML page: no file and no network beside it."""
+    view = view or View(len(analysis.request.epsilons) - 1)
+    charts = [figures.confidence_sweep(analysis, view.index)]
+    charts += [
+        figures.reliability_diagram(
+            model.manifest.reliability["plain"],
+            model.manifest,
+            confidence=model.prediction.confidence,
+        )
+        for model in analysis.models
+        if "plain" in model.manifest.reliability
+    ]
+    parts = [
+        chart.to_html(full_html=False, include_plotlyjs=i == 0, config={"displaylogo": False})
+        for i, chart in enumerate(charts)
+    ]
+    settings: Mapping[str, object] = {
+        "attack": f"{analysis.request.attack}, {analysis.request.steps} steps",
+        "map": f"{analysis.request.cam}, scale: {SCALES[view.scale]}",
+        "seed": analysis.request.seed,
+        "weights": "; ".join(f"{m.manifest.id} {m.manifest.sha256[:12]}" for m in analysis.models),
+    }
+    facts = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in settings.items())
+    plots = "".join(f'<div class="nls-plot">{part}</div>' for part in parts)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>NLS Lab report</title><style>{css}</style></head><body class=nls-page>"
+        f"<h1>NLS Lab report</h1>{result(analysis, view)}{plots}{numbers(analysis)}"
+        f"<dl>{facts}</dl></body></html>"
+    )

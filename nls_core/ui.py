@@ -1,0 +1,257 @@
+"""The web page: Gradio components and their events around `compare.Compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from nls_core import analyzer as spine
+from nls_core import attacks, cams, panels
+from nls_core.analyzer import Analyzer
+from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label, slow_note
+from nls_core.types import Analysis, NLSLabError
+
+LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 1}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
+REFILLED = ("baseline", "candidate", "layer", "target", "image")  # by another family
+PROGRESS = gr.Progress()  # as a default value: Gradio's way to ask for a progress bar
+INTRO = """<header class="nls-head"><h1>NLS Lab</h1>
+<p>What do normalized soft labels do to an image classifier? Choose a picture and compare where two
+models look, how sure they are, whether that is deserved, and what a little noise does.
+<a href="/docs">API</a></p></header>"""
+FOLD = """() => { if (window.innerWidth < 640) {
+  document.querySelector('#controls > button.open')?.click(); } }"""
+
+
+def build(analyzer: Analyzer) -> gr.Blocks:
+    """The Compare page, opened on a finished comparison."""
+    page: gr.Blocks = Page(Compare(analyzer)).blocks
+    return page
+
+
+def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
+    """Put the page at /ui of an app."""
+    settings = analyzer.settings
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        build(analyzer),
+        path="/ui",
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[str(settings.static_dir)],
+        show_error=False,
+        max_file_size=settings.max_upload_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=theme(),
+        css_paths=settings.static_dir / "style.css",
+    )
+    return mounted
+
+
+def theme() -> gr.Theme:
+    """Gradio's own theme with the system's fonts: nothing is fetched from outside."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    )
+
+
+class Page:
+    """The components, and what happens when one is touched."""
+
+    def __init__(self, compare: Compare) -> None:
+        self.compare = compare
+        self.inputs: dict[str, Any] = {}
+        start = compare.start(compare.families[0])
+        first = compare.analyze(start)
+        with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
+            gr.HTML(INTRO)
+            self.state = gr.State(first)
+            with gr.Row(elem_id="main"):
+                with gr.Column(scale=1, min_width=300):
+                    self._pictures(start)
+                    with gr.Accordion("Models, attack and map", open=True, elem_id="controls"):
+                        self._controls(start)
+                        with gr.Accordion("Advanced", open=False):
+                            self._advanced(start)
+                with gr.Column(scale=3, min_width=320):
+                    self._results(compare.show(first, start))
+            self._listen()
+
+    # --- what is on the page -------------------------------------------------------------
+
+    def _pictures(self, start: Values) -> None:
+        gr.HTML("<p class=nls-cue>Your picture, or click an example</p>")
+        self.inputs["image"] = gr.Image(
+            start["image"],
+            label="Your picture",
+            show_label=False,
+            type="filepath",  # our own decoder reads it
+            sources=["upload", "webcam", "clipboard"],
+            height=210,
+            elem_id="upload",
+            buttons=[],
+        )
+        self.gallery = gr.Gallery(
+            self._gallery(start["family"]),
+            label="Examples",
+            show_label=False,
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            elem_id="examples",
+            buttons=[],
+        )
+
+    def _gallery(self, family: str) -> list[tuple[str, str]]:
+        return [(str(e.path), e.title) for e in self.compare.of_family(family)]
+
+    def _menu(self, name: str, label: str, choices: list[str], start: Values, **more: Any) -> None:
+        self.inputs[name] = gr.Dropdown(choices, value=start[name], label=label, **more)
+
+    def _controls(self, start: Values) -> None:
+        families = list(self.compare.families)
+        ids = self.compare.ids(start["family"])
+        self._menu("family", "Family", families, start, visible=len(families) > 1)
+        self._menu("baseline", "Baseline", ids, start)
+        self._menu("candidate", "Candidate", ids, start)
+        self._menu("attack", "Attack", list(attacks.ATTACKS), start)
+        self.inputs["epsilon"] = gr.Slider(
+            1,
+            STRENGTHS,
+            value=start["epsilon"],
+            step=1,
+            label=epsilon_label(start["attack"]),
+            elem_id="epsilon",
+        )
+        self._menu("cam", "Activation map", list(cams.CAMS), start)
+        targets = self.compare.targets(start["baseline"])
+        self._menu("target", "Map explains class", targets, start)
+
+    def _advanced(self, start: Values) -> None:
+        layers = list(self.compare.analyzer.layers(start["baseline"]))
+        self._menu("layer", "Target layer", layers, start)
+        self.inputs["scale"] = gr.Radio(
+            [(text, name) for name, text in panels.SCALES.items()],
+            value=start["scale"],
+            label="Colour scale of the maps",
+        )
+        self.inputs["steps"] = gr.Slider(
+            1, spine.MAX_STEPS, value=start["steps"], step=1, label="Attack steps"
+        )
+        self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0, minimum=0)
+
+    def _results(self, shown: list[Any]) -> None:
+        self.message = gr.HTML("", elem_id="message")
+        self.result = gr.HTML(shown[0], elem_id="result")
+        gr.Markdown("### Confidence over ε (×: the clean label is lost)")
+        self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
+        gr.Markdown("### Is the confidence deserved?")
+        with gr.Row():
+            self.reliability = [
+                gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
+            ]
+        with gr.Accordion("Numbers and export", open=False):
+            self.numbers = gr.HTML(shown[4])
+            with gr.Row():
+                self.make_json = gr.Button("Prepare JSON", size="sm")
+                self.make_html = gr.Button("Prepare HTML report", size="sm")
+            self.file = gr.File(label="Download", visible=False)
+
+    # --- what happens --------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        inputs = set(self.inputs.values())
+        shown = [self.result, self.sweep, *self.reliability, self.numbers]
+        gr.on(
+            [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
+            self.compute,
+            inputs,
+            [self.message, self.state, self.inputs["epsilon"], *shown],
+            trigger_mode="always_last",
+            api_name="compare",
+            **LANE,
+        )
+        gr.on(
+            [self.inputs["epsilon"].input, self.inputs["scale"].input],
+            self.show,
+            inputs | {self.state},
+            shown,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **PRIVATE,
+        )
+        self.gallery.select(
+            self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
+        )
+        self.inputs["family"].input(
+            self.pick_family,
+            self.inputs["family"],
+            [self.gallery, *(self.inputs[name] for name in REFILLED)],
+            **PRIVATE,
+        )
+        for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
+            button.click(partial(self.export, kind), inputs | {self.state}, self.file, **PRIVATE)
+        self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
+
+    def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Component -> value, as Gradio gives it, to name -> value."""
+        return {name: data[component] for name, component in self.inputs.items()}
+
+    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
+        """Analyze the picture; on an error keep what is shown and say why."""
+        values = self._values(data)
+        unit = gr.update(label=epsilon_label(values["attack"]))
+        keep = [gr.skip(), unit, *[gr.skip()] * 5]
+        if not values["image"]:
+            return [_message("Upload, paste or photograph a picture, or click an example."), *keep]
+        note = slow_note(values)
+        try:
+            analysis = self.compare.analyze(
+                values, lambda done, what: progress(done, desc=what + note)
+            )
+        except NLSLabError as error:
+            return [_message(str(error), wrong=True), *keep]
+        return ["", analysis, unit, *self.compare.show(analysis, values)]
+
+    def show(self, data: dict[Any, Any]) -> list[Any]:
+        """Show the analysis at hand at another ε or on another colour scale."""
+        return self.compare.show(data[self.state], self._values(data))
+
+    def pick_example(self, family: str, event: gr.SelectData) -> str:
+        """The path of the clicked example."""
+        return str(self.compare.of_family(family)[int(event.index)].path)
+
+    def pick_family(self, family: str) -> list[Any]:
+        """Fill the menus for another family, and begin with its first example."""
+        start = self.compare.start(family)
+        ids = self.compare.ids(family)
+        layers = list(self.compare.analyzer.layers(start["baseline"]))
+        return [
+            self._gallery(family),
+            gr.update(choices=ids, value=start["baseline"]),
+            gr.update(choices=ids, value=start["candidate"]),
+            gr.update(choices=layers, value=start["layer"]),
+            gr.update(choices=self.compare.targets(start["baseline"]), value=AUTOMATIC),
+            start["image"],
+        ]
+
+    def export(self, kind: str, data: dict[Any, Any]) -> Any:
+        """Write the analysis at hand to a file that the browser downloads."""
+        analysis: Analysis = data[self.state]
+        path = self.compare.export(kind, analysis, self._values(data))
+        return gr.File(str(path), visible=True)
+
+
+def _message(text: str, *, wrong: bool = False) -> str:
+    kind = ' class="nls-error" role="alert"' if wrong else ' role="status"'
+    return f"<p{kind}>{escape(text)}</p>"
