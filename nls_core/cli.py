@@ -41,7 +41,9 @@ def main() -> None:
     except InvalidInput as error:
         _fail(str(error), 2)
     except ValidationError as error:
-        wrong = [f"NLS_{e['loc'][-1]}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        wrong = [
+            f"NLS_{e['loc'][-1]}".upper() + f"={e['input']!r}: {e['msg']}" for e in error.errors()
+        ]
         _fail("; ".join(wrong), 2)
     except (NLSLabError, train.Interrupted, OSError) as error:
         _fail(str(error), 1)
@@ -66,7 +68,7 @@ def progress_bar(quiet: bool = False) -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=err,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,  # in a file it would leave an empty line
         transient=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,19 @@ from torch import Tensor
 from torchvision import datasets as tv
 
 from nls_core.images import PREPROCESS, decode_image
-from nls_core.types import DatasetMissing, InvalidInput, unknown
+from nls_core.types import (
+    DatasetMissing,
+    ImageRejected,
+    InvalidInput,
+    TooLarge,
+    UnknownName,
+    unknown,
+)
 
 Split = Literal["train", "test"]
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 VALIDATION_SHARE = 0.1
+IMAGE_FOLDER_SIZE = 224
 SPLIT_SEED = 0  # one split for all runs and seeds: models are compared on the same images
 
 
@@ -43,10 +52,13 @@ class Data:
         )
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Per-channel mean and standard deviation of pixels in [0, 1], to four decimals."""
+        """Per-channel mean and standard deviation of pixels in [0, 1], to four decimals.
+
+        A channel without contrast gets the deviation 1, so that it can be divided by.
+        """
         pixels = self.images.transpose(0, 1).flatten(1)  # (C, N·H·W)
         mean = [round(float(c.double().mean()) / 255, 4) for c in pixels]
-        std = [round(float(c.double().std()) / 255, 4) for c in pixels]
+        std = [round(float(c.double().std()) / 255, 4) or 1.0 for c in pixels]
         return tuple(mean), tuple(std)
 
 
@@ -65,11 +77,19 @@ FASHION_CLASSES = (
 
 
 def _idx(path: Path) -> Tensor:
-    """Read one gzipped idx file of bytes (the MNIST format)."""
-    data = gzip.decompress(path.read_bytes())
-    dims = data[3]
-    shape = struct.unpack(f">{dims}I", data[4 : 4 + 4 * dims])
-    array = np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape)
+    """Read one gzipped idx file of bytes (the MNIST format).
+
+    Raises:
+        DatasetMissing: the file is damaged or of another type.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes())
+        if data[:3] != b"\0\0\x08":  # two zeros, then the code of unsigned bytes
+            raise ValueError(f"it begins {data[:4]!r}")
+        shape = struct.unpack_from(f">{data[3]}I", data, 4)
+        array = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (OSError, EOFError, zlib.error, struct.error, IndexError, ValueError) as error:
+        raise DatasetMissing(f"{path} is damaged ({error}); install it again") from error
     return torch.from_numpy(array.copy())
 
 
@@ -106,35 +126,62 @@ def _torchvision(
     download, get = how
     try:
         return kind(data_dir, train=split == "train", download=download)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # OSError: no network, a full disk
+        if download:
+            raise DatasetMissing(
+                f"{name} could not be downloaded to {data_dir}: {error}"
+            ) from error
         raise DatasetMissing(f"{name} is not in {data_dir}; get it with: {get}") from error
 
 
-def image_folder(path: Path, split: Split, size: int = 224) -> Data:
+def image_folder(path: Path, split: Split, size: int = IMAGE_FOLDER_SIZE) -> Data:
     """Any folder of class folders, `PATH/<class>/*`, or `PATH/{train,test}/<class>/*`.
 
     Without train and test folders a fifth of the images, drawn by a fixed seed, is the test split.
     Images are centre-cropped to `size` pixels, in RGB.
+
+    Raises:
+        DatasetMissing: no such folder, or a class without images.
+        InvalidInput: train and test have other classes.
+        ImageRejected, TooLarge: an image cannot be read; the message names the file.
     """
-    own = path / split
-    root = own if own.is_dir() else path
-    if not root.is_dir():
-        raise DatasetMissing(f"no folder {path}; expected one folder per class in it")
-    found = tv.ImageFolder(str(root))
-    crop = PREPROCESS["center-crop"]
-    images = [crop(decode_image(Path(file).read_bytes()), size, 3).x for file, _ in found.samples]
-    stacked = (torch.cat(images) * 255).round().byte()
-    data = Data(
-        f"imagefolder:{path}",
-        stacked,
-        torch.tensor(found.targets),
-        tuple(found.classes),
-        "center-crop",
-    )
-    if own.is_dir():
+    halves = {name: path / name for name in ("train", "test")}
+    divided = any(folder.is_dir() for folder in halves.values())
+    root = halves[split] if divided else path
+    classes = _class_names(root)
+    if divided and _class_names(halves["train"]) != _class_names(halves["test"]):
+        raise InvalidInput(
+            f"expected the same classes in both; {halves['train']} has "
+            f"{_class_names(halves['train'])}, {halves['test']} {_class_names(halves['test'])}"
+        )
+    try:
+        found = tv.ImageFolder(str(root))
+    except FileNotFoundError as error:  # it names the classes without images
+        raise DatasetMissing(
+            f"expected one folder of images per class in {root}; {error}"
+        ) from error
+    images = torch.cat([_cropped(Path(file), size) for file, _ in found.samples])
+    name = f"imagefolder:{path}" + (f"?size={size}" if size != IMAGE_FOLDER_SIZE else "")
+    data = Data(name, images, torch.tensor(found.targets), classes, "center-crop")
+    if divided:
         return data
     train, test = divide(len(data), 0.2)
     return data.take(train if split == "train" else test)
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    if not root.is_dir():
+        raise DatasetMissing(f"no folder {root}; expected one folder per class in it")
+    return tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir()))
+
+
+def _cropped(file: Path, size: int) -> Tensor:
+    """(1, 3, size, size) uint8 of one image file."""
+    try:
+        image = decode_image(file.read_bytes())
+    except (ImageRejected, TooLarge) as error:
+        raise type(error)(f"{file}: {error}") from error
+    return (PREPROCESS["center-crop"](image, size, 3).x * 255).round().byte()
 
 
 DATASETS: dict[str, Callable[[Path, Split, bool], Data]] = {
@@ -148,7 +195,7 @@ def load(name: str, data_dir: Path, split: Split = "train", *, download: bool = 
     """Read a data set by name.
 
     Args:
-        name: a key of `DATASETS`, or `imagefolder:PATH`.
+        name: a key of `DATASETS`, or `imagefolder:PATH`, with `?size=N` for N x N images.
         data_dir: where downloaded data sets are kept.
         split: 'train' (validation included, see `divide`) or 'test'.
         download: fetch a missing data set, where its source allows.
@@ -158,16 +205,27 @@ def load(name: str, data_dir: Path, split: Split = "train", *, download: bool = 
         DatasetMissing: it is not on this machine; the message holds the command that gets it.
     """
     if split not in ("train", "test"):
-        raise InvalidInput(unknown("split", split, ("train", "test")))
+        raise UnknownName(unknown("split", split, ("train", "test")))
     if name.startswith("imagefolder:"):
-        return image_folder(Path(name.removeprefix("imagefolder:")).expanduser(), split)
+        path, _, size = name.removeprefix("imagefolder:").partition("?size=")
+        if size and not size.isdecimal():
+            raise InvalidInput(f"expected imagefolder:PATH?size=N with N in pixels; got {name!r}")
+        return image_folder(Path(path).expanduser(), split, int(size or IMAGE_FOLDER_SIZE))
     if name not in DATASETS:
-        raise InvalidInput(unknown("data set", name, [*DATASETS, "imagefolder:PATH"]))
+        raise UnknownName(unknown("data set", name, [*DATASETS, "imagefolder:PATH"]))
     return DATASETS[name](data_dir, split, download)
 
 
 def divide(count: int, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:
-    """Indices of the training and the held-out part, always the same for one `count`."""
+    """Indices of the training and the held-out part, always the same for one `count`.
+
+    Both are sorted and hold at least one.
+
+    Raises:
+        InvalidInput: fewer than two images.
+    """
+    if count < 2:
+        raise InvalidInput(f"expected at least 2 images, to hold some out; got {count}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    held = round(count * share)
+    held = min(max(round(count * share), 1), count - 1)
     return order[held:].sort().values, order[:held].sort().values

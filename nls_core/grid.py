@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nls_core import datasets, train, zoo
 from nls_core.evaluate import measure
+from nls_core.jobs import Job, run_jobs
+from nls_core.recipe import Recipe, with_overrides
 from nls_core.settings import Settings
-from nls_core.train import BEST, LOG, Recipe
+from nls_core.train import BEST, LOG
 from nls_core.types import CheckpointError, Manifest, NLSLabError
 
 SEARCH = "search.json"
@@ -58,75 +54,11 @@ GRIDS: dict[str, Family] = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training run and its folder."""
-
-    recipe: Recipe
-    out: Path
-
-    def epochs_done(self) -> int:
-        """Epochs in the log."""
-        try:
-            with (self.out / LOG).open(encoding="utf-8") as file:
-                return sum(1 for _ in csv.DictReader(file))
-        except OSError:
-            return 0
-
-    def command(self) -> list[str]:
-        """The command that trains it, in a process of its own."""
-        options: list[str] = []
-        for key, value in asdict(self.recipe).items():
-            name = key.replace("_", "-")
-            flag = [f"--{name}" if value else f"--no-{name}"]
-            options += flag if isinstance(value, bool) else [f"--{name}", str(value)]
-        return [sys.executable, "-m", "nls_core", "train", *options, "--out", str(self.out)]
-
-
-def run_jobs(jobs: Sequence[Job], workers: int, report: Callable[[int], None]) -> None:
-    """Train what is not yet finished, `workers` at a time, one thread each.
-
-    Args:
-        jobs: finished ones (all epochs in the log) are passed over.
-        workers: how many processes train side by side.
-        report: called every second with the epochs done by all jobs.
-
-    Raises:
-        NLSLabError: a run failed; the message ends with what it said last.
-    """
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    open_jobs = [job for job in jobs if job.epochs_done() < job.recipe.epochs]
-
-    def one(job: Job) -> str:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            [*job.command(), "--resume", "--quiet"],
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return "" if done.returncode == 0 else f"{job.out}: {done.stderr.strip()[-500:]}"
-
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(one, job) for job in open_jobs]
-        try:
-            while not all(future.done() for future in running):
-                report(sum(job.epochs_done() for job in jobs))
-                time.sleep(1)
-        except KeyboardInterrupt:  # the runs got the signal too, and save by themselves
-            pool.shutdown(cancel_futures=True)
-            raise
-    failed = [text for text in (future.result() for future in running) if text]
-    if failed:
-        raise NLSLabError("a run failed: " + "; ".join(failed))
-    report(sum(job.epochs_done() for job in jobs))
-
-
 def search_jobs(family: Family, runs: Path) -> list[Job]:
     """Short runs with the same schedule, zero padding and seed 1000, a loss and rate each."""
     return [
         Job(
-            train.with_overrides(
+            with_overrides(
                 family.recipe, loss=loss, lr=rate, epochs=family.search_epochs, seed=1000
             ),
             runs / family.name / "search" / f"{loss}-lr{rate:g}",
@@ -137,13 +69,24 @@ def search_jobs(family: Family, runs: Path) -> list[Job]:
 
 
 def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[str, float]:
-    """Pick each loss's rate by validation accuracy after the search, and record the search."""
+    """Pick each loss's rate by validation accuracy after the search, and record the search.
+
+    Raises:
+        NLSLabError: every rate of a loss diverged.
+    """
     tried: list[dict[str, Any]] = []
+    diverged: list[dict[str, Any]] = []
     for job in jobs:
+        if job.diverged():
+            diverged.append({"loss": job.recipe.loss, "lr": job.recipe.lr})
+            continue
         last = _rows(job.out / LOG)[-1]
         keys = ("val_accuracy", "val_nll", "val_ece")
         row = {"loss": job.recipe.loss, "lr": job.recipe.lr} | {k: float(last[k]) for k in keys}
         tried.append(row)
+    lost = [loss for loss in family.rates if loss not in {row["loss"] for row in tried}]
+    if lost:
+        raise NLSLabError(f"every learning rate diverged for {lost}; give lower rates in GRIDS")
     chosen = {
         loss: float(max((r for r in tried if r["loss"] == loss), key=_accuracy)["lr"])
         for loss in family.rates
@@ -154,6 +97,7 @@ def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[
         "criterion": "validation accuracy at the end of the short run",
         "epochs": family.search_epochs,
         "tried": tried,
+        "diverged": diverged,
         "chosen": chosen,
     }
     path = models_dir / family.name / SEARCH
@@ -175,9 +119,7 @@ def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -
     """The runs of all cells, seed by seed, so that an early stop leaves whole grids."""
     return [
         Job(
-            train.with_overrides(
-                family.recipe, loss=loss, padding=padding, lr=rates[loss], seed=seed
-            ),
+            with_overrides(family.recipe, loss=loss, padding=padding, lr=rates[loss], seed=seed),
             runs / family.name / f"{loss}-{padding}" / f"seed{seed}",
         )
         for seed in range(seeds)
@@ -199,13 +141,14 @@ def publish(
     model = train.make_model(job.recipe, full.take(index[0]))
     model.load_state_dict(state["model"])
     manifest = _manifest(job, family, model, full)
-    zoo.store(model.net, manifest, settings.models_dir)
-    stored, manifest = zoo.load(manifest.id, settings.models_dir, settings.torch_device())
+    with tempfile.TemporaryDirectory() as scratch:  # so that no model without figures is seen
+        zoo.store(model.net, manifest, Path(scratch))
+        stored, manifest = zoo.load(manifest.id, Path(scratch), settings.torch_device())
     measured = measure(stored, full.take(index[1]), test)
     manifest = zoo.with_measured(
         manifest, measured.metrics, measured.temperature, measured.reliability
     )
-    zoo.write_manifest(manifest, settings.models_dir)
+    manifest = zoo.store(stored.net, manifest, settings.models_dir)
     shutil.copy(job.out / LOG, zoo.folder_of(manifest.id, settings.models_dir) / "training.csv")
     return manifest
 
@@ -252,6 +195,7 @@ def train_family(
     runs: Path,
     workers: int = 1,
     seeds: int = 1,
+    download: bool = False,
     report: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> list[Manifest]:
     """Search, train and publish a family; what is finished is not done again.
@@ -261,19 +205,30 @@ def train_family(
         settings: where models and data are.
         runs: folder of the runs.
         workers: training processes side by side.
-        seeds: seeds per cell, from 0.
+        seeds: seeds per cell, from 0; the first is published.
+        download: fetch a missing data set, where its source allows.
         report: called with the stage, the epochs done and the epochs in all.
+
+    Raises:
+        NLSLabError: a run failed or diverged; and as `run_jobs`.
     """
-    full = datasets.load(family.recipe.dataset, settings.data_dir, "train")
+    full = datasets.load(family.recipe.dataset, settings.data_dir, "train", download=download)
     searched = search_jobs(family, runs)
     total = sum(job.recipe.epochs for job in searched)
-    run_jobs(searched, workers, lambda done: report("learning-rate search", done, total))
+    run_jobs(
+        searched,
+        workers,
+        lambda done: report("learning-rate search", done, total),
+        settings=settings,
+    )
     rates = choose_rates(family, searched, settings.models_dir)
     jobs = cell_jobs(family, rates, runs, seeds)
     all_epochs = sum(job.recipe.epochs for job in jobs)
-    run_jobs(jobs, workers, lambda done: report("training", done, all_epochs))
-    test = datasets.load(family.recipe.dataset, settings.data_dir, "test")
-    torch.manual_seed(0)
+    run_jobs(jobs, workers, lambda done: report("training", done, all_epochs), settings=settings)
+    diverged = [str(job.out) for job in jobs if job.diverged()]
+    if diverged:
+        raise NLSLabError(f"these runs diverged at the rate that the search chose: {diverged}")
+    test = datasets.load(family.recipe.dataset, settings.data_dir, "test", download=download)
     first = [job for job in jobs if job.recipe.seed == 0]
     if not all((job.out / BEST).exists() for job in first):
         raise CheckpointError(f"runs are missing in {runs}")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,50 +29,10 @@ from torch.utils.tensorboard import SummaryWriter
 from nls_core import calibration, datasets, nets
 from nls_core.evaluate import predict
 from nls_core.losses import LOSSES
-from nls_core.types import CheckpointError, InvalidInput, choose, unknown
+from nls_core.recipe import Recipe, learning_rate
+from nls_core.types import CheckpointError, InvalidInput, NLSLabError
 
-LAST, BEST, LOG, RESULT = "last.pt", "best.pt", "log.csv", "result.json"
-SCHEDULES = ("step", "cosine")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a run; the defaults are the paper's: SGD, steps, little augmentation.
-
-    `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
-    10 at 50 % and 75 %. `batch_size` is global, over all processes.
-    """
-
-    dataset: str = "fashion-mnist"
-    arch: str = "smallresnet-16"
-    loss: str = "ce"
-    padding: str = "zero"
-    smoothing: float = 0.1
-    gamma: float = 0.0
-    lr: float = 0.1
-    epochs: int = 40
-    batch_size: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 1e-6
-    schedule: str = "step"
-    warmup: float = 0.05
-    flip: bool = True
-    amp: bool = True
-    freeze_bn: bool = False
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raise InvalidInput for what cannot be trained."""
-        choose("loss", self.loss, LOSSES)
-        choose("architecture", self.arch, nets.ARCHITECTURES)
-        if self.schedule not in SCHEDULES:
-            raise InvalidInput(unknown("schedule", self.schedule, SCHEDULES))
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InvalidInput(
-                f"expected at least 1 epoch and a batch of 1; got {self.epochs}, {self.batch_size}"
-            )
-        if not self.lr > 0:
-            raise InvalidInput(f"the learning rate must be above 0; got {self.lr}")
+LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
 
 
 @dataclass
@@ -91,16 +52,6 @@ class Interrupted(Exception):
     """The run was asked to stop; its last checkpoint is written."""
 
 
-def learning_rate(recipe: Recipe, done: float) -> float:
-    """The rate when `done` of all steps, in [0, 1), lie behind."""
-    if done < recipe.warmup:
-        return recipe.lr * max(done, 1e-3) / recipe.warmup
-    if recipe.schedule == "step":
-        return recipe.lr * (0.1 if done >= 0.5 else 1.0) * (0.1 if done >= 0.75 else 1.0)
-    share = (done - recipe.warmup) / (1 - recipe.warmup)
-    return recipe.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * share))))
-
-
 def run(
     recipe: Recipe,
     out: Path,
@@ -108,6 +59,7 @@ def run(
     *,
     resume: bool = False,
     max_steps: int | None = None,
+    device: torch.device | None = None,
     report: Callable[[Progress, int], None] = lambda progress, steps: None,
 ) -> Progress:
     """Train one network and leave the best (on validation) and last checkpoints in `out`.
@@ -117,23 +69,27 @@ def run(
         out: folder for last.pt, best.pt, log.csv and TensorBoard events.
         data: the training split; validation images are held out of it by `datasets.divide`.
         resume: go on from last.pt where there is one; without it an existing run is an error.
-        max_steps: stop after this many steps, for tests.
+        max_steps: stop after this many steps, the checkpoint written, for tests.
+        device: None takes the GPU where there is one.
         report: called after each step with the position and the steps per epoch.
 
     Raises:
-        InvalidInput: a bad recipe, or `out` holds another run.
+        InvalidInput: a bad recipe, too few images, or `out` holds a run and `resume` is off.
+        CheckpointError: last.pt is damaged, of another recipe or of other data.
+        NLSLabError: the loss is no longer finite.
         Interrupted: Ctrl-C or SIGTERM came; the checkpoint is written.
     """
     recipe.check()
-    trainer = Trainer(recipe, out, data)
+    trainer = Trainer(recipe, out, data, device)
     trainer.start(resume)
-    with _stop_signals() as stopped:
+    with stop_signals() as stopped:
         while trainer.progress.epoch < recipe.epochs:
             for _ in trainer.epoch():
                 report(trainer.progress, trainer.steps)
                 if max_steps is not None and trainer.taken >= max_steps:
+                    trainer.save()
                     return trainer.progress
-                if stopped():
+                if trainer.in_any_process(stopped()):
                     trainer.save()
                     raise Interrupted(
                         f"stopped in epoch {trainer.progress.epoch + 1} of {recipe.epochs}; "
@@ -146,7 +102,9 @@ def run(
 class Trainer:
     """The state of one run; `run` is its reader's guide."""
 
-    def __init__(self, recipe: Recipe, out: Path, data: datasets.Data) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, data: datasets.Data, device: torch.device | None = None
+    ) -> None:
         self.recipe, self.out = recipe, out
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -154,8 +112,13 @@ class Trainer:
             raise InvalidInput(
                 f"batch size {recipe.batch_size} is not a multiple of {self.world} processes"
             )
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        auto = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or auto
         train, held = datasets.divide(len(data))
+        if len(train) < self.world:
+            raise InvalidInput(
+                f"{len(train)} training images are too few for {self.world} processes"
+            )
         self.data, self.held = data.take(train), data.take(held)
         self.steps = max(len(train) // recipe.batch_size, 1)  # the ragged end is dropped
         self.model = make_model(recipe, self.data).to(self.device)
@@ -179,9 +142,12 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         if last.exists():
             state = load_checkpoint(last, self.recipe)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
+            try:
+                self.model.load_state_dict(state["model"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.progress = Progress(**state["progress"])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(f"{last} does not fit this data set: {error}") from error
 
     def epoch(self) -> Iterator[None]:
         """Train the rest of the current epoch, a step at a time."""
@@ -200,12 +166,13 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
                 logits = self.forward(x)
             loss = loss_of(logits, y, smoothing=recipe.smoothing, gamma=recipe.gamma)
+            value = self._finite(float(loss.detach()))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             progress.step += 1
             self.taken += 1
-            progress.loss_sum += float(loss.detach())
+            progress.loss_sum += value
             progress.seconds += time.perf_counter() - begin
             yield
 
@@ -213,10 +180,32 @@ class Trainer:
         total = self.recipe.epochs * self.steps
         return (self.progress.epoch * self.steps + self.progress.step) / total
 
+    def _finite(self, value: float) -> float:
+        """Pass a number on, or leave word for `grid` and end the run."""
+        if math.isfinite(value):
+            return value
+        rate = self.optimizer.param_groups[0]["lr"]
+        message = (
+            f"the loss is not finite at step {self.progress.step + 1} of epoch "
+            f"{self.progress.epoch + 1} (learning rate {rate:.3g}); lower the learning rate"
+        )
+        text = json.dumps({"recipe": asdict(self.recipe), "message": message})
+        (self.out / DIVERGED).write_text(text, encoding="utf-8")
+        raise NLSLabError(message)
+
+    def in_any_process(self, flag: bool) -> bool:
+        """Whether the flag is set in one of the processes, so that all leave at one step."""
+        if self.world == 1:
+            return flag
+        votes = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+        return bool(votes)
+
     def _batch(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of the global batch: x (B, C, H, W) in [0, 1] and labels (B,)."""
         recipe, step = self.recipe, self.progress.step
         index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        index = index[: len(index) // self.world * self.world]  # equal shares: a mean of means
         flips = torch.rand(
             len(index), generator=_generator(recipe.seed, self.progress.epoch, step + 1)
         )
@@ -230,6 +219,7 @@ class Trainer:
         """Validate, log, and write the checkpoints."""
         progress = self.progress
         logits = predict(self.model, self.held.images, amp=self.recipe.amp)
+        self._finite(float(logits.abs().max()))
         probs = logits.softmax(1)
         accuracy = calibration.accuracy(probs, self.held.labels)
         progress.epoch += 1
@@ -256,11 +246,13 @@ class Trainer:
         self.save()
 
     def _log(self, row: dict[str, float]) -> None:
-        with (self.out / LOG).open("w", newline="", encoding="utf-8") as file:
+        partial = self.out / f"{LOG}.partial"  # `grid` reads the log while it is written
+        with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             for past in self.progress.rows:  # whole, so that a resumed run leaves no double rows
                 writer.writerow({key: f"{value:.6g}" for key, value in past.items()})
+        partial.replace(self.out / LOG)
         with SummaryWriter(str(self.out)) as board:
             for key, value in row.items():
                 board.add_scalar(key, value, int(row["epoch"]))
@@ -279,7 +271,7 @@ class Trainer:
 
 def make_model(recipe: Recipe, data: datasets.Data) -> nets.Classifier:
     """A fresh model for a data set, initialized by the recipe's seed alone."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # nets are made on the CPU
         torch.manual_seed(recipe.seed)
         net = nets.build(recipe.arch, len(data.classes), data.images.shape[1], recipe.padding)
     return nets.Classifier(net, *data.statistics())
@@ -294,8 +286,9 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         made = Recipe(**state["recipe"])
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); remove it to train anew") from error
+    except Exception as error:  # a reader of damaged bytes may raise nearly anything
+        said = f"{type(error).__name__} {error}".splitlines()[0][:100]
+        raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
     if made != recipe:
         named = {k: v for k, v in asdict(made).items() if v != asdict(recipe)[k]}
         raise CheckpointError(f"{path} was made by another recipe, with {named}")
@@ -320,8 +313,8 @@ def _freeze_batch_norm(model: nn.Module) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question that the loop asks after each step."""
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question that a loop asks when it can stop."""
     asked: list[int] = []
     names = (signal.SIGINT, signal.SIGTERM)
     before = {name: signal.signal(name, lambda number, _: asked.append(number)) for name in names}
@@ -338,13 +331,10 @@ def processes() -> Iterator[int]:
     if "WORLD_SIZE" not in os.environ:
         yield 0
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
-
-
-def with_overrides(recipe: Recipe, **values: Any) -> Recipe:
-    """A recipe with the given values, None meaning unchanged."""
-    return replace(recipe, **{key: value for key, value in values.items() if value is not None})

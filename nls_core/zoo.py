@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from nls_core import nets
 from nls_core.settings import Settings
-from nls_core.types import CheckpointError, Manifest, UnknownModel, unknown
+from nls_core.types import CheckpointError, InvalidInput, Manifest, UnknownModel, unknown
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
@@ -27,8 +28,9 @@ _TUPLES = ("classes", "mean", "std")
 
 def available(models_dir: Path) -> tuple[str, ...]:
     """Ids of the models in a folder, sorted; a folder counts when it has a manifest."""
-    found = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
-    return tuple(sorted(f"{folder.parent.name}/{folder.name}" for folder in found))
+    folders = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
+    ids = (f"{folder.parent.name}/{folder.name}" for folder in folders)
+    return tuple(sorted(name for name in ids if _ID.fullmatch(name)))
 
 
 def folder_of(model_id: str, models_dir: Path) -> Path:
@@ -57,11 +59,22 @@ def read_manifest(model_id: str, models_dir: Path) -> Manifest:
         entries = {key: value for key, value in entries.items() if key in known}
         entries.update({key: tuple(entries[key]) for key in _TUPLES})
         manifest = Manifest(**entries)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"the manifest of {model_id} is damaged: {error}") from error
+        _check(manifest)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"the manifest of {model_id} is damaged: {error!r}") from error
     if manifest.id != model_id:
         raise CheckpointError(f"the manifest of {model_id} names another model: {manifest.id}")
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError or TypeError for what would fail, or mislead, only when the model runs."""
+    if len(manifest.mean) != manifest.channels or len(manifest.std) != manifest.channels:
+        raise ValueError(f"expected a mean and a std for each of {manifest.channels} channels")
+    if not all(0 < value < math.inf for value in (*manifest.std, manifest.temperature)):
+        raise ValueError("expected finite standard deviations and a temperature above 0")
+    if manifest.input_size < 1 or len(manifest.classes) < 2:
+        raise ValueError("expected an input of at least 1 pixel and at least 2 classes")
 
 
 def load(
@@ -85,11 +98,14 @@ def load(
     models_dir = models_dir or Settings().models_dir
     manifest = read_manifest(model_id, models_dir)
     tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
-    net = nets.build(manifest.arch, len(manifest.classes), manifest.channels, manifest.padding)
     try:
+        net = nets.build(manifest.arch, len(manifest.classes), manifest.channels, manifest.padding)
         net.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights of {model_id} do not fit {manifest.arch}") from error
+    except (RuntimeError, InvalidInput) as error:
+        raise CheckpointError(
+            f"the weights of {model_id} do not fit its manifest ({manifest.arch}, "
+            f"{len(manifest.classes)} classes, {manifest.channels} channels): {error}"
+        ) from error
     model = nets.Classifier(net, manifest.mean, manifest.std)
     return model.eval().requires_grad_(False).to(device), manifest
 
@@ -122,10 +138,12 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
         The manifest with the sha256 of what was written.
 
     Raises:
-        CheckpointError: a weight is not finite in float16.
+        InvalidInput: the manifest's id is not `<family>/<name>`.
+        CheckpointError: a weight is not finite in float16; nothing is written.
     """
     folder = models_dir / manifest.id
-    folder.mkdir(parents=True, exist_ok=True)
+    if not _ID.fullmatch(manifest.id):
+        raise InvalidInput(f"expected an id like 'fashion/nls-partial'; got {manifest.id!r}")
     half = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in net.state_dict().items()
@@ -134,6 +152,7 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
     if bad:
         raise CheckpointError(f"these weights of {manifest.id} are not finite in float16: {bad}")
     data = save_tensors(half)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(data)
     manifest = replace(manifest, sha256=hashlib.sha256(data).hexdigest())
     write_manifest(manifest, models_dir)
@@ -148,17 +167,35 @@ def write_manifest(manifest: Manifest, models_dir: Path) -> None:
     (folder / CARD).write_text(card(manifest), encoding="utf-8")
 
 
+def summary(manifests: Iterable[Manifest]) -> list[list[str]]:
+    """The table of `nls models`: a head, then a row per model; shares in percent."""
+    head = ["model", "accuracy %", "ECE-15 %", "mean confidence %", "NLL", "T", "ECE-15 after T %"]
+    rows = [head]
+    for m in manifests:
+        keys = ("accuracy", "ece", "mean_confidence", "ece_calibrated")
+        *shares, after = (_cell(m.metrics.get(key), 100, 2) for key in keys)
+        nll = _cell(m.metrics.get("nll"), 1, 4)
+        rows.append([m.id, *shares, nll, f"{m.temperature:.3f}", after])
+    return rows
+
+
+def _cell(value: float | None, scale: int, digits: int) -> str:
+    return "-" if value is None else f"{scale * value:.{digits}f}"
+
+
 def card(manifest: Manifest) -> str:
     """The model card, in Markdown; every figure is the manifest's."""
     recipe = manifest.recipe
     rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in manifest.metrics.items())
     steps = "\n".join(f"| {name} | {_shown(value)} |" for name, value in recipe.items())
     parameters = ", ".join(f"{k} = {v}" for k, v in manifest.loss_parameters.items()) or "none"
+    dataset = str(recipe.get("dataset", ""))
+    public = "" if ":" in dataset else dataset  # a folder's path says nothing elsewhere
     return f"""---
 license: mit
 library_name: nls-lab
 pipeline_tag: image-classification
-datasets: [{recipe.get("dataset", "")}]
+datasets: [{public}]
 ---
 # {manifest.id}
 
@@ -184,7 +221,7 @@ Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on t
 | --- | --- |
 {steps}
 
-{ATTRIBUTION.get(str(recipe.get("dataset", "")), "")}
+{ATTRIBUTION.get(dataset, "")}
 sha256 of `{WEIGHTS}`: `{manifest.sha256}`
 """
 
