@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nls_core import attacks, cams, nets, zoo
+from nls_core import attacks, cams, nets, threat, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.images import PREPROCESS, Prepared, decode_image
@@ -174,7 +174,7 @@ class Analyzer:
         )
         maps = [CamMap(request.cam, layer, target, value) for value in values]
         predictions = self._predict(model, swept, manifest.temperature)
-        linf, l2 = attacks.perturbation_norms(x.expand_as(swept), swept)
+        linf, l2 = threat.perturbation_norms(x.expand_as(swept), swept)
         wanted = clean.index if request.attack_target is None else request.attack_target
         sweep = tuple(
             SweepPoint(

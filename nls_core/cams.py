@@ -15,8 +15,7 @@ g = ∂z_t/∂A.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, Layer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from nls_core.nets import frozen
 from nls_core.types import FloatArray, InvalidInput, UnknownName, choose, unknown
 
 Progress = Callable[[float], None]
@@ -140,7 +140,7 @@ def activation_maps(
         raise InvalidInput(
             f"x must be (B, C, H, W) of a float dtype with B ≥ 1; got {x.dtype} {tuple(x.shape)}"
         )
-    with _frozen(model), torch.inference_mode(False), torch.enable_grad():
+    with frozen(model), torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone()
         maps, classes = _probe(model, x[:1])
         targets = _targets(target_class, len(x), classes)
@@ -197,23 +197,6 @@ def _targets(target_class: Any, images: int, classes: int) -> list[Any]:
     if not 0 <= min(chosen) <= max(chosen) < classes:
         raise InvalidInput(f"target_class must lie in [0, {classes}); got {target_class!r}")
     return [ClassifierOutputTarget(index) for index in chosen]
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen weights; every flag is restored exactly."""
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    try:
-        model.eval()
-        for weight, _ in flags:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
 
 
 def _probe(model: nn.Module, x: Tensor) -> tuple[dict[str, tuple[int, int]], int]:
@@ -300,7 +283,7 @@ def layer_names(model: nn.Module, x_shape: Sequence[int]) -> tuple[str, ...]:
     if len(x_shape) not in (3, 4):
         raise InvalidInput(f"x_shape must be (C, H, W) or (B, C, H, W); got {tuple(x_shape)}")
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    with _frozen(model):
+    with frozen(model):
         return _blocks(model, _probe(model, weight.new_zeros((1, *x_shape[-3:])))[0])
 
 

@@ -10,6 +10,7 @@ arXiv 2006.13554 (NCE, of which `nls` is a rescaling, see `nls`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -25,16 +26,19 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def soft_labels(target: Tensor, classes: int, smoothing: float) -> Tensor:
+def soft_labels(
+    target: Tensor, classes: int, smoothing: float, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Turn labels into smoothed distributions.
 
     Args:
         target: (B,) integer labels in [0, classes), or a (B, classes) matrix of distributions.
         classes: K, at least 2.
         smoothing: s in [0, 1]; the result is (1-s)·target + s/K.
+        dtype: of the result.
 
     Returns:
-        (B, K) float32, each row summing to 1 where the target's row does.
+        (B, K), each row summing to 1 where the target's row does.
 
     Raises:
         InvalidInput: smoothing, shape, dtype or label range is not as above.
@@ -42,7 +46,7 @@ def soft_labels(target: Tensor, classes: int, smoothing: float) -> Tensor:
     if not 0.0 <= smoothing <= 1.0:
         raise InvalidInput(f"smoothing must lie in [0, 1]; got {smoothing!r}")
     read = _check_distribution if target.ndim == 2 else _one_hot
-    return read(target, classes) * (1.0 - smoothing) + smoothing / classes
+    return read(target, classes).to(dtype) * (1.0 - smoothing) + smoothing / classes
 
 
 def _check_distribution(target: Tensor, classes: int) -> Tensor:
@@ -52,7 +56,7 @@ def _check_distribution(target: Tensor, classes: int) -> Tensor:
         raise InvalidInput(f"soft labels must have {classes} columns; got {target.shape[1]}")
     if target.numel() and not bool((target >= 0).all() and torch.isfinite(target).all()):
         raise InvalidInput("soft labels must be finite and at least 0; got other values")
-    return target if target.dtype == torch.float64 else target.float()
+    return target
 
 
 def _one_hot(target: Tensor, classes: int) -> Tensor:
@@ -68,7 +72,7 @@ def _one_hot(target: Tensor, classes: int) -> Tensor:
             f"labels must lie in [0, {classes}); got values from "
             f"{int(target.min())} to {int(target.max())}"
         )
-    return F.one_hot(target.long(), classes).float()
+    return F.one_hot(target.long(), classes)
 
 
 def _prepare(
@@ -79,13 +83,15 @@ def _prepare(
         raise InvalidInput(f"logits must be (B, K) with K ≥ 2; got shape {tuple(logits.shape)}")
     if not logits.is_floating_point():
         raise InvalidInput(f"logits must be of a float dtype; got {logits.dtype}")
+    if not len(logits):
+        raise InvalidInput("expected at least one row of logits; got none")
     if len(target) != len(logits):
         raise InvalidInput(f"expected {len(logits)} targets, one per row; got {len(target)}")
-    if not gamma >= 0.0:
-        raise InvalidInput(f"gamma must be at least 0; got {gamma!r}")
+    if not 0.0 <= gamma < math.inf:
+        raise InvalidInput(f"gamma must be at least 0 and finite; got {gamma!r}")
     # float64 stays (gradcheck needs it); half precision would overflow in the sums below
     z = logits if logits.dtype == torch.float64 else logits.float()
-    return z, soft_labels(target, z.shape[1], smoothing).to(z)
+    return z, soft_labels(target, z.shape[1], smoothing, z.dtype)
 
 
 def _weighted(lp: Tensor, q: Tensor, gamma: float) -> Tensor:

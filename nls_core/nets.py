@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,31 +30,32 @@ class PaddedConv2d(nn.Conv2d):
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, ...] | str = 0,
-        **options: object,
+        **options: Any,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, **options)  # type: ignore[arg-type]
+        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
         if self.padding_mode != "zeros":
             raise InvalidInput(f"padding_mode must be 'zeros'; got {self.padding_mode!r}")
         if isinstance(padding, int):
             padding = (padding, padding)
         if padding not in ("same", "valid") and len(padding) not in (2, 4):
             raise InvalidInput(f"padding must be 1, 2 or 4 numbers or 'same'; got {padding!r}")
-        self.padding = padding  # type: ignore[assignment]
+        self.padding = padding
 
     def pads(self, height: int, width: int) -> Pads:
         """The padding of a (height, width) input."""
-        if self.padding == "valid":
-            return (0, 0, 0, 0)
         if self.padding == "same":
             top, bottom = _same(height, self.kernel_size[0], self.stride[0], self.dilation[0])
             left, right = _same(width, self.kernel_size[1], self.stride[1], self.dilation[1])
             return (left, right, top, bottom)
+        if isinstance(self.padding, str):  # 'valid'
+            return (0, 0, 0, 0)
         if len(self.padding) == 4:
             left, right, top, bottom = self.padding
             return (left, right, top, bottom)
         vertical, horizontal = self.padding
-        return (int(horizontal), int(horizontal), int(vertical), int(vertical))
+        return (horizontal, horizontal, vertical, vertical)
 
     def _convolve(self, x: Tensor, bias: Tensor | None, pads: Pads) -> Tensor:
         left, right, top, bottom = pads
@@ -158,7 +161,7 @@ def with_padding(model: nn.Module, padding: str) -> nn.Module:
             plain = len(module.padding) != 4 and not (
                 module.padding == "same" and module.stride != (1, 1)
             )
-            module.__class__ = nn.Conv2d if plain else PaddedConv2d
+            module.__class__ = nn.Conv2d if plain else PaddedConv2d  # type: ignore[assignment]
             module.__dict__.pop("_ratios", None)
     return model
 
@@ -255,6 +258,22 @@ def build(arch: str, classes: int, channels: int, padding: str = "zero") -> nn.M
     if classes < 2 or channels < 1:
         raise InvalidInput(f"expected ≥ 2 classes and ≥ 1 channels; got {classes} and {channels}")
     return with_padding(choose("architecture", arch, ARCHITECTURES)(classes, channels), padding)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode and weights without gradient; on leaving, every flag is as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        model.eval()
+        model.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training  # train() recurses and may be overridden
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
 
 
 class Classifier(nn.Module):

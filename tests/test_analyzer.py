@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nls_core.attacks import ATTACKS
 
-from nls_core import attacks, cams, zoo
+from nls_core import cams, threat, zoo
 from nls_core.analyzer import Analyzer, parse_epsilons
+from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.settings import Settings
 from nls_core.types import (
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_the_parts(analysis: Analysis, models_dir: Path
         np.testing.assert_allclose(got.cam.values, cam[0], rtol=1e-3, atol=1e-6)
         for point in got.sweep:
             adversarial = torch.from_numpy(point.adversarial)[None]
-            linf, l2 = attacks.perturbation_norms(x, adversarial)
+            linf, l2 = threat.perturbation_norms(x, adversarial)
             assert point.linf == pytest.approx(float(linf[0]))
             assert point.l2 == pytest.approx(float(l2[0]))
             assert point.linf <= point.epsilon + 1e-6

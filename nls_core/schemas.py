@@ -1,0 +1,282 @@
+"""What REST answers, and the command line with --json: pydantic models made from `Analysis`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nls_core import figures
+from nls_core.images import png_data_uri
+from nls_core.types import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    Manifest,
+    ModelAnalysis,
+    Prediction,
+    SweepPoint,
+)
+
+SCHEMA = 1  # raised when a field changes its meaning or goes
+
+
+class Frozen(BaseModel):
+    """Base of the answers: frozen, and no fields beyond the documented ones."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True
+    )
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(description="what kind of error; about:blank says no more than the status")
+    title: str = Field(description="the kind of error in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what was expected and what came")
+    instance: str = Field(description="the path of the request")
+    errors: list[dict[str, str]] | None = Field(
+        None, description="for malformed requests, each bad field and what is wrong with it"
+    )
+    models: dict[str, str] | None = Field(
+        None, description="for readiness, the state of each model"
+    )
+
+
+class Health(Frozen):
+    """The process answers."""
+
+    status: str = Field(description="always 'alive'")
+
+
+class Readiness(Frozen):
+    """Every model's manifest can be read."""
+
+    status: str = Field(description="always 'ready'; anything else is a problem of status 503")
+    models: dict[str, str] = Field(description="model id -> 'ready'")
+
+
+class ModelSummary(Frozen):
+    """One line of the list of models."""
+
+    id: str = Field(description="<family>/<loss>-<padding>")
+    family: str
+    arch: str = Field(description="name of the architecture")
+    loss: str = Field(description="name of the training loss")
+    padding: str = Field(description="'zero' or 'partial'")
+    classes: list[str] = Field(description="class names, by index")
+    input_size: int = Field(description="edge of the square input, pixels")
+    temperature: float = Field(description="fitted on the validation split")
+    metrics: dict[str, Any] = Field(description="measured on the test split; shares in [0, 1]")
+
+
+class ModelDetail(Frozen):
+    """The manifest of a model, and the layers that maps can be taken at."""
+
+    id: str
+    arch: str
+    padding: str
+    loss: str
+    loss_parameters: dict[str, float]
+    classes: list[str]
+    channels: int = Field(description="1 grey, 3 RGB")
+    input_size: int
+    mean: list[float] = Field(description="subtracted inside the model, per channel")
+    std: list[float] = Field(description="divided by inside the model, per channel")
+    preprocess: str = Field(description="name of the conversion of a picture to the input")
+    temperature: float
+    sha256: str = Field(description="of model.safetensors")
+    seed: int
+    recipe: dict[str, Any] = Field(description="how it was trained")
+    metrics: dict[str, Any]
+    reliability: dict[str, Any] = Field(
+        description="reliability diagrams over 15 equal-width, right-closed bins"
+    )
+    command: str = Field(description="what made the metrics")
+    created_with: dict[str, str] = Field(description="package -> version")
+    schema_: int = Field(alias="schema", description="version of the manifest's format")
+    layers: list[str] = Field(description="target layers in forward order; the last is the default")
+
+
+class PredictionResponse(Frozen):
+    """One model's answer for one input."""
+
+    label: str = Field(description="name of the most probable class")
+    index: int = Field(description="its index")
+    probabilities: dict[str, float] = Field(description="class name -> softmax probability")
+    confidence: float = Field(description="the largest probability")
+    calibrated_confidence: float = Field(description="the largest one after temperature scaling")
+    calibrated_probabilities: dict[str, float] = Field(description="after temperature scaling")
+    temperature: float = Field(description="the logits are divided by it")
+
+
+class CamResponse(Frozen):
+    """A class activation map at the target layer's own resolution."""
+
+    method: str
+    layer: str
+    target_class: int = Field(description="index of the class that the map explains")
+    target_label: str = Field(description="its name")
+    values: list[list[float]] = Field(description="rows of the map, ≥ 0, in the method's own units")
+    png: str = Field(
+        description="data URI of the map at its own resolution, one pixel per value: Inferno from "
+        "0 to the largest value of all maps of this answer, so that its maps are comparable"
+    )
+
+
+class SweepPointResponse(Frozen):
+    """What one attack strength did to one model."""
+
+    epsilon: float = Field(description="in pixel units of [0, 1]")
+    epsilon_255: float = Field(description="the same in 1/255")
+    prediction: PredictionResponse = Field(description="for the adversarial image")
+    cam: CamResponse = Field(description="on the adversarial image, same target class and layer")
+    linf: float = Field(description="largest change of a pixel, in pixel units")
+    l2: float = Field(description="L2 norm of the perturbation over all pixels")
+    success: bool = Field(description="the clean label is lost, or the target reached")
+    adversarial_png: str = Field(
+        description="data URI of the attacked model input, rounded to 8 bits"
+    )
+
+
+class ModelAnalysisResponse(Frozen):
+    """Everything that one model says of the picture."""
+
+    id: str
+    prediction: PredictionResponse = Field(description="for the clean input")
+    cam: CamResponse = Field(description="on the clean input")
+    sweep: list[SweepPointResponse] = Field(description="one per ε, in the order asked for")
+    flip_epsilon_255: float | None = Field(
+        description="the smallest tried ε, in 1/255, at which the attack succeeded; null: none"
+    )
+
+
+class RequestEcho(Frozen):
+    """What was computed, defaults included."""
+
+    models: list[str]
+    cam: str
+    layer: str | None = Field(description="null: each model's last stage")
+    attack: str
+    epsilons: list[float] = Field(description="in pixel units of [0, 1]")
+    epsilons_255: list[float] = Field(description="the same in 1/255")
+    target_class: int | None = Field(description="null: each model's clean prediction")
+    attack_target: int | None = Field(description="null: the attack is untargeted")
+    steps: int
+    seed: int
+
+
+class GeometryResponse(Frozen):
+    """Where the model's square input lies in the picture."""
+
+    width: int = Field(description="of the picture after EXIF rotation, pixels")
+    height: int
+    box: tuple[float, float, float, float] = Field(
+        description="left, top, right, bottom of the input in the picture's pixels; it may reach "
+        "outside where the conversion padded"
+    )
+
+
+class AnalysisResponse(Frozen):
+    """Models compared on one picture."""
+
+    schema_: int = Field(SCHEMA, alias="schema", description="version of this format")
+    request: RequestEcho
+    geometry: GeometryResponse
+    notes: list[str] = Field(description="what was done to the picture, in sentences")
+    seconds: float = Field(description="from the picture's bytes to the last map, waiting included")
+    models: list[ModelAnalysisResponse] = Field(description="in the order asked for")
+
+
+def analysis_response(analysis: Analysis) -> AnalysisResponse:
+    """The answer for an analysis; numbers are float32 values, exactly."""
+    top = _top(analysis)
+    return AnalysisResponse(
+        request=_request(analysis.request),
+        geometry=GeometryResponse(**asdict(analysis.geometry)),
+        notes=list(analysis.notes),
+        seconds=analysis.seconds,
+        models=[_model(model, top) for model in analysis.models],
+    )
+
+
+def model_summary(manifest: Manifest) -> ModelSummary:
+    """The line of a model in the list."""
+    values = {name: getattr(manifest, name) for name in ModelSummary.model_fields}
+    return ModelSummary.model_validate(values)
+
+
+def model_detail(manifest: Manifest, layers: tuple[str, ...]) -> ModelDetail:
+    """The whole manifest of a model, with its target layers."""
+    return ModelDetail.model_validate(asdict(manifest) | {"layers": layers})
+
+
+def _top(analysis: Analysis) -> float:
+    """The largest value of all maps, clean and attacked."""
+    maps = [m.cam for m in analysis.models] + [p.cam for m in analysis.models for p in m.sweep]
+    return max(float(cam.values.max()) for cam in maps)
+
+
+def _in_255(epsilon: float) -> float:
+    return round(epsilon * 255, 9)  # ε came as a part of 255
+
+
+def _request(request: AnalysisRequest) -> RequestEcho:
+    echo = asdict(request) | {"epsilons_255": [_in_255(e) for e in request.epsilons]}
+    return RequestEcho.model_validate(echo)
+
+
+def _model(model: ModelAnalysis, top: float) -> ModelAnalysisResponse:
+    flip = model.flip_epsilon
+    return ModelAnalysisResponse(
+        id=model.manifest.id,
+        prediction=_prediction(model.prediction, model.manifest),
+        cam=_cam(model.cam, model.manifest, top),
+        sweep=[_point(point, model.manifest, top) for point in model.sweep],
+        flip_epsilon_255=None if flip is None else _in_255(flip),
+    )
+
+
+def _point(point: SweepPoint, manifest: Manifest, top: float) -> SweepPointResponse:
+    return SweepPointResponse(
+        epsilon=point.epsilon,
+        epsilon_255=_in_255(point.epsilon),
+        prediction=_prediction(point.prediction, manifest),
+        cam=_cam(point.cam, manifest, top),
+        linf=point.linf,
+        l2=point.l2,
+        success=point.success,
+        adversarial_png=png_data_uri(point.adversarial),
+    )
+
+
+def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionResponse:
+    def named(probabilities: Any) -> Mapping[str, float]:
+        return dict(zip(manifest.classes, probabilities.tolist(), strict=True))
+
+    return PredictionResponse(
+        label=manifest.classes[prediction.index],
+        index=prediction.index,
+        probabilities=named(prediction.probabilities),
+        confidence=prediction.confidence,
+        calibrated_confidence=prediction.calibrated_confidence,
+        calibrated_probabilities=named(prediction.calibrated),
+        temperature=manifest.temperature,
+    )
+
+
+def _cam(cam: CamMap, manifest: Manifest, top: float) -> CamResponse:
+    return CamResponse(
+        method=cam.method,
+        layer=cam.layer,
+        target_class=cam.target_class,
+        target_label=manifest.classes[cam.target_class],
+        values=cam.values.tolist(),
+        png=png_data_uri(figures.colour_map(cam.values, top)),
+    )
