@@ -57,12 +57,13 @@ class Loaded:
 class Analyzer:
     """Answers `AnalysisRequest`s; thread-safe, one computation at a time."""
 
-    def __init__(self, settings: Settings, accelerate: Accelerate = lambda work: work) -> None:
+    def __init__(self, settings: Settings, accelerate: Accelerate | None = None) -> None:
+        """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
         self.settings = settings
-        self._compute = accelerate(self._analyze_models)  # a Space borrows its GPU per call
+        self._accelerated = accelerate(self._analyze_models) if accelerate else None
         self.device = settings.torch_device()
         self._lane = threading.Lock()
-        self._places = threading.BoundedSemaphore(settings.max_queue)
+        self._count, self._in_use = threading.Lock(), 0
         self._load = lru_cache(maxsize=None)(self._read)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -89,18 +90,26 @@ class Analyzer:
         shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
         return Loaded(model, manifest, cams.layer_names(model, shape))
 
+    @property
+    def in_use(self) -> int:
+        """Analyses that run or wait."""
+        return self._in_use
+
     @contextmanager
     def _queue(self) -> Iterator[None]:
         """Wait for the lane; with too many waiting, refuse at once."""
-        if not self._places.acquire(blocking=False):
-            raise QueueFull(
-                f"{self.settings.max_queue} analyses are waiting already; try again in a moment"
-            )
+        with self._count:
+            if self._in_use >= self.settings.max_queue:
+                raise QueueFull(
+                    f"{self.settings.max_queue} analyses are waiting already; try again in a moment"
+                )
+            self._in_use += 1
         try:
             with self._lane:
                 yield
         finally:
-            self._places.release()
+            with self._count:
+                self._in_use -= 1
 
     def decode(self, data: bytes) -> Image.Image:
         """Decode an upload under this deployment's limits; see `images.decode_image`."""
@@ -133,7 +142,11 @@ class Analyzer:
         first = manifests[0]
         prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
         with self._queue():
-            results: tuple[ModelAnalysis, ...] = self._compute(prepared, request, report)
+            results: tuple[ModelAnalysis, ...]
+            if self._accelerated:  # in another process: only what pickles goes there
+                results = self._accelerated(prepared, request)
+            else:
+                results = self._analyze_models(prepared, request, report)
         report(1.0, "done")
         return Analysis(
             request=request,
@@ -146,7 +159,10 @@ class Analyzer:
         )
 
     def _analyze_models(
-        self, prepared: Prepared, request: AnalysisRequest, report: Report
+        self,
+        prepared: Prepared,
+        request: AnalysisRequest,
+        report: Report = lambda done, what: None,
     ) -> tuple[ModelAnalysis, ...]:
         parts = zip(request.models, _parts(report, len(request.models)), strict=True)
         return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
@@ -155,13 +171,13 @@ class Analyzer:
         self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, report: Report
     ) -> ModelAnalysis:
         model, manifest = loaded.model, loaded.manifest
+        layer = _layer(request.layer, loaded.layers)
         x = prepared.x.to(self.device)  # (1, C, H, W)
         report(0.0, f"{manifest.id}: prediction")
         clean = self._predict(model, x, manifest.temperature)[0]
         report(0.05, f"{manifest.id}: {request.attack}")
         swept = _attack(model, x, clean, request, lambda d: report(0.05 + 0.6 * d, request.attack))
         report(0.65, f"{manifest.id}: {request.cam}")
-        layer = _layer(request.layer, loaded.layers)
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
         values = cams.activation_maps(

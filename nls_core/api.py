@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from nls_core import __version__, api_docs, problems
-from nls_core.analyzer import MAX_STEPS, Analyzer, parse_epsilons
+from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.middleware import UI_PATH, BodyLimit, Metrics, Observed
@@ -251,7 +251,7 @@ class Api(FastAPI):
         return super().openapi()
 
 
-def create_api(settings: Settings) -> FastAPI:
+def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:
     """REST, health, metrics and documentation; `app.state.analyzer` does the work."""
     app = Api(
         title="NLS Lab",
@@ -260,9 +260,9 @@ def create_api(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    analyzer, metrics = Analyzer(settings), Metrics()
+    analyzer, metrics = Analyzer(settings, accelerate), Metrics()
     app.state.analyzer, app.state.metrics = analyzer, metrics
-    metrics.queue.set_function(lambda: settings.max_queue - analyzer._places._value)
+    metrics.queue.set_function(lambda: analyzer.in_use)
     problems.install(app)
     # the last one added is the outermost
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
 from nls_core import ui
+from nls_core.analyzer import Accelerate
 from nls_core.api import create_api
 from nls_core.settings import Settings
 
@@ -20,11 +21,21 @@ PATIENCE = 3  # seconds that open requests get at the end; the page's event stre
 
 def create_app(settings: Settings) -> FastAPI:
     """The whole app: REST under /api/v1, the page at /ui."""
-    app = create_api(settings)
+    app = create_api(settings, zero_gpu())
     app.get("/favicon.ico", include_in_schema=False)(
         lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")
     )
     return ui.mount(app, app.state.analyzer)
+
+
+def zero_gpu() -> Accelerate | None:
+    """What wraps a computation on a ZeroGPU Space, where the package `spaces` is installed."""
+    try:
+        import spaces  # noqa: PLC0415 - not there outside of Spaces
+    except ImportError:
+        return None
+    wrap: Accelerate = spaces.GPU
+    return wrap
 
 
 def serve(app: FastAPI, settings: Settings) -> None:

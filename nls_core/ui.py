@@ -25,14 +25,24 @@ INTRO = """<header class="nls-head"><h1>NLS Lab</h1>
 <p>What do normalized soft labels do to an image classifier? Choose a picture and compare where two
 models look, how sure they are, whether that is deserved, and what a little noise does.
 <a href="/docs">API</a></p></header>"""
+NO_MODELS = (
+    "There are no models in {folder}: name their folder in NLS_MODELS_DIR, "
+    "or train them with `make models`."
+)
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
 
 
 def build(analyzer: Analyzer) -> gr.Blocks:
-    """The Compare page, opened on a finished comparison."""
-    page: gr.Blocks = Page(Compare(analyzer)).blocks
-    return page
+    """The Compare page, opened on a finished comparison; without models, what to do."""
+    if analyzer.ids():
+        return Page(Compare(analyzer)).blocks
+    empty: gr.Blocks
+    with gr.Blocks(title="NLS Lab", analytics_enabled=False) as empty:
+        gr.HTML(INTRO)
+        folder = analyzer.settings.models_dir
+        gr.HTML(_message(NO_MODELS.format(folder=folder), wrong=True))
+    return empty
 
 
 def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
@@ -69,6 +79,7 @@ class Page:
 
     def __init__(self, compare: Compare) -> None:
         self.compare = compare
+        self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
         start = compare.start(compare.families[0])
         first = compare.analyze(start)

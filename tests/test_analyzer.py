@@ -177,3 +177,19 @@ def test_strengths_are_read_as_people_write_them() -> None:
     assert parse_epsilons("1, 2.5,8") == pytest.approx((1 / 255, 2.5 / 255, 8 / 255))
     with pytest.raises(InvalidInput, match="1,2,x"):
         parse_epsilons("1,2,x")
+
+
+def test_a_lent_gpu_gets_and_gives_only_what_pickles(models_dir: Path, analyzer: Analyzer) -> None:
+    import pickle
+
+    def elsewhere(work):  # type: ignore[no-untyped-def]
+        def call(*arguments: object) -> object:
+            return pickle.loads(pickle.dumps(work(*pickle.loads(pickle.dumps(arguments)))))
+
+        return call
+
+    lent = Analyzer(Settings(models_dir=models_dir), elsewhere)
+    got, wanted = (each.analyze(picture_bytes(), REQUEST) for each in (lent, analyzer))
+    for a, b in zip(got.models, wanted.models, strict=True):
+        np.testing.assert_array_equal(a.sweep[-1].adversarial, b.sweep[-1].adversarial)
+        assert a.manifest == b.manifest
