@@ -1,0 +1,47 @@
+"""What the documents say is what the files hold."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from nls_core import zoo
+from nls_core.settings import ROOT, Settings
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def test_the_readme_shows_the_table_of_nls_models() -> None:
+    models_dir = Settings().models_dir
+    manifests = [zoo.read_manifest(i, models_dir) for i in zoo.available(models_dir)]
+    for row in zoo.summary(manifests):
+        assert f"| {' | '.join(row)} |" in README
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(path) -> None:  # type: ignore[no-untyped-def]
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_two_commands_stand_in_the_first_screen() -> None:
+    first = README.split("---", 2)[2].splitlines()[:25]
+    assert any(line.startswith("make run") for line in first)
+    assert any(line.startswith("make test") for line in first)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_recorded_search_is_what_the_training_page_shows() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    record = json.loads((Settings().models_dir / "fashion" / "search.json").read_text())
+    for row in record["tried"]:
+        shares = f"{100 * row['val_accuracy']:.2f} | {100 * row['val_ece']:.2f}"
+        assert f"| {row['loss']} | {row['lr']:g} | {shares} | {row['val_nll']:.4f} |" in page
+    for loss, rate in record["chosen"].items():
+        tried = {r["lr"]: r["val_accuracy"] for r in record["tried"] if r["loss"] == loss}
+        assert tried[rate] == max(tried.values())
