@@ -17,7 +17,7 @@ from nls_core.types import Analysis, AnalysisRequest
 STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
 SLOW = {"scorecam": "ScoreCAM runs the model once per channel", "square": "Square asks 500 times"}
-AUTOMATIC = "each model's own prediction"
+AUTOMATIC = "its own prediction"
 Values = Mapping[str, Any]  # the controls' values by name
 
 

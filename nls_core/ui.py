@@ -166,7 +166,7 @@ class Page:
         self.result = gr.HTML(shown[0], elem_id="result")
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
-        gr.Markdown("### Is the confidence deserved?")
+        gr.Markdown("### Is the confidence deserved? (violet: the bin of this picture)")
         with gr.Row():
             self.reliability = [
                 gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
