@@ -10,16 +10,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nls_core import datasets, evaluate, grid, train, zoo
-from nls_core.losses import LOSSES
-from nls_core.nets import ARCHITECTURES, PADDINGS
-from nls_core.recipe import SCHEDULES, Recipe
+from nls_core import cli_train, evaluate, train, zoo
 from nls_core.settings import Settings
-from nls_core.types import AnalysisRequest, CheckpointError, InvalidInput, NLSLabError, choose
+from nls_core.terminal import err, out, progress_bar
+from nls_core.types import AnalysisRequest, CheckpointError, InvalidInput, NLSLabError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,10 +23,7 @@ app = typer.Typer(
     add_completion=False,
     help="See and check what normalized soft labels do to an image classifier.",
 )
-out = Console()
-err = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DEFAULT = Recipe()
 CTRL_C = 130  # typer's own status for it
 
 
@@ -58,19 +51,6 @@ def _fail(message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     err.print(f"nls: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(status)
-
-
-def progress_bar(quiet: bool = False) -> Progress:
-    """A bar with count and remaining time, on stderr so that --json output stays clean."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,  # in a file it would leave an empty line
-        transient=True,
-    )
 
 
 def print_json(data: Any) -> None:
@@ -102,97 +82,7 @@ def models(
     out.print(table)
 
 
-@app.command("train")
-def train_(  # one option per field of Recipe
-    ctx: typer.Context,
-    *,
-    grid_name: Annotated[
-        str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(grid.GRIDS)}.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of a grid's runs.")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(min=1, help="Grid runs side by side.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds per cell of a grid.")] = 1,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of a single run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last step.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
-    dataset: Annotated[
-        str, typer.Option(help=f"{', '.join(datasets.DATASETS)} or imagefolder:PATH[?size=N].")
-    ] = DEFAULT.dataset,
-    arch: Annotated[str, typer.Option(help=", ".join(ARCHITECTURES))] = DEFAULT.arch,
-    loss: Annotated[str, typer.Option(help=", ".join(LOSSES))] = DEFAULT.loss,
-    padding: Annotated[str, typer.Option(help=" or ".join(PADDINGS))] = DEFAULT.padding,
-    smoothing: Annotated[float, typer.Option(help="s in [0, 1].")] = DEFAULT.smoothing,
-    gamma: Annotated[float, typer.Option(help="Focal exponent, at least 0.")] = DEFAULT.gamma,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULT.lr,
-    epochs: Annotated[int, typer.Option()] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(help="Over all processes.")] = DEFAULT.batch_size,
-    momentum: Annotated[float, typer.Option()] = DEFAULT.momentum,
-    weight_decay: Annotated[float, typer.Option()] = DEFAULT.weight_decay,
-    schedule: Annotated[str, typer.Option(help=" or ".join(SCHEDULES))] = DEFAULT.schedule,
-    warmup: Annotated[float, typer.Option(help="Share of steps.")] = DEFAULT.warmup,
-    flip: Annotated[bool, typer.Option(help="Random horizontal flips.")] = DEFAULT.flip,
-    amp: Annotated[bool, typer.Option(help="bf16 autocast.")] = DEFAULT.amp,
-    freeze_bn: Annotated[bool, typer.Option(help="Batch norm in eval mode.")] = DEFAULT.freeze_bn,
-    seed: Annotated[int, typer.Option()] = DEFAULT.seed,
-) -> None:
-    """Train one model into --out (also under torchrun), or a family with --grid."""
-    settings = Settings()
-    if grid_name is not None:
-        family = choose("grid", grid_name, grid.GRIDS)
-        fixed = [name for name in (*asdict(DEFAULT), "out_dir") if _given(ctx, name)]
-        if fixed:
-            raise InvalidInput(f"--grid sets these itself: {fixed}; give them without --grid")
-        _train_grid(
-            family, settings, quiet, runs=runs, workers=jobs, seeds=seeds, download=download
-        )
-        return
-    if out_dir is None:
-        raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
-    values = locals()
-    recipe = Recipe(**{name: values[name] for name in asdict(DEFAULT)})
-    with train.processes() as rank, progress_bar(quiet or rank > 0) as bar:
-        recipe.check()
-        data = datasets.load(recipe.dataset, settings.data_dir, "train", download=download)
-        task = bar.add_task(f"{loss}-{padding}", total=None)
-
-        def report(at: train.Progress, steps: int) -> None:
-            accuracy = f" val {100 * at.rows[-1]['val_accuracy']:.2f} %" if at.rows else ""
-            bar.update(
-                task,
-                description=f"epoch {at.epoch + 1}/{epochs}{accuracy}",
-                completed=at.epoch * steps + at.step,
-                total=epochs * steps,
-            )
-
-        device = settings.torch_device()
-        done = train.run(recipe, out_dir, data, resume=resume, device=device, report=report)
-    if rank == 0:
-        last = done.rows[-1]
-        err.print(
-            f"{out_dir}: best validation accuracy {100 * done.best_accuracy:.2f} % in epoch "
-            f"{done.best_epoch}; last ECE {100 * last['val_ece']:.2f} %",
-            markup=False,
-        )
-
-
-def _given(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _train_grid(family: grid.Family, settings: Settings, quiet: bool, **options: Any) -> None:
-    with progress_bar(quiet) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(f"{family.name}: {stage} (epochs)", total=total)
-            bar.update(tasks[stage], completed=done)
-
-        made = grid.train_family(family, settings, report=report, **options)
-    for manifest in made:
-        out.print(f"{manifest.id}: accuracy {100 * manifest.metrics['accuracy']:.2f} %")
+app.command("train")(cli_train.command)
 
 
 @app.command("evaluate")

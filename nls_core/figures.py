@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nls_core import calibration
-from nls_core.types import Analysis, FloatArray, Geometry, Manifest, ModelAnalysis
+from nls_core.types import Analysis, FloatArray, Geometry, InvalidInput, Manifest, ModelAnalysis
 
 Pixels = NDArray[np.uint8]
 
@@ -29,6 +31,37 @@ TEXT, GRID = "#64748b", "rgba(100,116,139,0.25)"  # readable on light and on dar
 def colour_of(manifest: Manifest) -> str:
     """The colour of a model's loss."""
     return LOSS_COLOURS.get(manifest.loss, OTHER_COLOUR)
+
+
+def png_bytes(array: NDArray[Any]) -> bytes:
+    """A PNG file of (H, W) or (H, W, 3) uint8, or of (C, H, W) floats in [0, 1], C of 1 or 3.
+
+    Raises:
+        InvalidInput: another type, shape or range.
+    """
+    pixels = np.asarray(array)
+    shape, dtype = pixels.shape, pixels.dtype
+    if dtype.kind == "f" and len(shape) == 3 and np.all((pixels >= 0) & (pixels <= 1)):
+        pixels = (pixels * 255).round().astype(np.uint8).transpose(1, 2, 0)  # CHW -> HWC
+        pixels = pixels[..., 0] if shape[0] == 1 else pixels
+    if (
+        pixels.dtype != np.uint8
+        or not pixels.size
+        or pixels.ndim < 2
+        or pixels.shape[2:] not in ((), (3,))
+    ):
+        raise InvalidInput(
+            "expected (H, W) or (H, W, 3) uint8, or (1 or 3, H, W) floats in [0, 1], "
+            f"got {shape} {dtype}"
+        )
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def png_data_uri(array: NDArray[Any]) -> str:
+    """`png_bytes` as a data URI for HTML and JSON."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(array)).decode("ascii")
 
 
 @lru_cache(maxsize=4)
@@ -185,22 +218,7 @@ def reliability_diagram(
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", line={"color": TEXT, "dash": "dot"}, hoverinfo="skip"
     )
-    figure.add_bar(
-        x=centres[full],
-        y=bins.accuracy[full],
-        width=width * 0.92,
-        marker_color=shown,
-        error_y={
-            "array": (bins.high - bins.accuracy)[full],
-            "arrayminus": (bins.accuracy - bins.low)[full],
-            "color": TEXT,
-            "thickness": 1,
-            "width": 2,
-        },
-        customdata=np.stack([bins.confidence[full], bins.counts[full]], axis=1),
-        hovertemplate="right %{y:.1%}, mean confidence %{customdata[0]:.1%}, "
-        "%{customdata[1]:,} images<extra></extra>",
-    )
+    _accuracy_bars(figure, bins, x=centres[full], width=width * 0.92, marker_color=shown)
     figure.add_bar(
         x=centres[full],
         y=(bins.counts / bins.counts.sum())[full],
@@ -216,6 +234,25 @@ def reliability_diagram(
     )
     title = {"text": f"{manifest.id}: 15 equal-width bins", "font": {"size": 13}}
     return _style(figure, height=380, showlegend=False, title=title)
+
+
+def _accuracy_bars(figure: go.Figure, bins: calibration.Reliability, **bar: Any) -> None:
+    """Add the bars of the bins that are not empty, with their Wilson intervals."""
+    full = bins.counts > 0
+    figure.add_bar(
+        y=bins.accuracy[full],
+        error_y={
+            "array": (bins.high - bins.accuracy)[full],
+            "arrayminus": (bins.accuracy - bins.low)[full],
+            "color": TEXT,
+            "thickness": 1,
+            "width": 2,
+        },
+        customdata=np.stack([bins.confidence[full], bins.counts[full]], axis=1),
+        hovertemplate="right %{y:.1%}, mean confidence %{customdata[0]:.1%}, "
+        "%{customdata[1]:,} images<extra></extra>",
+        **bar,
+    )
 
 
 def joint_top(models: Sequence[ModelAnalysis], index: int | None) -> float:

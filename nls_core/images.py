@@ -6,7 +6,6 @@ decoded picture to the input of a model family.
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import threading
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -324,34 +322,3 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 PREPROCESS: dict[str, Preprocess] = {"fashion": fashion, "center-crop": center_crop}
-
-
-def png_bytes(array: NDArray[Any]) -> bytes:
-    """A PNG file of (H, W) or (H, W, 3) uint8, or of (C, H, W) floats in [0, 1], C of 1 or 3.
-
-    Raises:
-        InvalidInput: another type, shape or range.
-    """
-    pixels = np.asarray(array)
-    shape, dtype = pixels.shape, pixels.dtype
-    if dtype.kind == "f" and len(shape) == 3 and np.all((pixels >= 0) & (pixels <= 1)):
-        pixels = (pixels * 255).round().astype(np.uint8).transpose(1, 2, 0)  # CHW -> HWC
-        pixels = pixels[..., 0] if shape[0] == 1 else pixels
-    if (
-        pixels.dtype != np.uint8
-        or not pixels.size
-        or pixels.ndim < 2
-        or pixels.shape[2:] not in ((), (3,))
-    ):
-        raise InvalidInput(
-            "expected (H, W) or (H, W, 3) uint8, or (1 or 3, H, W) floats in [0, 1], "
-            f"got {shape} {dtype}"
-        )
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return file.getvalue()
-
-
-def png_data_uri(array: NDArray[Any]) -> str:
-    """`png_bytes` as a data URI for HTML and JSON."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(array)).decode("ascii")

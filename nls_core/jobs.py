@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from nls_core import train
+from nls_core.processes import stop_signals
 from nls_core.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.train import DIVERGED, LAST, LOG
@@ -132,7 +133,7 @@ def run_jobs(
     waiting = [job for job in jobs if not job.finished()]
     running: list[_Run] = []
     failed: list[str] = []
-    with train.stop_signals() as stopped, ExitStack() as files:
+    with stop_signals() as stopped, ExitStack() as files:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:

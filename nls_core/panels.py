@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from nls_core import attacks, calibration, figures
-from nls_core.images import png_data_uri
 from nls_core.types import Analysis, CamMap, FloatArray, ModelAnalysis, SweepPoint
 
 Scale = Literal["joint", "per-map", "raw"]
@@ -151,7 +150,7 @@ def _said(model: ModelAnalysis, point: SweepPoint) -> str:
 def _figure(pixels: figures.Pixels, caption: str, below: str) -> str:
     alt = escape(f"{caption}: {below}", quote=True)
     return (
-        f'<figure><img src="{png_data_uri(pixels)}" alt="{alt}">'
+        f'<figure><img src="{figures.png_data_uri(pixels)}" alt="{alt}">'
         f"<figcaption><b>{escape(caption)}</b><br>{escape(below)}</figcaption></figure>"
     )
 

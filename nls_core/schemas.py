@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from nls_core import figures
-from nls_core.images import png_data_uri
 from nls_core.types import (
     Analysis,
     AnalysisRequest,
@@ -252,7 +251,7 @@ def _point(point: SweepPoint, manifest: Manifest, top: float) -> SweepPointRespo
         linf=point.linf,
         l2=point.l2,
         success=point.success,
-        adversarial_png=png_data_uri(point.adversarial),
+        adversarial_png=figures.png_data_uri(point.adversarial),
     )
 
 
@@ -278,5 +277,5 @@ def _cam(cam: CamMap, manifest: Manifest, top: float) -> CamResponse:
         target_class=cam.target_class,
         target_label=manifest.classes[cam.target_class],
         values=cam.values.tolist(),
-        png=png_data_uri(figures.colour_map(cam.values, top)),
+        png=figures.png_data_uri(figures.colour_map(cam.values, top)),
     )

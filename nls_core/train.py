@@ -11,11 +11,8 @@ import csv
 import hashlib
 import json
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from torch.utils.tensorboard import SummaryWriter
 from nls_core import calibration, datasets, nets
 from nls_core.evaluate import predict
 from nls_core.losses import LOSSES
+from nls_core.processes import stop_signals
 from nls_core.recipe import Recipe, learning_rate
 from nls_core.types import CheckpointError, InvalidInput, NLSLabError
 
@@ -310,31 +308,3 @@ def _freeze_batch_norm(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question that a loop asks when it can stop."""
-    asked: list[int] = []
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, lambda number, _: asked.append(number)) for name in names}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
-@contextmanager
-def processes() -> Iterator[int]:
-    """Join the group that torchrun started, if any; yields this process's rank."""
-    if "WORLD_SIZE" not in os.environ:
-        yield 0
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield dist.get_rank()
-    finally:
-        dist.destroy_process_group()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from nls_core import train
 from nls_core.datasets import Data
+from nls_core.processes import processes
 from nls_core.recipe import Recipe
 
 STEPS = 20
@@ -45,5 +46,5 @@ def write_folder(data: Data, folder: Path) -> Path:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with train.processes():
+    with processes():
         train.run(RECIPE, Path(sys.argv[1]), separable(), max_steps=STEPS)

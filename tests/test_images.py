@@ -23,7 +23,8 @@ from PIL import Image
 from torchvision.transforms import v2 as tv
 
 from nls_core.datasets import DEBIAN_FASHION, FASHION_CLASSES
-from nls_core.images import PREPROCESS, decode_image, png_bytes, png_data_uri
+from nls_core.figures import png_bytes, png_data_uri
+from nls_core.images import PREPROCESS, decode_image
 from nls_core.types import ImageRejected, InvalidInput, TooLarge
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "static" / "examples"
