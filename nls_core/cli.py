@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from nls_core import cli_train, evaluate, train, zoo
+from nls_core.corruptions import CORRUPTIONS, SEVERITIES
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
 from nls_core.types import AnalysisRequest, CheckpointError, InvalidInput, NLSLabError
@@ -91,6 +93,7 @@ def evaluate_(
     dataset: Annotated[
         str | None, typer.Option(help="Another data set than the model's own.")
     ] = None,
+    shift: Annotated[bool, typer.Option("--shift", help="Also under common corruptions.")] = False,
     as_json: AsJson = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
 ) -> None:
@@ -105,17 +108,21 @@ def evaluate_(
         for model_id, manifest in manifests.items():
             name = dataset or str(manifest.recipe["dataset"])
             held, test = evaluate.splits(name, settings.data_dir, download=download)
-            task = bar.add_task(f"{model_id} on {name}", total=len(held) + len(test))
+            rounds = 1 + shift * len(CORRUPTIONS) * len(SEVERITIES)
+            task = bar.add_task(f"{model_id} on {name}", total=len(held) + rounds * len(test))
             results[model_id] = evaluate.evaluate(
                 model_id,
                 held,
                 test,
                 models_dir=settings.models_dir,
                 device=settings.torch_device(),
+                shift=shift,
                 report=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
             )[1]
     if as_json:
         rows = {k: dict(m.metrics) | {"temperature": m.temperature} for k, m in results.items()}
+        for model_id, measured in results.items():
+            rows[model_id] |= {"shift": measured.shift} if shift else {}
         print_json({"schema": evaluate.SCHEMA, "models": rows})
         return
     table = Table("metric", *results)
@@ -123,6 +130,10 @@ def evaluate_(
         cells = (m.metrics[metric] for m in results.values())
         table.add_row(metric, *(_figure(cell) for cell in cells))
     table.add_row("temperature", *(f"{m.temperature:.4f}" for m in results.values()))
+    for name in CORRUPTIONS if shift else ():
+        for key in ("accuracy", "ece"):
+            means = (fmean(row[key] for row in m.shift[name]) for m in results.values())
+            table.add_row(f"{key}, {name} (mean of 5)", *(f"{mean:.4f}" for mean in means))
     out.print(table)
 
 

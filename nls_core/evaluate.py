@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nls_core import calibration, datasets, zoo
+from nls_core import calibration, corruptions, datasets, zoo
 from nls_core.types import InvalidInput, Manifest
 
 SCHEMA = 1
@@ -25,6 +25,7 @@ class Measured:
     metrics: Mapping[str, Any]
     temperature: float
     reliability: Mapping[str, Any]  # 'plain' and 'calibrated': calibration.Reliability.to_dict()
+    shift: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)  # see `under_shift`
 
 
 @torch.no_grad()
@@ -83,6 +84,32 @@ def measure(
     return Measured(metrics, temperature, reliability)
 
 
+def under_shift(
+    model: nn.Module,
+    test: datasets.Data,
+    *,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[dict[str, float]]]:
+    """Accuracy and ECE under every corruption, severity 1 to 5 (arXiv 1903.12261).
+
+    Returns:
+        Corruption -> a row for each severity with 'severity', 'accuracy', 'ece' and
+        'mean_confidence'. `report` is called with the number of images done.
+    """
+    rows: dict[str, list[dict[str, float]]] = {}
+    for name in corruptions.CORRUPTIONS:
+        rows[name] = []
+        for severity in corruptions.SEVERITIES:
+            images = corruptions.corrupt(test.images, name, severity)
+            probs = predict(model, images, report=report).softmax(1)
+            row = {"severity": float(severity), "mean_confidence": float(probs.amax(1).mean())}
+            row |= {
+                key: calibration.METRICS[key](probs, test.labels) for key in ("accuracy", "ece")
+            }
+            rows[name].append(row)
+    return rows
+
+
 def splits(
     name: str, data_dir: Path, *, download: bool = False
 ) -> tuple[datasets.Data, datasets.Data]:
@@ -99,9 +126,10 @@ def evaluate(
     *,
     models_dir: Path,
     device: torch.device,
+    shift: bool = False,
     report: Callable[[int], None] = lambda done: None,
 ) -> tuple[Manifest, Measured]:
-    """Measure a stored model.
+    """Measure a stored model, with `shift` also under common corruptions.
 
     Raises:
         UnknownModel, CheckpointError: see `zoo.load`.
@@ -115,4 +143,7 @@ def evaluate(
             f"{model_id} expects images of {shape} and the classes {list(manifest.classes)}; "
             f"{test.name} has images of {got} and {list(test.classes)}"
         )
-    return manifest, measure(model, held, test, report=report)
+    measured = measure(model, held, test, report=report)
+    if shift:
+        measured = replace(measured, shift=under_shift(model, test, report=report))
+    return manifest, measured

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nls_core import calibration, datasets, evaluate, zoo
+from nls_core import calibration, corruptions, datasets, evaluate, zoo
 from nls_core.datasets import Data
 from nls_core.nets import Classifier
 from nls_core.types import InvalidInput
@@ -120,3 +120,27 @@ def test_splits_hold_out_the_trainers_validation_images(
     assert asked == [(tmp_path, "train", True), (tmp_path, "test", True)]
     assert torch.equal(held.images, noise(40, seed=5).images[datasets.divide(40)[1]])
     assert torch.equal(test.images, noise(20, seed=4).images)
+
+
+def test_under_shift_every_corruption_is_measured_on_corrupted_images(models_dir: Path) -> None:
+    held, test = noise(60, seed=1), noise(80, seed=2)
+    done: list[int] = []
+    _, got = evaluate.evaluate(
+        TINY[0],
+        held,
+        test,
+        models_dir=models_dir,
+        device=CPU,
+        shift=True,
+        report=done.append,
+    )
+    assert set(got.shift) == set(corruptions.CORRUPTIONS)
+    assert sum(done) == len(held) + 31 * len(test)
+    model = zoo.load(TINY[0], models_dir)[0]
+    for name in ("blur", "brightness"):
+        rows = got.shift[name]
+        assert [row["severity"] for row in rows] == list(corruptions.SEVERITIES)
+        images = corruptions.corrupt(test.images, name, 4)
+        probs = evaluate.predict(model, images).softmax(1)
+        assert rows[3]["ece"] == calibration.ece(probs, test.labels)
+        assert rows[3]["accuracy"] == calibration.accuracy(probs, test.labels)
