@@ -135,6 +135,10 @@ class Compare:
             panels.numbers(analysis),
         ]
 
+    def answer(self, values: Values) -> dict[str, Any]:
+        """The analysis as REST answers it."""
+        return schemas.analysis_response(self.analyze(values)).model_dump(mode="json")
+
     def export(self, kind: str, analysis: Analysis, values: Values) -> Path:
         """Write an analysis to a new file: 'json', as REST answers, or 'html', a report."""
         if kind == "json":

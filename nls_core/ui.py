@@ -78,10 +78,10 @@ class Page:
     """The components, and what happens when one is touched."""
 
     def __init__(self, compare: Compare) -> None:
-        self.compare = compare
+        self.work = compare
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
-        start = compare.start(compare.families[0])
+        start = self.start = compare.start(compare.families[0])
         first = compare.analyze(start)
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
             gr.HTML(INTRO)
@@ -124,14 +124,14 @@ class Page:
         )
 
     def _gallery(self, family: str) -> list[tuple[str, str]]:
-        return [(str(e.path), e.title) for e in self.compare.of_family(family)]
+        return [(str(e.path), e.title) for e in self.work.of_family(family)]
 
     def _menu(self, name: str, label: str, choices: list[str], start: Values, **more: Any) -> None:
         self.inputs[name] = gr.Dropdown(choices, value=start[name], label=label, **more)
 
     def _controls(self, start: Values) -> None:
-        families = list(self.compare.families)
-        ids = self.compare.ids(start["family"])
+        families = list(self.work.families)
+        ids = self.work.ids(start["family"])
         self._menu("family", "Family", families, start, visible=len(families) > 1)
         self._menu("baseline", "Baseline", ids, start)
         self._menu("candidate", "Candidate", ids, start)
@@ -145,11 +145,11 @@ class Page:
             elem_id="epsilon",
         )
         self._menu("cam", "Activation map", list(cams.CAMS), start)
-        targets = self.compare.targets(start["baseline"])
+        targets = self.work.targets(start["baseline"])
         self._menu("target", "Map explains class", targets, start)
 
     def _advanced(self, start: Values) -> None:
-        layers = list(self.compare.analyzer.layers(start["baseline"]))
+        layers = list(self.work.analyzer.layers(start["baseline"]))
         self._menu("layer", "Target layer", layers, start)
         self.inputs["scale"] = gr.Radio(
             [(text, name) for name, text in panels.SCALES.items()],
@@ -189,8 +189,8 @@ class Page:
             inputs,
             [self.message, self.state, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
-            api_name="compare",
             **LANE,
+            **PRIVATE,
         )
         gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
@@ -212,6 +212,10 @@ class Page:
         )
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
             button.click(partial(self.export, kind), inputs | {self.state}, self.file, **PRIVATE)
+        scripted = [self.inputs[n] for n in ("image", "baseline", "candidate", "attack", "cam")]
+        gr.Button(visible=False).click(
+            self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
+        )
         self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
     def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
@@ -227,39 +231,50 @@ class Page:
             return [_message("Upload, paste or photograph a picture, or click an example."), *keep]
         note = slow_note(values)
         try:
-            analysis = self.compare.analyze(
+            analysis = self.work.analyze(
                 values, lambda done, what: progress(done, desc=what + note)
             )
         except NLSLabError as error:
             return [_message(str(error), wrong=True), *keep]
-        return ["", analysis, unit, *self.compare.show(analysis, values)]
+        return ["", analysis, unit, *self.work.show(analysis, values)]
+
+    def answer(
+        self, image: str, baseline: str, candidate: str, attack: str, cam: str
+    ) -> dict[str, Any]:
+        """For scripts through gradio_client: the comparison as REST answers, at 16 strengths."""
+        chosen = {"image": image, "baseline": baseline, "candidate": candidate}
+        values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
+        try:
+            return self.work.answer(values)
+        except NLSLabError as error:
+            raise gr.Error(str(error)) from error
 
     def show(self, data: dict[Any, Any]) -> list[Any]:
         """Show the analysis at hand at another ε or on another colour scale."""
-        return self.compare.show(data[self.state], self._values(data))
+        return self.work.show(data[self.state], self._values(data))
 
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
-        return str(self.compare.of_family(family)[int(event.index)].path)
+        return str(self.work.of_family(family)[int(event.index)].path)
 
     def pick_family(self, family: str) -> list[Any]:
         """Fill the menus for another family, and begin with its first example."""
-        start = self.compare.start(family)
-        ids = self.compare.ids(family)
-        layers = list(self.compare.analyzer.layers(start["baseline"]))
+        start = self.work.start(family)
+        ids = self.work.ids(family)
+        layers = list(self.work.analyzer.layers(start["baseline"]))
         return [
             self._gallery(family),
             gr.update(choices=ids, value=start["baseline"]),
             gr.update(choices=ids, value=start["candidate"]),
             gr.update(choices=layers, value=start["layer"]),
-            gr.update(choices=self.compare.targets(start["baseline"]), value=AUTOMATIC),
+            gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
             start["image"],
         ]
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
         analysis: Analysis = data[self.state]
-        path = self.compare.export(kind, analysis, self._values(data))
+        path = self.work.export(kind, analysis, self._values(data))
         return gr.File(str(path), visible=True)
 
 

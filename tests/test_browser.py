@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from nls_core.settings import ROOT
+from nls_core.analyzer import Analyzer
+from nls_core.settings import ROOT, Settings
+from nls_core.types import AnalysisRequest
 from tests.conftest import picture_bytes
 
 pytestmark = pytest.mark.browser
@@ -181,3 +183,30 @@ def test_a_phone_shows_everything_without_sideways_scrolling(browser: Browser, u
     assert strip.evaluate("e => e.scrollWidth > e.clientWidth")  # the images scroll by themselves
     assert trouble == []
     page.close()
+
+
+def test_gradio_client_gets_what_rest_answers(url: str) -> None:
+    from gradio_client import Client, handle_file
+
+    file = ROOT / "static" / "examples" / "fashion" / "bag-0018.png"
+    client = Client(f"{url}/ui", verbose=False)
+    try:
+        answer = client.predict(
+            image=handle_file(str(file)),
+            baseline="fashion/ce-zero",
+            candidate="fashion/nls-zero",
+            attack="fgsm",
+            cam="layercam",
+            api_name="/compare",
+        )
+    finally:
+        client.close()
+    analyzer = Analyzer(Settings())
+    models = ("fashion/ce-zero", "fashion/nls-zero")
+    request = AnalysisRequest(models, cam="layercam", attack="fgsm", epsilons=(1 / 255, 16 / 255))
+    wanted = analyzer.analyze(file.read_bytes(), request)
+    for got, model in zip(answer["models"], wanted.models, strict=True):
+        assert got["prediction"]["confidence"] == pytest.approx(model.prediction.confidence)
+        for i, j in ((0, 0), (15, 1)):
+            seen = got["sweep"][i]["prediction"]["confidence"]
+            assert seen == pytest.approx(model.sweep[j].prediction.confidence, abs=1e-4)
