@@ -6,7 +6,6 @@ hook into the modules, so two computations on one model must never overlap.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from nls_core import attacks, cams, nets, threat, zoo
+from nls_core import attacks, cams, nets, sweep, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.images import PREPROCESS, Prepared, decode_image
@@ -33,9 +31,7 @@ from nls_core.types import (
     InvalidInput,
     Manifest,
     ModelAnalysis,
-    Prediction,
     QueueFull,
-    SweepPoint,
     choose,
 )
 
@@ -174,9 +170,11 @@ class Analyzer:
         layer = _layer(request.layer, loaded.layers)
         x = prepared.x.to(self.device)  # (1, C, H, W)
         report(0.0, f"{manifest.id}: prediction")
-        clean = self._predict(model, x, manifest.temperature)[0]
+        clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
         report(0.05, f"{manifest.id}: {request.attack}")
-        swept = _attack(model, x, clean, request, lambda d: report(0.05 + 0.6 * d, request.attack))
+        swept = sweep.attack(
+            model, x, request, (clean, gradient), lambda d: report(0.05 + 0.6 * d, request.attack)
+        )
         report(0.65, f"{manifest.id}: {request.cam}")
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
@@ -188,60 +186,11 @@ class Analyzer:
             layer=layer,
             progress=lambda d: report(0.65 + 0.3 * d, request.cam),
         )
-        maps = [CamMap(request.cam, layer, target, value) for value in values]
-        predictions = self._predict(model, swept, manifest.temperature)
-        linf, l2 = threat.perturbation_norms(x.expand_as(swept), swept)
-        wanted = clean.index if request.attack_target is None else request.attack_target
-        sweep = tuple(
-            SweepPoint(
-                epsilon=epsilon,
-                adversarial=swept[i].cpu().numpy(),
-                prediction=prediction,
-                cam=maps[i + 1],
-                linf=float(linf[i]),
-                l2=float(l2[i]),
-                success=(prediction.index == wanted) == (request.attack_target is not None),
-            )
-            for i, (epsilon, prediction) in enumerate(
-                zip(request.epsilons, predictions, strict=True)
-            )
-        )
-        return ModelAnalysis(manifest, clean, maps[0], sweep)
-
-    @staticmethod
-    @torch.no_grad()
-    def _predict(model: nets.Classifier, x: Tensor, temperature: float) -> list[Prediction]:
-        logits = model(x).float()
-        probs, calibrated = logits.softmax(1), (logits / temperature).softmax(1)
-        arrays = (part.cpu().numpy() for part in (logits, probs, calibrated))
-        return list(itertools.starmap(Prediction, zip(*arrays, strict=True)))
-
-
-def _attack(
-    model: nets.Classifier,
-    x: Tensor,
-    clean: Prediction,
-    request: AnalysisRequest,
-    progress: Callable[[float], None],
-) -> Tensor:
-    """(E, C, H, W) adversarial images, the whole sweep over ε as one batch.
-
-    Each strength starts from the same image; the label to leave is the model's own prediction,
-    since the true one is unknown.
-    """
-    count = len(request.epsilons)
-    targeted = request.attack_target is not None
-    label = request.attack_target if request.attack_target is not None else clean.index
-    return ATTACKS[request.attack](
-        model,
-        x.expand(count, -1, -1, -1).contiguous(),
-        torch.full((count,), label, device=x.device),
-        epsilon=torch.tensor(request.epsilons, device=x.device),
-        steps=request.steps,
-        targeted=targeted,
-        seed=request.seed,
-        progress=progress,
-    )
+        first, *others = (CamMap(request.cam, layer, target, value) for value in values)
+        predictions = sweep.predict(model, swept, manifest.temperature)
+        seen = list(zip(predictions, others, strict=True))
+        points = sweep.points(x, swept, request, clean, seen)
+        return ModelAnalysis(manifest, clean, first, points)
 
 
 def _thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:

@@ -291,3 +291,4 @@ ATTACKS: dict[str, Attack] = {
     "salt-pepper": salt_pepper,
 }
 NORMS: dict[str, str] = {name: "l2" if name == "pgd-l2" else "linf" for name in ATTACKS}
+BY_GRADIENT = ("fgsm", "pgd-linf", "pgd-l2")  # these take `first_gradient`

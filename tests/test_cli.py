@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from nls_core import cli, datasets, train, zoo
+from nls_core.analyzer import Analyzer
 from nls_core.datasets import Data
+from nls_core.schemas import analysis_response
 from nls_core.settings import Settings
-from nls_core.types import NLSLabError
-from tests.conftest import TINY
+from nls_core.types import AnalysisRequest, NLSLabError
+from tests.conftest import TINY, picture_bytes
 from tests.steps import RECIPE, separable
 
 
@@ -274,3 +276,40 @@ def test_the_device_of_the_settings_is_the_trainers(
     assert nls("train", "--dataset", "separable", "--out", str(tmp_path), "--quiet").status == 0
     assert got == [Settings().torch_device()] == [torch.device("cpu")]
     assert RECIPE.arch in nls("train", "--help").out
+
+
+def test_compare_prints_the_numbers_of_the_analyzer_and_writes_a_report(
+    nls: Nls, analyzer: Analyzer, tmp_path: Path
+) -> None:
+    picture, page = tmp_path / "own.png", tmp_path / "out.html"
+    picture.write_bytes(picture_bytes())
+    models = ["--baseline", TINY[0], "--candidate", TINY[1], "--epsilons", "1,8"]
+    got = json.loads(nls("compare", str(picture), *models, "--json").out)
+    request = AnalysisRequest(TINY, epsilons=(1 / 255, 8 / 255))
+    wanted = analysis_response(analyzer.analyze(picture_bytes(), request)).model_dump(mode="json")
+    assert got.pop("seconds") > 0
+    assert wanted.pop("seconds") > 0
+    assert got == wanted
+    ended = nls("compare", str(picture), *models, "--output", str(page))
+    assert ended.status == 0
+    assert "says" in ended.out or "say" in ended.out
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--epsilons", "1,x"], "epsilons must be comma-separated numbers in 1/255"),
+        (["--epsilons", "300"], "300/255"),
+        (["--cam", "magic"], "unknown cam 'magic'"),
+        (["--candidate", "tiny/none"], "tiny/none"),
+    ],
+)
+def test_compare_refuses_in_one_line(
+    nls: Nls, tmp_path: Path, option: list[str], words: str
+) -> None:
+    picture = tmp_path / "own.png"
+    picture.write_bytes(picture_bytes())
+    ended = nls("compare", str(picture), "--baseline", TINY[0], "--candidate", TINY[1], *option)
+    assert ended.status == 2
+    assert words in ended.line
