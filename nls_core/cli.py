@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_train, evaluate, train, zoo
+from nls_core import cli_train, datasets, evaluate, robust, train, zoo
 from nls_core.corruptions import CORRUPTIONS, SEVERITIES
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
@@ -141,6 +141,41 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+@app.command("attack")
+def attack_(
+    ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images, always the same.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Measure accuracy under attack: white-box, black-box, transfer, and the worst of all."""
+    settings = Settings()
+    ids = ids or list(zoo.available(settings.models_dir))
+    loaded = [zoo.load(model_id, settings.models_dir) for model_id in ids]
+    names = {str(manifest.recipe["dataset"]) for _, manifest in loaded}
+    if len(names) != 1:
+        raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
+    x, y = robust.subset(datasets.load(names.pop(), settings.data_dir, "test"), images)
+    models = {manifest.id: model for model, manifest in loaded}
+    with progress_bar() as bar:
+        work = len(robust.CASES) * len(robust.EPSILONS) * len(x)
+        task = bar.add_task("attacks (images)", total=len(models) * work)
+        attacked = {
+            model_id: robust.attack(model, x, y, report=lambda done: bar.advance(task, done))
+            for model_id, model in models.items()
+        }
+    rows = robust.table(models, attacked, y)
+    tried = [round(epsilon * 255, 3) for epsilon in robust.EPSILONS]
+    if as_json:
+        print_json({"schema": 1, "images": len(x), "epsilons_255": tried, "accuracy": rows})
+        return
+    head = ["model", "attack", *(f"{epsilon:g}/255" for epsilon in tried)]
+    typer.echo(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    for model_id, cases in rows.items():
+        for case, shares in cases.items():
+            cells = [model_id, case, *(f"{100 * share:.1f}" for share in shares)]
+            typer.echo(f"| {' | '.join(cells)} |")
 
 
 @app.command()

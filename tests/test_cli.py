@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 import torch
 
-from nls_core import cli, datasets, train, zoo
+from nls_core import cli, datasets, robust, train, zoo
 from nls_core.analyzer import Analyzer
 from nls_core.datasets import Data
 from nls_core.schemas import analysis_response
@@ -313,3 +313,19 @@ def test_compare_refuses_in_one_line(
     ended = nls("compare", str(picture), "--baseline", TINY[0], "--candidate", TINY[1], *option)
     assert ended.status == 2
     assert words in ended.line
+
+
+def test_attack_prints_accuracies_that_fall_with_strength(
+    nls: Nls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(robust.CASES, "square, 500 queries", ("square", {"queries": 5}))
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise)
+    got = json.loads(nls("attack", *TINY, "--images", "6", "--json").out)
+    assert (got["images"], got["epsilons_255"]) == (6, [1, 2, 4, 8])
+    assert set(got["accuracy"]) == set(TINY)
+    for cases in got["accuracy"].values():
+        worst = cases[robust.WORST]
+        assert worst == sorted(worst, reverse=True)
+    table = nls("attack", TINY[0], "--images", "6").out.splitlines()
+    assert len(table) == 2 + len(robust.CASES) + 1
+    assert all(line.startswith("| ") for line in table[2:])
