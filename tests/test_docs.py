@@ -46,3 +46,14 @@ def test_the_recorded_search_is_what_the_training_page_shows() -> None:
     for loss, rate in record["chosen"].items():
         tried = {r["lr"]: r["val_accuracy"] for r in record["tried"] if r["loss"] == loss}
         assert tried[rate] == max(tried.values())
+
+
+def test_the_readmes_robust_figures_stand_in_the_table() -> None:
+    table = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    for model in ("ce-zero", "ls-zero", "nls-zero"):
+        row = re.search(rf"\| fashion/{model} \| worst of all \|(.*)\|", table)
+        assert row
+        _, _, four, eight = (cell.strip() for cell in row.group(1).split("|"))
+        said = README.split("Under the worst of")[1].split("\n- ")[0]
+        assert four in said
+        assert eight in said
