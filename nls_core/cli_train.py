@@ -52,6 +52,7 @@ def command(  # one option per field of Recipe
     amp: Annotated[bool, typer.Option(help="bf16 autocast.")] = DEFAULT.amp,
     freeze_bn: Annotated[bool, typer.Option(help="Batch norm in eval mode.")] = DEFAULT.freeze_bn,
     seed: Annotated[int, typer.Option()] = DEFAULT.seed,
+    weight: Annotated[float | None, typer.Option(help="λ of nls_ls.")] = DEFAULT.weight,
 ) -> None:
     """Train one model into --out (also under torchrun), or a family with --grid."""
     settings = Settings()

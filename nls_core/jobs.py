@@ -61,7 +61,8 @@ class Job:
     def command(self) -> list[str]:
         """The command that trains it, in a process of its own."""
         options: list[str] = []
-        for key, value in asdict(self.recipe).items():
+        given = {k: v for k, v in asdict(self.recipe).items() if v is not None}
+        for key, value in given.items():
             name = key.replace("_", "-")
             flag = [f"--{name}" if value else f"--no-{name}"]
             options += flag if isinstance(value, bool) else [f"--{name}", str(value)]

@@ -4,8 +4,9 @@ Notation: logits z (B, K), lp = log_softmax(z), p = exp(lp), soft label q (B, K)
 q_k = s/K, plus 1-s at the labelled class. Focal weights are (1 - p_k)^γ.
 
 Sources: Uppal & Giddwani, arXiv 2012.06876 (`nls`, `cosine`); Szegedy et al. 2016,
-arXiv 1512.00567 (`ls`); Lin et al. 2017, arXiv 1708.02002 (γ); Ma et al. 2020,
-arXiv 2006.13554 (NCE, of which `nls` is a rescaling, see `nls`).
+arXiv 1512.00567 (`ls`); Lin et al. 2017, arXiv 1708.02002 (γ); Mukhoti et al. 2020,
+arXiv 2002.09437 (`focal`); Ma et al. 2020, arXiv 2006.13554 (NCE, of which `nls` is a rescaling,
+and the idea of summing two losses, as `nls_ls` does).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from nls_core.types import InvalidInput, choose
 
+WEIGHT = 0.006  # λ of `nls_ls`; docs/training.md tells how validation chose it
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": torch.mean,
     "sum": torch.sum,
@@ -189,5 +191,49 @@ def cosine(
     return _reduce(_weighted(F.log_softmax(unit, dim=1), F.normalize(q, dim=1), gamma), reduction)
 
 
+def focal(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smoothing: float = 0.1,
+    gamma: float = 3.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Focal loss -(1-p_y)^γ lp_y, with the γ = 3 of arXiv 2002.09437; arguments as `ce`."""
+    return ce(logits, target, smoothing=smoothing, gamma=gamma, reduction=reduction)
+
+
+def nls_ls(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smoothing: float = 0.1,
+    gamma: float = 0.0,
+    weight: float = WEIGHT,
+    reduction: str = "mean",
+) -> Tensor:
+    """This project's own loss: `nls` + λ·`ls`.
+
+    The normalization cancels the smoothing of `nls`; the second term brings it back, and with it
+    a gradient that does not fade as Σ_k (-lp_k) grows. λ moves the model from the overconfidence
+    of `nls` to the underconfidence of `ls`. Arguments as `ls`, and
+
+    Args:
+        weight: λ ≥ 0; 0 is `nls`.
+    """
+    if not 0.0 <= weight < math.inf:
+        raise InvalidInput(f"weight must be at least 0 and finite; got {weight!r}")
+    z, q = _prepare(logits, target, smoothing, gamma)
+    lp = F.log_softmax(z, dim=1)
+    return _reduce(_weighted(lp, q, gamma) * (weight - 1 / lp.sum(1)), reduction)
+
+
 Loss = Callable[..., Tensor]
-LOSSES: dict[str, Loss] = {"ce": ce, "ls": ls, "nls": nls, "cosine": cosine}
+LOSSES: dict[str, Loss] = {
+    "ce": ce,
+    "ls": ls,
+    "nls": nls,
+    "nls_ls": nls_ls,
+    "focal": focal,
+    "cosine": cosine,
+}

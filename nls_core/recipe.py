@@ -14,6 +14,7 @@ SCHEDULES = ("step", "cosine")
 BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "smoothing": (0, 1),
     "gamma": (0, math.inf),
+    "weight": (0, math.inf),
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "momentum": (0, 1),
@@ -27,7 +28,8 @@ class Recipe:
     """All that decides a run; the defaults are the paper's: SGD, steps, little augmentation.
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
-    10 at 50 % and 75 %. `batch_size` is global, over all processes.
+    10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
+    None its default; the other losses have none.
     """
 
     dataset: str = "fashion-mnist"
@@ -47,6 +49,7 @@ class Recipe:
     amp: bool = True
     freeze_bn: bool = False
     seed: int = 0
+    weight: float | None = None
 
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""
@@ -60,10 +63,17 @@ class Recipe:
                 raise InvalidInput(unknown(kind, name, names))
         for key, (low, high) in BOUNDS.items():
             value = getattr(self, key)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{key} must lie in [{low}, {high}]; got {value}")
+        if self.weight is not None and self.loss != "nls_ls":
+            raise InvalidInput(f"weight belongs to the loss nls_ls; got {self.loss} with a weight")
         if not 0 < self.lr < math.inf:
             raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
+
+    def loss_options(self) -> dict[str, float]:
+        """The keyword arguments of this recipe's loss."""
+        shared = {"smoothing": self.smoothing, "gamma": self.gamma}
+        return shared | ({} if self.weight is None else {"weight": self.weight})
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:

@@ -163,7 +163,7 @@ class Trainer:
                 group["lr"] = rate
             with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
                 logits = self.forward(x)
-            loss = loss_of(logits, y, smoothing=recipe.smoothing, gamma=recipe.gamma)
+            loss = loss_of(logits, y, **recipe.loss_options())
             value = self._finite(float(loss.detach()))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
