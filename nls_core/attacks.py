@@ -4,8 +4,8 @@ Input gradients come from `torch.autograd.grad` on a model in eval mode with fro
 flags and `.grad` are afterwards as before. What all attacks share is in `threat`.
 
 Sources: Goodfellow et al. 2014, arXiv 1412.6572 (FGSM); Madry et al. 2017, arXiv 1706.06083
-(PGD); Croce & Hein 2020, arXiv 2003.01690 (DLR loss); Andriushchenko et al. 2020,
-arXiv 1912.00049 (Square).
+(PGD); Croce & Hein 2020, arXiv 2003.01690 (Auto-PGD, DLR loss; see `apgd`); Andriushchenko et
+al. 2020, arXiv 1912.00049 (Square).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nls_core.apgd import apgd
 from nls_core.threat import (
     DEFAULT_EPSILONS,
     LOSS,
@@ -286,6 +287,7 @@ ATTACKS: dict[str, Attack] = {
     "fgsm": fgsm,
     "pgd-linf": pgd_linf,
     "pgd-l2": pgd_l2,
+    "apgd-dlr": apgd,
     "square": square,
     "gaussian": gaussian,
     "salt-pepper": salt_pepper,
