@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision import datasets as tv
 
@@ -188,6 +189,32 @@ DATASETS: dict[str, Callable[[Path, Split, bool], Data]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": _cifar("cifar10", tv.CIFAR10),
     "cifar100": _cifar("cifar100", tv.CIFAR100),
+}
+
+
+def digits(shape: tuple[int, int, int], seed: int) -> Tensor:
+    """1,797 handwritten digits, enlarged from 8x8 to (C, H, W), uint8; the seed is not used.
+
+    The test part of the UCI optical digits (Alpaydin & Kaynak 1998, CC BY 4.0), which
+    scikit-learn carries.
+    """
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import
+
+    small = torch.from_numpy(load_digits().images).float()[:, None] / 16  # (N, 1, 8, 8)
+    large = F.interpolate(small, shape[1:], mode="bilinear").expand(-1, shape[0], -1, -1)
+    return (large * 255).round().byte()
+
+
+def uniform_noise(shape: tuple[int, int, int], seed: int) -> Tensor:
+    """2,000 images of independent uniform pixels, (2000, C, H, W) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (2000, *shape), generator=generator, dtype=torch.uint8)
+
+
+# what no model here was trained on: (C, H, W), seed -> (N, C, H, W) uint8
+OUTSIDE: dict[str, Callable[[tuple[int, int, int], int], Tensor]] = {
+    "digits": digits,
+    "noise": uniform_noise,
 }
 
 

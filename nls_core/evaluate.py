@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nls_core import calibration, corruptions, datasets, zoo
+from nls_core import calibration, corruptions, datasets
 from nls_core.types import InvalidInput, Manifest
 
-SCHEMA = 1
 BATCH = 500
 
 
@@ -25,7 +24,7 @@ class Measured:
     metrics: Mapping[str, Any]
     temperature: float
     reliability: Mapping[str, Any]  # 'plain' and 'calibrated': calibration.Reliability.to_dict()
-    shift: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)  # see `under_shift`
+    logits: Tensor = field(compare=False, repr=False)  # (N, K) float32, of the test split
 
 
 @torch.no_grad()
@@ -81,7 +80,7 @@ def measure(
         "plain": calibration.reliability(probs, test.labels).to_dict(),
         "calibrated": calibration.reliability(calibrated, test.labels).to_dict(),
     }
-    return Measured(metrics, temperature, reliability)
+    return Measured(metrics, temperature, reliability, logits)
 
 
 def under_shift(
@@ -119,31 +118,37 @@ def splits(
     return held, datasets.load(name, data_dir, "test", download=download)
 
 
-def evaluate(
-    model_id: str,
-    held: datasets.Data,
-    test: datasets.Data,
-    *,
-    models_dir: Path,
-    device: torch.device,
-    shift: bool = False,
-    report: Callable[[int], None] = lambda done: None,
-) -> tuple[Manifest, Measured]:
-    """Measure a stored model, with `shift` also under common corruptions.
+def out_of_distribution(
+    model: nn.Module, test: datasets.Data, known: Tensor, *, seed: int = 0
+) -> dict[str, float]:
+    """AUROC of confidence between the test images and images of `datasets.OUTSIDE`.
 
-    Raises:
-        UnknownModel, CheckpointError: see `zoo.load`.
-        InvalidInput: the data set's images or classes are not those of the model.
+    Args:
+        model: as in `predict`.
+        test: gives the shape of an image.
+        known: (N, K) logits of the test images.
+        seed: fixes the drawn noise.
+
+    Returns:
+        Name of the outside source -> AUROC in [0, 1]; 0.5 is chance.
     """
-    model, manifest = zoo.load(model_id, models_dir, device)
+    from nls_core import selective  # noqa: PLC0415 - see `measure`
+
+    shape = tuple(test.images.shape[1:])
+    return {
+        name: selective.ood_auroc(
+            known.softmax(1), predict(model, draw((shape[0], shape[1], shape[2]), seed)).softmax(1)
+        )
+        for name, draw in datasets.OUTSIDE.items()
+    }
+
+
+def check_fits(manifest: Manifest, test: datasets.Data) -> None:
+    """Raise InvalidInput unless the data set's images and classes are those of the model."""
     shape = (manifest.channels, manifest.input_size, manifest.input_size)
     got = tuple(test.images.shape[1:])
     if got != shape or test.classes != manifest.classes:  # labels are positions: the order counts
         raise InvalidInput(
-            f"{model_id} expects images of {shape} and the classes {list(manifest.classes)}; "
+            f"{manifest.id} expects images of {shape} and the classes {list(manifest.classes)}; "
             f"{test.name} has images of {got} and {list(test.classes)}"
         )
-    measured = measure(model, held, test, report=report)
-    if shift:
-        measured = replace(measured, shift=under_shift(model, test, report=report))
-    return manifest, measured

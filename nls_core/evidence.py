@@ -1,0 +1,264 @@
+"""All that is measured of a model, part by part, and kept: what is measured is not measured again.
+
+A part is kept under the checksum of the weights, so that it is found again wherever the same
+weights lie, and never taken for those of others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nls_core import calibration, datasets, evaluate, map_quality, robust, zoo
+from nls_core.attacks import ATTACKS
+from nls_core.settings import Settings
+from nls_core.types import CheckpointError, InvalidInput, Manifest, choose
+
+SCHEMA = 2
+SURROGATES = "surrogates"  # folder in a models folder: a cross-entropy model of another seed
+MAP_IMAGES = 200
+MAP_EPSILON = 4 / 255
+
+Arrays = dict[str, NDArray[Any]]
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what it is measured on; `x` (M, C, H, W) in [0, 1] and `y` are attacked."""
+
+    manifest: Manifest
+    model: nn.Module
+    held: datasets.Data
+    test: datasets.Data
+    x: Tensor
+    y: Tensor
+
+
+def _clean(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
+    measured = evaluate.measure(subject.model, subject.held, subject.test, report=report)
+    found = {
+        "metrics": dict(measured.metrics),
+        "temperature": measured.temperature,
+        "reliability": dict(measured.reliability),
+    }
+    return found, {"logits": measured.logits.numpy().astype(np.float16)}
+
+
+def _shift(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
+    return {"shift": evaluate.under_shift(subject.model, subject.test, report=report)}, {}
+
+
+def _outside(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
+    known = evaluate.predict(subject.model, subject.test.images, report=report)
+    return {"ood": evaluate.out_of_distribution(subject.model, subject.test, known)}, {}
+
+
+def _attacks(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
+    model, x, y = subject.model, subject.x, subject.y
+    attacked = robust.attack(model, x, y, report=report)
+    logits = [evaluate.predict_floats(model, images) for images in attacked.crafted]
+    found = {
+        "robust": {case: _shares(right) for case, right in attacked.right.items()},
+        "signs": robust.signs(model, x, y),
+        "attacked": {
+            "ece": [calibration.ece(z.softmax(1), y) for z in logits],
+            "mean_confidence": [float(z.softmax(1).amax(1).mean()) for z in logits],
+        },
+    }
+    arrays = {f"right {case}": right.numpy() for case, right in attacked.right.items()}
+    return found, arrays | {"crafted": attacked.crafted.numpy()}
+
+
+def _maps(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
+    x = subject.x[:MAP_IMAGES]
+    with torch.no_grad():
+        named = subject.model(x).argmax(1)  # the class that the model's own map explains
+    moved = ATTACKS["pgd-linf"](subject.model, x, named, epsilon=MAP_EPSILON, steps=20)
+    values = map_quality.measure(subject.model, x, named, moved, report=report)
+    return {"maps": {name: float(each.double().mean()) for name, each in values.items()}}, {}
+
+
+PARTS: dict[str, Callable[[Subject, Report], tuple[dict[str, Any], Arrays]]] = {
+    "clean": _clean,
+    "shift": _shift,
+    "ood": _outside,
+    "attacks": _attacks,
+    "maps": _maps,
+}
+
+
+def work(part: str, held: int, test: int, attacked: int) -> int:
+    """How many images a part reports, for progress."""
+    from nls_core.corruptions import CORRUPTIONS, SEVERITIES  # noqa: PLC0415 - for one product
+
+    return {
+        "clean": held + test,
+        "shift": len(CORRUPTIONS) * len(SEVERITIES) * test,
+        "ood": test,
+        "attacks": len(robust.CASES) * len(robust.EPSILONS) * attacked,
+        "maps": min(MAP_IMAGES, attacked),
+    }[part]
+
+
+def _shares(right: Tensor) -> list[float]:
+    return [float(share) for share in right.double().mean(1)]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder where measured parts are kept."""
+
+    folder: Path
+
+    def part(self, subject: Subject, part: str, report: Report) -> tuple[dict[str, Any], Arrays]:
+        """Measure a part, or read what was measured of the same weights and images before."""
+        run = choose("part", part, PARTS)
+        key = f"{subject.manifest.sha256[:20]}-{len(subject.test)}-{len(subject.y)}"
+        stem = self.folder / subject.test.name / key
+        found_file, arrays_file = stem / f"{part}.json", stem / f"{part}.npz"
+        if found_file.exists():
+            try:
+                with np.load(arrays_file) as kept:
+                    return json.loads(found_file.read_text(encoding="utf-8")), dict(kept)
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{found_file} is damaged; remove {stem}") from error
+        found, arrays = run(subject, report)
+        stem.mkdir(parents=True, exist_ok=True)
+        np.savez(arrays_file, **arrays)
+        partial = found_file.with_suffix(".partial")  # written last: it says that both are whole
+        partial.write_text(json.dumps(found), encoding="utf-8")
+        partial.replace(found_file)
+        return found, arrays
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of one model: `found` as JSON holds it, and per-image arrays."""
+
+    manifest: Manifest
+    found: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def subjects(
+    ids: Sequence[str], settings: Settings, dataset: str | None = None, *, download: bool = False
+) -> dict[str, Subject]:
+    """Load models and the data that they are measured on.
+
+    Args:
+        ids: of one data set, unless `dataset` is given.
+        settings: where models and data are.
+        dataset: None takes the models' own.
+        download: fetch a missing data set, where its source allows.
+
+    Raises:
+        InvalidInput: models of several data sets, or that do not fit the one given.
+    """
+    loaded = [zoo.load(i, settings.models_dir, settings.torch_device()) for i in ids]
+    names = {dataset or str(manifest.recipe["dataset"]) for _, manifest in loaded}
+    if len(names) != 1:
+        raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
+    held, test = evaluate.splits(names.pop(), settings.data_dir, download=download)
+    x, y = robust.subset(test)
+    made = {}
+    for model, manifest in loaded:
+        evaluate.check_fits(manifest, test)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = settings.torch_device()
+        made[manifest.id] = Subject(manifest, model, held, test, x.to(device), y.to(device))
+    return made
+
+
+def surrogate(subject: Subject, models_dir: Path) -> Subject | None:
+    """The family's cross-entropy model of another seed, where there is one."""
+    model_id = f"{subject.manifest.family}/ce-zero"
+    folder = models_dir / SURROGATES
+    if model_id not in zoo.available(folder):
+        return None
+    model, manifest = zoo.load(model_id, folder, next(subject.model.parameters()).device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    same = {k: v for k, v in vars(subject).items() if k not in ("manifest", "model")}
+    return Subject(manifest, model, **same)
+
+
+def gather(
+    group: Mapping[str, Subject],
+    parts: Sequence[str],
+    store: Store,
+    *,
+    other: Subject | None = None,
+    report: Callable[[str, str, int], None] = lambda model, part, done: None,
+) -> dict[str, Evidence]:
+    """Measure all parts of all models; with 'attacks', also how attacks transfer among them.
+
+    Args:
+        group: models of one data set, by name.
+        parts: keys of `PARTS`.
+        store: where parts are kept.
+        other: a surrogate whose attacks are tried on all of them too.
+        report: called with the model's name, the part and the number of images done.
+    """
+    result: dict[str, Evidence] = {}
+    crafted: dict[str, Tensor] = {}
+    for name, subject in group.items():
+        found: dict[str, Any] = {}
+        arrays: Arrays = {}
+        for part in parts:
+            more = store.part(subject, part, lambda n, a=name, b=part: report(a, b, n))  # type: ignore[misc]
+            found, arrays = found | more[0], arrays | more[1]
+        if "crafted" in arrays:
+            crafted[name] = torch.from_numpy(arrays.pop("crafted"))
+        result[name] = Evidence(subject.manifest, found, arrays)
+    if other is not None and "attacks" in parts:
+        _, made = store.part(other, "attacks", lambda n: report("surrogate", "attacks", n))
+        crafted["surrogate"] = torch.from_numpy(made["crafted"])
+    for name, subject in group.items() if crafted else ():
+        result[name] = _with_transfer(name, subject, result[name], crafted)
+    return result
+
+
+def _with_transfer(
+    name: str, subject: Subject, evidence: Evidence, crafted: Mapping[str, Tensor]
+) -> Evidence:
+    """Add the accuracy on others' images, the worst case, and the verdict on masking."""
+    device = subject.x.device
+    moved = {
+        source: robust.transferred(subject.model, images.to(device), subject.y).cpu()
+        for source, images in crafted.items()
+        if source != name
+    }
+    own = {case: torch.from_numpy(evidence.arrays[f"right {case}"]) for case in robust.CASES}
+    if moved:
+        own[robust.TRANSFER] = torch.stack(list(moved.values())).all(0)
+    own[robust.WORST] = torch.stack(list(own.values())).all(0)
+    accuracy = {case: _shares(right) for case, right in own.items()}
+    shown = robust.masking(accuracy, evidence.found["signs"])
+    found = dict(evidence.found) | {
+        "robust": accuracy,
+        "transfer": {source: _shares(right) for source, right in moved.items()},
+        "masking": {
+            "verdict": "masking" if any(shown.values()) else "no sign",
+            "signs": [sign for sign, there in shown.items() if there],
+            **evidence.found["signs"],
+        },
+    }
+    del found["signs"]
+    arrays = dict(evidence.arrays) | {f"right {case}": right.numpy() for case, right in own.items()}
+    return Evidence(evidence.manifest, found, arrays)
+
+
+def to_json(evidence: Evidence) -> dict[str, Any]:
+    """What a report holds of one model."""
+    manifest = evidence.manifest
+    kept = asdict(manifest)
+    named = {key: kept[key] for key in ("id", "loss", "padding", "seed", "sha256")}
+    return named | dict(evidence.found)
