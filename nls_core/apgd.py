@@ -100,8 +100,8 @@ def apgd(
     others, then the one of the highest loss. Arguments, result and errors as `attacks.pgd`.
     """
     choose("attack loss", loss, LOSS)
-    with prepare(model, x, y, epsilon=epsilon, norm="linf", **shared) as task:
-        task = replace(task, loss=loss)
+    with prepare(model, x, y, epsilon=epsilon, norm="linf", **shared) as prepared:
+        task = replace(prepared, loss=loss)
         options, best = task.options, task.x.clone()
         top = torch.full_like(task.epsilon.flatten(), -torch.inf)  # (B,)
         hit = torch.zeros_like(task.y, dtype=torch.bool)  # (B,)

@@ -6,18 +6,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_train, datasets, evaluate, robust, train, zoo
-from nls_core.corruptions import CORRUPTIONS, SEVERITIES
+from nls_core import cli_evaluate, cli_train, train, zoo
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
-from nls_core.types import AnalysisRequest, CheckpointError, InvalidInput, NLSLabError
+from nls_core.types import AnalysisRequest, InvalidInput, NLSLabError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,8 +73,7 @@ def models(
         return
     head, *rows = zoo.summary(manifests)
     if markdown:
-        for row in (head, ["---"] * len(head), *rows):
-            typer.echo(f"| {' | '.join(row)} |")
+        typer.echo(cli_evaluate.markdown([head, *rows]))
         return
     table = Table(*head)
     for row in rows:
@@ -87,95 +84,7 @@ def models(
 app.command("train")(cli_train.command)
 
 
-@app.command("evaluate")
-def evaluate_(
-    ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Another data set than the model's own.")
-    ] = None,
-    shift: Annotated[bool, typer.Option("--shift", help="Also under common corruptions.")] = False,
-    as_json: AsJson = False,
-    download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
-) -> None:
-    """Measure models on the test split; the temperature is fitted on the validation split."""
-    settings = Settings()
-    ids = ids or list(zoo.available(settings.models_dir))
-    if not ids:
-        raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
-    manifests = {model_id: zoo.read_manifest(model_id, settings.models_dir) for model_id in ids}
-    results: dict[str, evaluate.Measured] = {}
-    with progress_bar() as bar:
-        for model_id, manifest in manifests.items():
-            name = dataset or str(manifest.recipe["dataset"])
-            held, test = evaluate.splits(name, settings.data_dir, download=download)
-            rounds = 1 + shift * len(CORRUPTIONS) * len(SEVERITIES)
-            task = bar.add_task(f"{model_id} on {name}", total=len(held) + rounds * len(test))
-            results[model_id] = evaluate.evaluate(
-                model_id,
-                held,
-                test,
-                models_dir=settings.models_dir,
-                device=settings.torch_device(),
-                shift=shift,
-                report=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
-            )[1]
-    if as_json:
-        rows = {k: dict(m.metrics) | {"temperature": m.temperature} for k, m in results.items()}
-        for model_id, measured in results.items():
-            rows[model_id] |= {"shift": measured.shift} if shift else {}
-        print_json({"schema": evaluate.SCHEMA, "models": rows})
-        return
-    table = Table("metric", *results)
-    for metric in next(iter(results.values())).metrics:
-        cells = (m.metrics[metric] for m in results.values())
-        table.add_row(metric, *(_figure(cell) for cell in cells))
-    table.add_row("temperature", *(f"{m.temperature:.4f}" for m in results.values()))
-    for name in CORRUPTIONS if shift else ():
-        for key in ("accuracy", "ece"):
-            means = (fmean(row[key] for row in m.shift[name]) for m in results.values())
-            table.add_row(f"{key}, {name} (mean of 5)", *(f"{mean:.4f}" for mean in means))
-    out.print(table)
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-@app.command("attack")
-def attack_(
-    ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images, always the same.")] = 500,
-    as_json: AsJson = False,
-) -> None:
-    """Measure accuracy under attack: white-box, black-box, transfer, and the worst of all."""
-    settings = Settings()
-    ids = ids or list(zoo.available(settings.models_dir))
-    loaded = [zoo.load(model_id, settings.models_dir) for model_id in ids]
-    names = {str(manifest.recipe["dataset"]) for _, manifest in loaded}
-    if len(names) != 1:
-        raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
-    x, y = robust.subset(datasets.load(names.pop(), settings.data_dir, "test"), images)
-    models = {manifest.id: model for model, manifest in loaded}
-    with progress_bar() as bar:
-        work = len(robust.CASES) * len(robust.EPSILONS) * len(x)
-        task = bar.add_task("attacks (images)", total=len(models) * work)
-        attacked = {
-            model_id: robust.attack(model, x, y, report=lambda done: bar.advance(task, done))
-            for model_id, model in models.items()
-        }
-    rows = robust.table(models, attacked, y)
-    tried = [round(epsilon * 255, 3) for epsilon in robust.EPSILONS]
-    if as_json:
-        print_json({"schema": 1, "images": len(x), "epsilons_255": tried, "accuracy": rows})
-        return
-    head = ["model", "attack", *(f"{epsilon:g}/255" for epsilon in tried)]
-    typer.echo(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-    for model_id, cases in rows.items():
-        for case, shares in cases.items():
-            cells = [model_id, case, *(f"{100 * share:.1f}" for share in shares)]
-            typer.echo(f"| {' | '.join(cells)} |")
+app.command("evaluate")(cli_evaluate.command)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nls_core import datasets, grid, train
+from nls_core.families import GRIDS, Family
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
 from nls_core.processes import processes
@@ -24,11 +25,14 @@ def command(  # one option per field of Recipe
     ctx: typer.Context,
     *,
     grid_name: Annotated[
-        str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(grid.GRIDS)}.")
+        str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(GRIDS)}.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of a grid's runs.")] = Path("runs"),
     jobs: Annotated[int, typer.Option(min=1, help="Grid runs side by side.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per cell of a grid.")] = 1,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Of a grid publish what is finished, train nothing.")
+    ] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of a single run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last step.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
@@ -57,12 +61,19 @@ def command(  # one option per field of Recipe
     """Train one model into --out (also under torchrun), or a family with --grid."""
     settings = Settings()
     if grid_name is not None:
-        family = choose("grid", grid_name, grid.GRIDS)
+        family = choose("grid", grid_name, GRIDS)
         fixed = [name for name in (*asdict(DEFAULT), "out_dir") if _given(ctx, name)]
         if fixed:
             raise InvalidInput(f"--grid sets these itself: {fixed}; give them without --grid")
         _train_grid(
-            family, settings, quiet, runs=runs, workers=jobs, seeds=seeds, download=download
+            family,
+            settings,
+            quiet,
+            runs=runs,
+            workers=jobs,
+            seeds=seeds,
+            finished=finished,
+            download=download,
         )
         return
     if out_dir is None:
@@ -105,7 +116,7 @@ def _given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _train_grid(family: grid.Family, settings: Settings, quiet: bool, **options: Any) -> None:
+def _train_grid(family: Family, settings: Settings, quiet: bool, **options: Any) -> None:
     with progress_bar(quiet) as bar:
         tasks: dict[str, Any] = {}
 

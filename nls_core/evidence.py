@@ -65,7 +65,7 @@ def _outside(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
 def _attacks(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
     model, x, y = subject.model, subject.x, subject.y
     attacked = robust.attack(model, x, y, report=report)
-    logits = [evaluate.predict_floats(model, images) for images in attacked.crafted]
+    logits = [robust.logits_of(model, images.to(x.device)) for images in attacked.crafted]
     found = {
         "robust": {case: _shares(right) for case, right in attacked.right.items()},
         "signs": robust.signs(model, x, y),
@@ -133,7 +133,7 @@ class Store:
                 raise CheckpointError(f"{found_file} is damaged; remove {stem}") from error
         found, arrays = run(subject, report)
         stem.mkdir(parents=True, exist_ok=True)
-        np.savez(arrays_file, **arrays)
+        np.savez(arrays_file, **arrays)  # type: ignore[arg-type]
         partial = found_file.with_suffix(".partial")  # written last: it says that both are whole
         partial.write_text(json.dumps(found), encoding="utf-8")
         partial.replace(found_file)
@@ -172,20 +172,19 @@ def subjects(
     made = {}
     for model, manifest in loaded:
         evaluate.check_fits(manifest, test)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         device = settings.torch_device()
         made[manifest.id] = Subject(manifest, model, held, test, x.to(device), y.to(device))
     return made
 
 
-def surrogate(subject: Subject, models_dir: Path) -> Subject | None:
-    """The family's cross-entropy model of another seed, where there is one."""
+def surrogate(subject: Subject, folder: Path) -> Subject | None:
+    """The family's cross-entropy model in another models folder, where there is one."""
     model_id = f"{subject.manifest.family}/ce-zero"
-    folder = models_dir / SURROGATES
     if model_id not in zoo.available(folder):
         return None
     model, manifest = zoo.load(model_id, folder, next(subject.model.parameters()).device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     same = {k: v for k, v in vars(subject).items() if k not in ("manifest", "model")}
     return Subject(manifest, model, **same)
 

@@ -115,9 +115,14 @@ def transferred(model: nn.Module, crafted: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
+    """(N, K) logits of x (N, C, H, W), in batches."""
+    return torch.cat([model(part) for part in torch.split(x, BATCH)])
+
+
 def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """(N,) bool: the model names y."""
-    return torch.cat([model(part).argmax(1) for part in torch.split(x, BATCH)]) == y
+    return logits_of(model, x).argmax(1) == y
 
 
 def signs(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:

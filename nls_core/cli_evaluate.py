@@ -1,0 +1,209 @@
+"""`nls evaluate`: one report of chosen models, or the evidence of a whole family over its seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+
+from nls_core import evidence, raw, report, robust, zoo
+from nls_core.evidence import PARTS, Evidence, Store, Subject
+from nls_core.publish import CURVE
+from nls_core.settings import Settings
+from nls_core.terminal import err, progress_bar
+from nls_core.types import CheckpointError, InvalidInput, choose
+
+Table = list[list[str]]
+HIDDEN = ("images",)
+
+
+def command(
+    ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
+    *,
+    only: Annotated[
+        str, typer.Option(help=f"Parts to measure, comma-separated: {', '.join(PARTS)}.")
+    ] = ",".join(PARTS),
+    family: Annotated[
+        str | None,
+        typer.Option(help="Measure all seeds of this family and write its report.json."),
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder of runs; measured parts are kept there.")
+    ] = Path("runs"),
+    dataset: Annotated[
+        str | None, typer.Option(help="Another data set than the models' own.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the report as JSON to a file.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of Markdown tables.")
+    ] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
+) -> None:
+    """Measure models on the test split: accuracy, calibration, shift, attacks, maps.
+
+    Parts that were measured before, of the same weights, are read and not measured again.
+    """
+    settings = Settings()
+    parts = [choose("part", part, {p: p for p in PARTS}) for part in only.split(",")]
+    store = Store(runs / "evaluate")
+    if family is not None:
+        if ids or dataset or only != ",".join(PARTS):
+            raise InvalidInput("--family measures all parts of all its models; give it alone")
+        record = whole_family(family, settings, runs, store)
+    else:
+        ids = ids or list(zoo.available(settings.models_dir))
+        if not ids:
+            raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
+        group = evidence.subjects(ids, settings, dataset, download=download)
+        other = evidence.surrogate(
+            next(iter(group.values())), settings.models_dir / evidence.SURROGATES
+        )
+        measured = _measure(group, parts, store, other)
+        record = {
+            "schema": evidence.SCHEMA,
+            "command": f"nls evaluate {' '.join(ids)} --only {only}",
+            "created_with": raw.created_with(),
+            "models": {name: evidence.to_json(each) for name, each in measured.items()},
+        }
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
+        err.print(f"written: {output}", markup=False)
+    if as_json:
+        typer.echo(text)
+    elif "models" in record:
+        for table in tables(record["models"]):
+            typer.echo(markdown(table) + "\n")
+    else:
+        typer.echo(markdown(cells_table(record["cells"])))
+
+
+def _measure(
+    group: Mapping[str, Subject], parts: Sequence[str], store: Store, other: Subject | None
+) -> dict[str, Evidence]:
+    """Measure with a progress bar for each model and part."""
+    some = next(iter(group.values()))
+    sizes = (len(some.held), len(some.test), len(some.y))
+    with progress_bar() as bar:
+        tasks: dict[tuple[str, str], Any] = {}
+
+        def tell(model: str, part: str, done: int) -> None:
+            if (model, part) not in tasks:
+                total = evidence.work(part, *sizes)
+                tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
+            bar.advance(tasks[model, part], done)
+
+        return evidence.gather(group, parts, store, other=other, report=tell)
+
+
+def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
+    """Measure every published seed of a family, write raw results and report.json.
+
+    Raises:
+        CheckpointError: `runs` holds no published seeds of the family.
+    """
+    folders = sorted((runs / family / "seeds").glob("[0-9]*"), key=lambda path: int(path.name))
+    if not folders:
+        raise CheckpointError(
+            f"no seeds of {family} in {runs}; `nls train --grid {family} --seeds 3` makes them"
+        )
+    target = settings.models_dir / family / raw.FOLDER
+    for i, folder in enumerate(folders):
+        here = settings.model_copy(update={"models_dir": folder})
+        group = evidence.subjects(zoo.available(folder), here)
+        some = next(iter(group.values()))
+        neighbour = folders[(i + 1) % len(folders)]
+        other = evidence.surrogate(some, neighbour) if len(folders) > 1 else None
+        err.print(f"seed {folder.name}: {len(group)} models", markup=False)
+        measured = _measure(group, list(PARTS), store, other)
+        for name, each in measured.items():
+            with (folder / name / CURVE).open(encoding="utf-8") as file:
+                curve = list(csv.DictReader(file))
+            raw.write(each, some.test.labels, curve, target)
+    with progress_bar() as bar:
+        task = bar.add_task("intervals (resamples)", total=report.RESAMPLES)
+        return report.build(
+            family,
+            settings.models_dir,
+            f"nls evaluate --family {family}",
+            lambda done: bar.advance(task, done),
+        )
+
+
+def tables(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """Tables of what was measured: single numbers by model, and accuracy under attack."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, found in models.items():
+        values = dict(found.get("metrics", {}))
+        if "temperature" in found:
+            values["temperature"] = found["temperature"]
+        for case, each in found.get("shift", {}).items():
+            for key in ("accuracy", "ece"):
+                values[f"{key}, {case} (mean of 5)"] = fmean(row[key] for row in each)
+        values |= {f"ood auroc, {k}": v for k, v in found.get("ood", {}).items()}
+        values |= {f"map {k}": v for k, v in found.get("maps", {}).items()}
+        rows[name] = {k: v for k, v in values.items() if k not in HIDDEN}
+    names = list(next(iter(rows.values()))) if rows else []
+    made = [
+        [
+            ["metric", *rows],
+            *([key, *(_figure(r.get(key)) for r in rows.values())] for key in names),
+        ]
+    ]
+    attacked = {name: found for name, found in models.items() if "robust" in found}
+    if attacked:
+        head = ["model", "attack", *(f"{key}/255" for key in report.epsilon_keys())]
+        made.append([head, *_attack_rows(attacked)])
+    return made
+
+
+def _attack_rows(models: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = []
+    for name, found in models.items():
+        cases = dict(found["robust"])
+        cases |= {f"transfer from {k}": v for k, v in found["transfer"].items()}
+        rows += [
+            [name, case, *(f"{100 * v:.1f}" for v in values)] for case, values in cases.items()
+        ]
+        masking = found["masking"]
+        signs = ", ".join(masking["signs"]) or "-"
+        rows.append(
+            [name, f"masking: {masking['verdict']}", signs, *[""] * (len(robust.EPSILONS) - 1)]
+        )
+    return rows
+
+
+def cells_table(cells: Mapping[str, Any]) -> Table:
+    """A family's cells in short: mean ± sd of the main figures, in percent."""
+    keys = ("accuracy", "ece", "nll")
+    rows = [["cell", "seeds", "accuracy %", "ECE-15 %", "NLL", "worst at 4/255 %", "masking"]]
+    for name, cell in cells.items():
+        scale = {"nll": 1.0}
+        figures = [_spread(cell["metrics"].get(key), scale.get(key, 100.0)) for key in keys]
+        worst = cell.get("robust", {}).get(robust.WORST, {}).get("4")
+        verdict = cell.get("masking", {}).get("verdict", "-")
+        rows.append([name, str(len(cell["seeds"])), *figures, _spread(worst, 100.0), verdict])
+    return rows
+
+
+def _spread(entry: Mapping[str, Any] | None, scale: float) -> str:
+    if entry is None:
+        return "-"
+    digits = 2 if scale > 1 else 4
+    spread = "" if entry["sd"] is None else f" ± {scale * entry['sd']:.{digits}f}"
+    return f"{scale * entry['mean']:.{digits}f}{spread}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; the first row is the head."""
+    head, *rows = table
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

@@ -1,0 +1,115 @@
+"""Raw results: what was measured of every run, in files that need no model to be read.
+
+They lie in `models/<family>/raw/<cell>/seed<k>.{json,npz}`; the weights of extra seeds do not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nls_core.evidence import SCHEMA, Evidence, to_json
+from nls_core.types import CheckpointError
+
+FOLDER, LABELS = "raw", "labels.npz"
+THRESHOLDS = (85, 88, 90)  # validation accuracy in %, whose first epoch tells convergence
+VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-cam")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's raw results: JSON, (N, K) float32 logits, case -> (E, M) bool right answers."""
+
+    found: Mapping[str, Any]
+    logits: Tensor
+    right: Mapping[str, Tensor]
+
+
+Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
+
+
+def write(evidence: Evidence, labels: Tensor, curve: Sequence[Mapping[str, str]], to: Path) -> None:
+    """Write a run's raw results; `curve` are the rows of its training log, `to` the raw folder."""
+    manifest = evidence.manifest
+    folder = to / manifest.id.split("/")[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{key: float(value) for key, value in row.items()} for row in curve]
+    found = to_json(evidence) | {"curve": rows, "schema": SCHEMA, "created_with": created_with()}
+    np.savez_compressed(folder / f"seed{manifest.seed}.npz", **evidence.arrays)  # type: ignore[arg-type]
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    (folder / f"seed{manifest.seed}.json").write_text(text + "\n", encoding="utf-8")
+    np.savez_compressed(to / LABELS, labels=labels.numpy().astype(np.uint8))
+
+
+def created_with() -> dict[str, str]:
+    """Versions of the libraries that figures depend on."""
+    return {name: version(name) for name in VERSIONS}
+
+
+def read(folder: Path) -> tuple[Runs, Tensor]:
+    """All runs of a raw folder, and the labels (N,) of the test split.
+
+    Raises:
+        CheckpointError: there is none, or a file is damaged; the message names it.
+    """
+    runs: Runs = {}
+    if not (folder / LABELS).exists():
+        raise CheckpointError(f"no raw results in {folder}; `nls evaluate --family` makes them")
+    for path in sorted(folder.glob("*/seed*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            with np.load(path.with_suffix(".npz")) as arrays:
+                run = Run(
+                    found,
+                    torch.from_numpy(arrays["logits"].astype(np.float32)),
+                    {
+                        k.split(" ", 1)[1]: torch.from_numpy(arrays[k])
+                        for k in arrays
+                        if k.startswith("right ")
+                    },
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path} or its .npz is damaged: {error}") from error
+        runs.setdefault(path.parent.name, {})[int(found["seed"])] = run
+    with np.load(folder / LABELS) as arrays:
+        return runs, torch.from_numpy(arrays["labels"].astype(np.int64))
+
+
+def scalars(run: Run) -> dict[str, float]:
+    """All single numbers of a run, by name; what it does not have is left out."""
+    found = run.found
+    values = {k: v for k, v in found["metrics"].items() if k != "images" and v is not None}
+    values["temperature"] = found["temperature"]
+    for key in ("accuracy", "ece"):
+        rows = [row for each in found.get("shift", {}).values() for row in each]
+        if rows:
+            values[f"{key}_shift"] = fmean(row[key] for row in rows)
+    values |= {f"ood_auroc_{name}": value for name, value in found.get("ood", {}).items()}
+    values |= {f"map_{name}": value for name, value in found.get("maps", {}).items()}
+    return values | convergence([row["val_accuracy"] for row in found["curve"]])
+
+
+def convergence(accuracy: Sequence[float]) -> dict[str, float]:
+    """How fast a run learnt, from its validation accuracy after each epoch.
+
+    Returns:
+        'epochs_to_85' and so on: the first epoch at or above, left out where there is none;
+        'curve_area': the mean over all epochs.
+    """
+    if not accuracy:
+        return {}
+    found = {"curve_area": fmean(accuracy)}
+    for percent in THRESHOLDS:
+        first = next((i for i, v in enumerate(accuracy, 1) if 100 * v >= percent), None)
+        if first is not None:
+            found[f"epochs_to_{percent}"] = float(first)
+    return found
