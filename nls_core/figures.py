@@ -20,8 +20,16 @@ from nls_core.types import Analysis, FloatArray, Geometry, InvalidInput, Manifes
 Pixels = NDArray[np.uint8]
 
 # One colour per loss everywhere; solid lines for zero padding, dashed for partial.
-LOSS_COLOURS = {"ce": "#475569", "ls": "#d97706", "nls": "#0d9488", "cosine": "#be185d"}
+LOSS_COLOURS = {
+    "ce": "#64748b",
+    "ls": "#d97706",
+    "nls": "#0d9488",
+    "nls_ls": "#7c3aed",
+    "focal": "#2563eb",
+    "cosine": "#be185d",
+}
 OTHER_COLOUR = "#7c3aed"
+MARK_COLOUR = "#dc2626"  # this picture; the colour of no loss
 DASHES = {"zero": "solid", "partial": "dash"}
 SEQUENTIAL = plotly.colors.sequential.Inferno
 DIVERGING = plotly.colors.diverging.RdBu_r
@@ -150,7 +158,8 @@ def perturbation(x: FloatArray, adversarial: FloatArray) -> tuple[Pixels, float]
     return whole(delta * gain + 0.5)[0], gain
 
 
-def _style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
+def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
+    """Give a figure the look of all: no background, so that it suits light and dark pages."""
     figure.update_layout(
         height=height,
         margin={"l": 56, "r": 14, "t": 36, "b": 46},
@@ -191,7 +200,7 @@ def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
         figure.add_vline(x=analysis.request.epsilons[shown] * 255, line_dash="dot", opacity=0.6)
     figure.update_xaxes(title="ε in 1/255", rangemode="tozero")
     figure.update_yaxes(title="confidence", range=[0, 1.04], tickformat=".0%")
-    return _style(figure, height=330)
+    return style(figure, height=330)
 
 
 def reliability_diagram(
@@ -212,7 +221,7 @@ def reliability_diagram(
     width = float(bins.edges[1] - bins.edges[0])
     full = bins.counts > 0
     mine = calibration.bin_of(confidence, len(bins.counts)) if confidence is not None else -1
-    colours = [OTHER_COLOUR if i == mine else colour_of(manifest) for i in range(len(centres))]
+    colours = [MARK_COLOUR if i == mine else colour_of(manifest) for i in range(len(centres))]
     shown = [colour for colour, there in zip(colours, full, strict=True) if there]
     figure = go.Figure()
     figure.add_scatter(
@@ -233,7 +242,7 @@ def reliability_diagram(
         xaxis={"range": [0, 1], "title": "confidence", "tickformat": ".0%", "anchor": "y2"},
     )
     title = {"text": f"{manifest.id}: 15 equal-width bins", "font": {"size": 13}}
-    return _style(figure, height=380, showlegend=False, title=title)
+    return style(figure, height=380, showlegend=False, title=title)
 
 
 def _accuracy_bars(figure: go.Figure, bins: calibration.Reliability, **bar: Any) -> None:

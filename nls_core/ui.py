@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
-from html import escape
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
 from nls_core import analyzer as spine
-from nls_core import attacks, cams, panels
+from nls_core import attacks, cams, pages, panels
 from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label, slow_note
 from nls_core.types import Analysis, NLSLabError
+from nls_core.widgets import LANE, PRIVATE, PROGRESS, intro, message
 
-LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 1}
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "layer", "target", "image")  # by another family
-PROGRESS = gr.Progress()  # as a default value: Gradio's way to ask for a progress bar
-INTRO = """<header class="nls-head"><h1>NLS Lab</h1>
-<p>What do normalized soft labels do to an image classifier? Choose a picture and compare where two
-models look, how sure they are, whether that is deserved, and what a little noise does.
-<a href="/docs">API</a></p></header>"""
+TITLE = "What do normalized soft labels do to an image classifier?"
+INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
+deserved, and what a little noise does."""
 NO_MODELS = (
     "There are no models in {folder}: name their folder in NLS_MODELS_DIR, "
     "or train them with `make models`."
@@ -34,34 +31,40 @@ FOLD = """() => { if (window.innerWidth < 640) {
 
 
 def build(analyzer: Analyzer) -> gr.Blocks:
-    """The Compare page, opened on a finished comparison; without models, what to do."""
+    """All pages, Compare opened on a finished comparison; without models, what to do."""
     if analyzer.ids():
-        return Page(Compare(analyzer)).blocks
+        blocks = Page(Compare(analyzer)).blocks
+        pages.add(blocks, analyzer)
+        return blocks
     empty: gr.Blocks
     with gr.Blocks(title="NLS Lab", analytics_enabled=False) as empty:
-        gr.HTML(INTRO)
+        intro(TITLE, INTRO)
         folder = analyzer.settings.models_dir
-        gr.HTML(_message(NO_MODELS.format(folder=folder), wrong=True))
+        gr.HTML(message(NO_MODELS.format(folder=folder), wrong=True))
     return empty
 
 
 def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
-    """Put the page at /ui of an app."""
+    """Put the pages at /ui of an app."""
     settings = analyzer.settings
-    mounted: FastAPI = gr.mount_gradio_app(
-        app,
-        build(analyzer),
-        path="/ui",
-        footer_links=[],
-        run_history=False,
-        allowed_paths=[str(settings.static_dir)],
-        show_error=False,
-        max_file_size=settings.max_upload_bytes,
-        ssr_mode=False,
-        enable_monitoring=False,
-        theme=theme(),
-        css_paths=settings.static_dir / "style.css",
-    )
+    mounted: FastAPI
+    with warnings.catch_warnings():
+        # Gradio says so of every app with several pages, also of one that asks for no SSR
+        warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
+        mounted = gr.mount_gradio_app(
+            app,
+            build(analyzer),
+            path="/ui",
+            footer_links=[],
+            run_history=False,
+            allowed_paths=[str(settings.static_dir)],
+            show_error=False,
+            max_file_size=settings.max_upload_bytes,
+            ssr_mode=False,
+            enable_monitoring=False,
+            theme=theme(),
+            css_paths=settings.static_dir / "style.css",
+        )
     return mounted
 
 
@@ -84,7 +87,8 @@ class Page:
         start = self.start = compare.start(compare.families[0])
         first = compare.analyze(start)
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.HTML(INTRO)
+            pages.header(pages.HOME_TITLE)
+            intro(TITLE, INTRO)
             self.state = gr.State(first)
             with gr.Row(elem_id="main"):
                 with gr.Column(scale=1, min_width=300):
@@ -166,7 +170,7 @@ class Page:
         self.result = gr.HTML(shown[0], elem_id="result")
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
-        gr.Markdown("### Is the confidence deserved? (violet: the bin of this picture)")
+        gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
         with gr.Row():
             self.reliability = [
                 gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
@@ -228,14 +232,14 @@ class Page:
         unit = gr.update(label=epsilon_label(values["attack"]))
         keep = [gr.skip(), unit, *[gr.skip()] * 5]
         if not values["image"]:
-            return [_message("Upload, paste or photograph a picture, or click an example."), *keep]
+            return [message("Upload, paste or photograph a picture, or click an example."), *keep]
         note = slow_note(values)
         try:
             analysis = self.work.analyze(
                 values, lambda done, what: progress(done, desc=what + note)
             )
         except NLSLabError as error:
-            return [_message(str(error), wrong=True), *keep]
+            return [message(str(error), wrong=True), *keep]
         return ["", analysis, unit, *self.work.show(analysis, values)]
 
     def answer(
@@ -276,8 +280,3 @@ class Page:
         analysis: Analysis = data[self.state]
         path = self.work.export(kind, analysis, self._values(data))
         return gr.File(str(path), visible=True)
-
-
-def _message(text: str, *, wrong: bool = False) -> str:
-    kind = ' class="nls-error" role="alert"' if wrong else ' role="status"'
-    return f"<p{kind}>{escape(text)}</p>"

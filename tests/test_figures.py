@@ -89,7 +89,7 @@ def test_empty_bins_draw_no_bar_and_the_pictures_bin_is_marked(analysis: Analysi
     bars = next(trace for trace in chart.data if trace.type == "bar")
     counts = [c for c in data["counts"] if c]
     assert len(bars.x) == len(counts) == 3
-    marked = [c == figures.OTHER_COLOUR for c in bars.marker.color]
+    marked = [c == figures.MARK_COLOUR for c in bars.marker.color]
     assert marked.count(True) == 1
     assert bars.x[marked.index(True)] == pytest.approx(0.6, abs=1 / 15)
 

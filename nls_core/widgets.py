@@ -1,0 +1,29 @@
+"""What the pages share: the settings of their events, and how they speak to a person."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+# Events that run models wait for one another; Gradio's limits are per listener without the id.
+LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 1}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+PROGRESS = gr.Progress()  # as a default value: Gradio's way to ask for a progress bar
+
+
+def message(text: str, *, wrong: bool = False) -> str:
+    """A sentence for the person at the page, as HTML; `wrong` marks an error."""
+    kind = ' class="nls-error" role="alert"' if wrong else ' role="status"'
+    return f"<p{kind}>{escape(text)}</p>"
+
+
+def intro(title: str, text: str) -> gr.HTML:
+    """A page's heading and what it is for; `text` is HTML."""
+    return gr.HTML(f'<div class="nls-intro"><h1>{escape(title)}</h1><p>{text}</p></div>')
+
+
+def note(text: str) -> gr.HTML:
+    """A plain explanation beside a figure; `text` is HTML."""
+    return gr.HTML(f'<p class="nls-explain">{text}</p>')
