@@ -168,7 +168,7 @@ def subjects(
     if len(names) != 1:
         raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
     held, test = evaluate.splits(names.pop(), settings.data_dir, download=download)
-    x, y = robust.subset(test)
+    x, y = robust.subset(test, robust.IMAGES)
     made = {}
     for model, manifest in loaded:
         evaluate.check_fits(manifest, test)

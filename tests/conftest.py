@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
     from nls_core.analyzer import Analyzer
+    from tests.command import Nls
 
 torch.set_num_threads(1)  # two threads beside other work are far slower than one
 
@@ -96,6 +97,19 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest = tiny_manifest(model_id)
         zoo.store(make_model(seed=seed, padding=manifest.padding).net, manifest, folder)
     return folder
+
+
+@pytest.fixture
+def nls(
+    models_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Nls:
+    """Run the `nls` command over the tiny models; see `tests.command`."""
+    from tests.command import runner
+
+    return runner(models_dir, tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
