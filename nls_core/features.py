@@ -199,7 +199,7 @@ class Features:
         parts = []
         for start in range(0, len(images), BATCH):
             report(0.4 * start / len(images), f"{model_id}: features")
-            x = images.x(start, start + BATCH)
+            x = images.part(start, start + BATCH).x()
             parts.append(self.analyzer.run(model_id, partial(_answer, x)))
         answers = _joined(parts)
         report(0.4, f"{model_id}: t-SNE")

@@ -26,7 +26,8 @@ the {VOTERS} nearest other images, in all features, agree on the true class. <i>
 Label smoothing is known to pull classes into tight clusters (Müller et al. 2019, arXiv 1906.02629).
 t-SNE has no rule for a new picture: ✛ stands at the mean position of its {NEIGHBOURS} nearest
 images, weighted by the inverse of their distance. Distances are Euclidean in feature space and
-counted in the model's own median distance from a test image to its nearest other: 1 is usual."""
+counted in the model's own median distance from a test image to its nearest other: 1 is usual,
+and 0 is the very image (many examples are of the same test split)."""
 NONE = "No family of models has test images beside it; scripts/make_sample.py makes them."
 
 

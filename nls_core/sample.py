@@ -27,9 +27,14 @@ class Sample:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def x(self, start: int, stop: int) -> Tensor:
-        """(stop - start, C, H, W) float32 in [0, 1], as models take it."""
-        return torch.from_numpy(self.images[start:stop]).float() / 255
+    def x(self) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1], as models take it."""
+        return torch.from_numpy(self.images).float() / 255
+
+    def part(self, start: int, stop: int) -> Sample:
+        """The images from `start` to before `stop`."""
+        chosen = slice(start, stop)
+        return Sample(self.images[chosen], self.labels[chosen], self.indices[chosen])
 
     def first(self, count: int) -> Sample:
         """The first `count` images of each class, in the sample's order."""
