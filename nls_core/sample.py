@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def read(family: str, models_dir: Path) -> Sample:
     """
     path = path_of(family, models_dir)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # through memory: of a damaged file np.load leaves the handle open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             images, labels, indices = (stored[name] for name in ("images", "labels", "indices"))
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images) == len(labels):
             raise ValueError(f"images are {images.dtype} {images.shape}, labels {labels.shape}")
