@@ -43,7 +43,7 @@ def aggregate(
     runs: Runs,
     labels: Tensor,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, Any]]:
     """The `cells` of a report: every cell's metrics over its seeds, and against `BASE`.
@@ -211,7 +211,7 @@ def build(
             "resamples": RESAMPLES,
         },
         "created_with": created_with(),
-        "cells": aggregate(runs, labels, report=report),
+        "cells": aggregate(runs, labels, resamples=RESAMPLES, report=report),
     }
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")

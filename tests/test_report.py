@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -65,15 +66,18 @@ SHARPNESS = {"ce-zero": 3.0, "nls-zero": 1.0}
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("report")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(report, "RESAMPLES", 60)
     for cell, sharpness in SHARPNESS.items():
         for seed in range(3):
             made = make(cell, seed, sharpness)
             raw.write(made, made_labels(), CURVE, folder / "tiny" / raw.FOLDER)
     made = make("nls-partial", 1, 1.0, attacked=False)
     raw.write(made, made_labels(), CURVE, folder / "tiny" / raw.FOLDER)
-    return folder
+    yield folder
+    monkeypatch.undo()
 
 
 def test_raw_results_are_read_as_they_were_written(models: Path) -> None:
