@@ -180,8 +180,7 @@ def max_sensitivity(
         samples, seed: how many draws of δ, ≥ 1, and what fixes them.
 
     Returns:
-        (B,) float64 ≥ 0; lower is better. NaN where map(x) is zero and another is not: there is
-        nothing to be relative to. 0 where all are zero.
+        (B,) float64 ≥ 0; lower is better. 0 where all maps are zero, NaN where only map(x) is.
 
     Raises:
         InvalidInput: an argument is not as above.
@@ -255,8 +254,7 @@ def measure(
         y: (N,) classes to explain, for clean and adversarial images alike: usually the model's
             prediction on x.
         adversarial: (N, C, H, W), what an attack made of x.
-        cam: a key of `cams.CAMS`.
-        layer: as in `cams.activation_maps`.
+        cam, layer: a key of `cams.CAMS`, and a layer as in `cams.activation_maps`.
         seed: fixes the noise and the random model.
         report: called with the number of images of each finished batch.
 
@@ -271,8 +269,8 @@ def measure(
     if adversarial.shape != x.shape:
         raise InvalidInput(f"x is {tuple(x.shape)}, adversarial {tuple(adversarial.shape)}")
     random, explain = randomized(model, seed), explainer(cam, layer)
-    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
     rows: list[dict[str, Tensor]] = []
+    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
     parts = [torch.split(part, size) for part in (x, y, adversarial)]
     for images, classes, moved in zip(*parts, strict=True):
         task = (model, images, classes)
