@@ -173,8 +173,7 @@ def max_sensitivity(
     x + δ cut to [0, 1]. All images meet the same δ, so that no value depends on the batch.
 
     Args:
-        model, x, y: as `confidence_curve`.
-        explain: what makes the maps, for example `explainer()`.
+        model, x, y, explain: as `confidence_curve`; and what makes maps, such as `explainer()`.
         maps: (B, h, w) of x, where they are known.
         radius: in pixel units, in [0, 1].
         samples, seed: how many draws of δ, ≥ 1, and what fixes them.
