@@ -68,14 +68,22 @@ def adversarial(task: Task) -> Tensor:
 
 
 def test_confidence_by_hand() -> None:
-    model = Weighted(torch.tensor([[2.0, -1.0]])).train()
+    model = Weighted(torch.tensor([[2.0, -1.0]]))
     x = torch.tensor([[[[1.0, 0.0]]], [[[1.0, 1.0]]]])
     got = confidence(model, x, torch.tensor([0, 1]))
     assert got.tolist() == pytest.approx([sigmoid(2), 1 - sigmoid(1)])
     assert got.dtype == torch.float64
     assert not got.requires_grad
+
+
+def test_confidence_is_that_of_eval_mode(task: Task) -> None:
+    model = task[0]
+    expected = confidence(*task)
+    model.train()
+    statistics = model.net.stem[1].running_mean.clone()
+    assert torch.equal(confidence(*task), expected)
     assert model.training
-    assert model.weight.requires_grad
+    assert torch.equal(model.net.stem[1].running_mean, statistics)
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -247,7 +255,8 @@ def test_sensitivity_by_hand() -> None:
     moved = torch.stack(seen[1:])  # (7, 4, 1, 5, 6)
     assert ((moved >= 0) & (moved <= 1)).all()
     delta = moved - x
-    assert 0.09 < delta.abs().max() <= 0.1 + 1e-6
+    assert 0.09 < delta.amax() <= 0.1 + 1e-6
+    assert 0.09 < -delta.amin() <= 0.1 + 1e-6
     assert len(delta[:, 1].flatten(1).unique(dim=0)) == 7
     ratios = delta.double().flatten(2).norm(dim=2) / x.double().flatten(1).norm(dim=1)
     assert math.isnan(got[0])
