@@ -139,6 +139,11 @@ def test_differences_to_the_baseline(models: Path) -> None:
     assert shift["difference"] == pytest.approx(0)
     robust_gap = cells["nls-zero"]["robust"]["worst"]["2"]["vs_ce_zero"]
     assert robust_gap["low"] <= robust_gap["difference"] <= robust_gap["high"]
+    twin = cells["nls-partial"]["metrics"]["accuracy"]["vs_zero_padding"]
+    same = make("nls-zero", 1, 1.0).found["metrics"]["accuracy"]
+    assert twin["difference"] == pytest.approx(
+        cells["nls-partial"]["metrics"]["accuracy"]["mean"] - same
+    )
     lone = cells["nls-partial"]["metrics"]["ece"]["vs_ce_zero"]
     assert (lone["pairs"], lone["method"]) == (1, "paired bootstrap over images")
 
