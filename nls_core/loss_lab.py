@@ -140,9 +140,12 @@ class _Padding:
 
     def show(self, pair: str) -> list[Any]:
         """The scales in a model, and its layers."""
-        layers = self.work.layers(pair)
+        try:
+            layers, ratios = self.work.layers(pair), self.work.ratios(pair)
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), gr.skip()]
         return [
-            loss_figures.ratio_maps(self.work.ratios(pair)),
+            loss_figures.ratio_maps(ratios),
             gr.update(choices=list(layers), value=layers[-1]),
         ]
 

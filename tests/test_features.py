@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nls_core.datasets import FASHION_CLASSES
 from nls_core.features import Answers, Embedding, Features, penultimate, place
 from nls_core.images import decode_image
 from nls_core.nets import Classifier
+from nls_core.settings import ROOT, Settings
 from nls_core.types import DatasetMissing, FloatArray, InvalidInput
 from tests.conftest import TINY, make_model, picture_bytes, shipped_sample
 
@@ -34,7 +36,7 @@ def embedding(work: Features) -> Embedding:
 
 def test_the_shipped_images_are_100_of_each_class_and_small() -> None:
     shipped = shipped_sample()
-    file = sample.path_of("fashion", Path("models"))
+    file = sample.path_of("fashion", ROOT / "models")
     assert shipped.images.shape == (1000, 1, 28, 28)
     assert np.bincount(shipped.labels).tolist() == [100] * 10
     assert (np.diff(shipped.indices) > 0).all()
@@ -103,6 +105,20 @@ def test_the_analyzers_lane_computes_what_the_model_says(
         wanted = model(work.sample("tiny").x()).softmax(1).numpy()
     np.testing.assert_allclose(embedding.answers.probabilities, wanted, atol=2e-3)  # float16 disk
     assert work.analyzer.in_use == 0
+
+
+def test_a_lent_gpu_gets_and_gives_only_what_pickles(
+    models_dir: Path, embedding: Embedding
+) -> None:
+    def elsewhere(work):  # type: ignore[no-untyped-def]
+        def call(*arguments: object) -> object:
+            return pickle.loads(pickle.dumps(work(*pickle.loads(pickle.dumps(arguments)))))
+
+        return call
+
+    lent = Features(Analyzer(Settings(models_dir=models_dir, device="cpu"), elsewhere))
+    got = lent.embedding(TINY[0])
+    np.testing.assert_array_equal(got.answers.features, embedding.answers.features)
 
 
 def test_an_image_of_the_sample_is_its_own_nearest(embedding: Embedding) -> None:
