@@ -237,6 +237,8 @@ def smoothing(record: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
     for loss in ("ls", "nls"):
         rows = record.get("ablations", {}).get(f"smoothing of {loss}", [])
+        if not rows:
+            continue
         figure.add_scatter(
             x=[row["smoothing"] for row in rows],
             y=[row["val_confidence"] for row in rows],
@@ -247,6 +249,8 @@ def smoothing(record: Mapping[str, Any]) -> go.Figure:
             hovertemplate="s = %{x:g}: confidence %{y:.2%}, accuracy %{customdata[0]:.2%}, "
             "ECE-15 %{customdata[1]:.2%}<extra>%{fullData.name}</extra>",
         )
+    if not figure.data:
+        figure.add_annotation(text="not measured yet", showarrow=False)
     figure.update_xaxes(title="smoothing s")
     figure.update_yaxes(title="mean confidence (validation)", **SHARES)
     return _finish(figure, "What the smoothing does: nls at matched step size")

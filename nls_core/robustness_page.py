@@ -50,6 +50,7 @@ def build(analyzer: Analyzer) -> None:
         accuracy, every = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     with gr.Row():
         error, transfer = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
+    gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %, and signs of masking</p>")
     table = gr.HTML(elem_id="masking")
     for inputs, work, output in (
         ([shown, attack], _accuracy, accuracy),
@@ -91,10 +92,10 @@ def _masking(where: tuple[str, Path]) -> str:
 
 
 def masking_table(evidence: Evidence) -> Table:
-    """The verdict on gradient masking for every attacked cell, with what it rests on."""
+    """Accuracy under the worst attack in %, and the verdict on masking with what it rests on."""
     keys = report.epsilon_keys()
-    head = ["model", "runs", *(f"worst at {key}/255 %" for key in keys), "masking", "signs (runs)",
-            "no gradient %", "left at 128/255 %"]  # fmt: skip
+    head = ["model", "runs", *(f"{key}/255" for key in keys), "masking", "signs (runs)",
+            "no gradient %", "at 128/255 %"]  # fmt: skip
     rows = []
     for cell, found in evidence.cells.items():
         if "masking" not in found:

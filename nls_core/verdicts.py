@@ -86,21 +86,31 @@ def gap(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero", scale: float =
     return f"{middle} [{scale * found['low']:+.2f}, {scale * found['high']:+.2f}]"
 
 
-def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int:
-    """-1 or 1 where the interval of a difference is all below or above 0, else 0."""
+def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
+    """-1 or 1 where the interval of a difference is all below or above 0, else 0.
+
+    None where there is no interval, as with one pair of runs and no figure per image.
+    """
     found = (entry or {}).get(key)
     if not found or found["low"] is None:
-        return 0
+        return None
     return int(found["low"] > 0) - int(found["high"] < 0)
 
 
-def verdict(sides: Sequence[int]) -> str:
+def lower(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
+    """`side` for what is better when it is lower."""
+    found = side(entry, key)
+    return None if found is None else -found
+
+
+def verdict(sides: Sequence[int | None]) -> str:
     """A verdict from intervals on the claim's side (1), on none (0), or on the other (-1)."""
-    if not sides:
+    known = [each for each in sides if each is not None]
+    if not known:
         return UNDECIDED
-    if all(each > 0 for each in sides):
+    if all(each > 0 for each in known):
         return HOLDS
-    return PARTLY if any(each > 0 for each in sides) else NOT
+    return PARTLY if any(each > 0 for each in known) else NOT
 
 
 def label(cell: str) -> str:
