@@ -59,11 +59,13 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	@echo 'This runs, on one core of a small server (two cores: about half, with JOBS=2):'
 	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 10 cells: about 8 hours'
 	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
-	@echo '  3. nls findings fashion                 docs/findings.md: seconds'
-	@echo '  4. make charts                          the images of README and findings: a minute'
+	@echo '  3. nls bench                            the price of partial padding: seconds'
+	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
+	@echo '  5. make charts                          the images of README and findings: a minute'
 	@echo 'Stop it at any time; the same command goes on where it was.'
 	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 	$(BIN)/nls evaluate --family fashion
+	$(BIN)/nls bench --json > models/fashion/bench.json
 	$(BIN)/nls findings fashion
 	$(MAKE) charts
 

@@ -227,9 +227,7 @@ def search(record: Mapping[str, Any]) -> go.Figure:
         )
     figure.update_xaxes(title="learning rate", type="log")
     figure.update_yaxes(title="validation accuracy", tickformat=".1%")
-    return _finish(
-        figure, f"Learning-rate search, {record.get('epochs', '')} epochs (large: chosen)"
-    )
+    return _finish(figure, "Learning-rate search (large: chosen)")
 
 
 def smoothing(record: Mapping[str, Any]) -> go.Figure:
@@ -253,7 +251,7 @@ def smoothing(record: Mapping[str, Any]) -> go.Figure:
         figure.add_annotation(text="not measured yet", showarrow=False)
     figure.update_xaxes(title="smoothing s")
     figure.update_yaxes(title="mean confidence (validation)", **SHARES)
-    return _finish(figure, "What the smoothing does: nls at matched step size")
+    return _finish(figure, "Smoothing s (nls: matched step)")
 
 
 # finding -> its chart

@@ -52,7 +52,7 @@ def show(where: tuple[str, Path]) -> list[Any]:
 def badge(finding: Finding) -> str:
     """The verdict as a coloured word."""
     kind = CLASSES.get(finding.verdict, "nls-partly")
-    return f'<span class="nls-verdict {kind}">{escape(finding.verdict)}</span>'
+    return f'<span class="nls-badge {kind}">{escape(finding.verdict)}</span>'
 
 
 def overview(found: list[Finding]) -> str:

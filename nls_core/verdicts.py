@@ -16,6 +16,8 @@ LOSSES = ("ce", report.TEMPERED, "ls", "nls", "nls_ls", "focal")
 NAMES = {report.TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
 PADDINGS = ("zero", "partial")
 
+BENCH = "bench.json"  # the output of `nls bench --json`
+
 Cells = Mapping[str, Mapping[str, Any]]
 Table = list[list[str]]
 
@@ -40,6 +42,7 @@ class Evidence:
     record: Mapping[str, Any]  # report.json
     search: Mapping[str, Any]
     ablations: Mapping[str, Any]
+    bench: Sequence[Mapping[str, Any]] = ()  # bench.json
 
     @property
     def cells(self) -> Cells:
@@ -54,12 +57,18 @@ def read(family: str, models_dir: Path) -> Evidence:
     Raises:
         CheckpointError: the report is missing or damaged.
     """
-    record = report.read(family, models_dir)
-    other = []
-    for name in ("search.json", "ablations.json"):
+
+    def other(name: str) -> Any:
         path = models_dir / family / name
-        other.append(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
-    return Evidence(family, record, *other)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    return Evidence(
+        family,
+        report.read(family, models_dir),
+        other("search.json") or {},
+        other("ablations.json") or {},
+        other(BENCH) or [],
+    )
 
 
 def percent(entry: Mapping[str, Any] | None, digits: int = 2) -> str:
