@@ -66,6 +66,8 @@ def build(analyzer: Analyzer) -> None:
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
     where = (family, folder)
+    # moving the slider is meant: it takes effect at once
+    slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
     gr.on(
         None,
         partial(show, where),

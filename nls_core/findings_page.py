@@ -17,6 +17,7 @@ from nls_core.widgets import PRIVATE, html_table, intro, no_report
 
 INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
 computed from the intervals of the report, and says so when a claim does not hold here."""
+HERE = "/ui/findings"  # whole, since Gradio's pages have a base address
 CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 
 
@@ -58,7 +59,7 @@ def badge(finding: Finding) -> str:
 def overview(found: list[Finding]) -> str:
     """All claims with their verdicts, as links."""
     rows = "".join(
-        f'<li><a href="#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
+        f'<li><a href="{HERE}#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
         for each in found
     )
     return f'<ul class="nls-claims">{rows}</ul>'
