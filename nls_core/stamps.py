@@ -70,15 +70,27 @@ def find(folder: Path) -> list[Stamp]:
     files = {path.relative_to(folder).as_posix() for path in paths}
     files = {file for file in files if not _left_out(file, files)}
     found = []
-    for label, chosen in SELECTION["classes"].items():
-        mine = sorted(file for file in files if _matches(file, chosen["stamps"]))
-        if not mine:
-            raise DatasetMissing(f"{folder} has no stamps of the class {label!r}; expected {PACKAGE}")
-        for file in mine:
+    for file in sorted(files):
+        label = _label(file)
+        if label is not None:
             name = file.rpartition(".")[0].replace("/", "-")
             kind = "drawing" if _matches(file, SELECTION["drawn"]) else "photo"
             found.append(Stamp(f"{label}/{name}", label, file, kind))
-    return found
+    bare = sorted(set(SELECTION["classes"]) - {stamp.label for stamp in found})
+    if bare:
+        raise DatasetMissing(f"{folder} has no stamps of {bare}; expected those of {PACKAGE}")
+    return sorted(found, key=lambda stamp: stamp.name)
+
+
+def _label(file: str) -> str | None:
+    """The class whose longest pattern matches a file: a file's own name beats its folder."""
+    lengths = {
+        len(pattern): label
+        for label, chosen in SELECTION["classes"].items()
+        for pattern in chosen["stamps"]
+        if fnmatchcase(file, pattern)
+    }
+    return lengths[max(lengths)] if lengths else None
 
 
 def _left_out(file: str, files: set[str]) -> bool:
