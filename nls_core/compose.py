@@ -110,7 +110,9 @@ def _colour(rng: Generator) -> NDArray[np.float64]:
     """(3,) any colour, or as often a grey or white one, as walls, tables and shops have."""
     if rng.random() < 0.5:
         return np.asarray(rng.uniform(0, 255, 3))
-    return np.asarray(np.clip(rng.choice([40.0, 128.0, 200.0, 245.0]) + rng.normal(0, 8, 3), 0, 255))
+    return np.asarray(
+        np.clip(rng.choice([40.0, 128.0, 200.0, 245.0]) + rng.normal(0, 8, 3), 0, 255)
+    )
 
 
 def _solid(rng: Generator, size: int) -> NDArray[np.float64]:
