@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from nls_core.types import (
 
 MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
 MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
+T = TypeVar("T")
 Report = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -57,6 +58,7 @@ class Analyzer:
         """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
         self.settings = settings
         self._accelerated = accelerate(self._analyze_models) if accelerate else None
+        self._run = accelerate(self._work) if accelerate else self._work
         self.device = settings.torch_device()
         self._lane = threading.Lock()
         self._count, self._in_use = threading.Lock(), 0
@@ -153,6 +155,27 @@ class Analyzer:
             notes=prepared.notes,
             seconds=time.perf_counter() - begin,
         )
+
+    def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
+        """Do something else than an analysis with a model, in the same one compute lane.
+
+        A long work is better cut into several, so that others get their turn in between.
+
+        Args:
+            model_id: of the model to run.
+            work: a function of a module, or a `partial` of one; where a GPU is lent per call, it
+                and what it returns go to another process and back, so both must pickle.
+
+        Raises:
+            UnknownModel, CheckpointError: there is no such model, or it cannot be loaded.
+            QueueFull: too many analyses wait.
+        """
+        with self._queue():
+            result: T = self._run(model_id, work)
+        return result
+
+    def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
+        return work(self._load(model_id))
 
     def _analyze_models(
         self,

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_data, cli_evaluate, cli_train, train, zoo
+from nls_core import cli_data, cli_evaluate, cli_train, findings, train, zoo
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
 from nls_core.types import AnalysisRequest, InvalidInput, NLSLabError
@@ -73,7 +73,7 @@ def models(
         return
     head, *rows = zoo.summary(manifests)
     if markdown:
-        typer.echo(cli_evaluate.markdown([head, *rows]))
+        typer.echo(findings.markdown([head, *rows]))
         return
     table = Table(*head)
     for row in rows:
@@ -88,6 +88,19 @@ app.command("evaluate")(cli_evaluate.command)
 
 
 app.command("data")(cli_data.command)
+
+
+@app.command("findings")
+def findings_(
+    family: Annotated[str, typer.Argument(help="A family with a report.json.")] = "fashion",
+    output: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path(
+        "docs/findings.md"
+    ),
+) -> None:
+    """Write the verdicts on the paper's claims, from the family's reports."""
+    for finding in findings.write(family, Settings().models_dir, output):
+        typer.echo(f"{finding.verdict}: {finding.claim}")
+    err.print(f"written: {output}", markup=False)
 
 
 @app.command()

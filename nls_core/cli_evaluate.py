@@ -13,12 +13,13 @@ import typer
 
 from nls_core import evidence, raw, report, robust, zoo
 from nls_core.evidence import PARTS, Evidence, Store, Subject
+from nls_core.findings import markdown
 from nls_core.publish import CURVE
 from nls_core.settings import Settings
 from nls_core.terminal import err, progress_bar
 from nls_core.types import CheckpointError, InvalidInput, choose
+from nls_core.verdicts import Table
 
-Table = list[list[str]]
 HIDDEN = ("images",)
 
 
@@ -201,9 +202,3 @@ def _spread(entry: Mapping[str, Any] | None, scale: float) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def markdown(table: Table) -> str:
-    """A Markdown table; the first row is the head."""
-    head, *rows = table
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

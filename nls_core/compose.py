@@ -88,7 +88,7 @@ def _jitter(image: Image.Image, rng: Generator) -> Image.Image:
 
 def _background(rng: Generator, size: int, photos: Sequence[Pixels]) -> Image.Image:
     if photos and rng.random() < PHOTO_SHARE:
-        return _crop(rng, size, photos[rng.integers(len(photos))])
+        return _crop(rng, size, photos[int(rng.integers(len(photos)))])
     names = list(BACKGROUNDS)
     return Image.fromarray(
         BACKGROUNDS[names[rng.integers(len(names))]](rng, size).clip(0, 255).astype(np.uint8)

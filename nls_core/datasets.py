@@ -279,6 +279,6 @@ def hold_out(data: Data) -> tuple[Tensor, Tensor]:
     """
     if data.groups is None:
         return divide(len(data))
-    names, inverse = data.groups.unique(return_inverse=True)
+    names, inverse = torch.unique(data.groups, return_inverse=True)
     held = torch.isin(inverse, divide(len(names))[1])
     return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()

@@ -84,7 +84,7 @@ def _maps(subject: Subject, report: Report) -> tuple[dict[str, Any], Arrays]:
         named = subject.model(x).argmax(1)  # the class that the model's own map explains
     moved = ATTACKS["pgd-linf"](subject.model, x, named, epsilon=MAP_EPSILON, steps=20)
     values = map_quality.measure(subject.model, x, named, moved, report=report)
-    return {"maps": {name: float(each.double().mean()) for name, each in values.items()}}, {}
+    return {"maps": {name: float(each.double().nanmean()) for name, each in values.items()}}, {}
 
 
 PARTS: dict[str, Callable[[Subject, Report], tuple[dict[str, Any], Arrays]]] = {
@@ -168,7 +168,7 @@ def subjects(
     if len(names) != 1:
         raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
     held, test = evaluate.splits(names.pop(), settings.data_dir, download=download)
-    x, y = robust.subset(test)
+    x, y = robust.subset(test, robust.IMAGES)
     made = {}
     for model, manifest in loaded:
         evaluate.check_fits(manifest, test)

@@ -83,6 +83,19 @@ def curves(choice: Choice, points: int = 199) -> Curves:
     return Curves(p.numpy(), values, slopes)
 
 
+def alike(curves: Curves) -> Curves:
+    """The same curves, each loss divided by its own steepest slope.
+
+    That is what a learning rate tuned to the loss does: the shapes become comparable.
+    """
+    steepest = {name: float(np.abs(slope).max()) or 1.0 for name, slope in curves.slopes.items()}
+    return Curves(
+        curves.p,
+        {name: value / steepest[name] for name, value in curves.values.items()},
+        {name: slope / steepest[name] for name, slope in curves.slopes.items()},
+    )
+
+
 def identity_gap(choice: Choice, seed: int = 0) -> tuple[float, float]:
     """How far `nls` is from (1-s)·NCE + s/K: the largest absolute difference of loss and gradient.
 

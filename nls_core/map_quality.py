@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, float64, nn
 
 from nls_core.cams import activation_maps, border_mass
 from nls_core.map_similarity import cosine, norm, places, rank_correlation, to_pixels, top_overlap
@@ -27,9 +27,6 @@ from nls_core.threat import check_count, uniform
 from nls_core.types import InvalidInput
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, x, y) -> maps (B, h, w), ≥ 0
-STEPS = 28  # of insertion and deletion
-RADIUS = 0.02  # L∞ radius of the noise of `max_sensitivity`, in pixel units
-SAMPLES = 5
 _BATCH = 128
 _VALUES = 2**22  # of a batch of images: 27 of 3 x 224 x 224
 _NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -71,7 +68,7 @@ def confidence_curve(
     maps: Tensor,
     *,
     insert: bool,
-    steps: int = STEPS,
+    steps: int = 28,
     baseline: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Confidence as the most salient pixels are inserted or deleted (RISE, arXiv 1806.07421).
@@ -99,17 +96,15 @@ def confidence_curve(
     """
     check_count("steps", steps)
     _check(x, y, maps)
-    if baseline is None:
-        baseline = model.mean if isinstance(model, Classifier) else x.mean((2, 3), keepdim=True)
-    fill = baseline
+    mean = model.mean if isinstance(model, Classifier) else x.mean((2, 3), keepdim=True)
+    fill = mean if baseline is None else baseline
     height, width = x.shape[2:]
-    salience = to_pixels(maps, height, width).flatten(1)
-    place = places(salience).view(-1, 1, height, width)
+    place = places(to_pixels(maps, height, width).flatten(1)).view(-1, 1, height, width)
     counts = [step * height * width // steps for step in range(steps + 1)]
     values = [
         confidence(model, torch.where((place < count) == insert, x, fill), y) for count in counts
     ]
-    shares = torch.tensor(counts, dtype=torch.float64, device=x.device) / (height * width)
+    shares = torch.tensor(counts, dtype=float64, device=x.device) / (height * width)
     return shares, torch.stack(values, 1)
 
 
@@ -136,15 +131,11 @@ def drop_and_increase(
     From Grad-CAM++ (Chattopadhay et al. 2017, arXiv 1710.11063), the map divided by its maximum
     as its authors do: the factor is in [0, 1], a zero map gives a black image.
 
-    Args:
-        model, x, y, maps: as `confidence_curve`.
+    Arguments and errors as `confidence_curve`.
 
     Returns:
         (B,) float64 in [0, 1], max(0, p - p_masked) / p; and (B,) bool, p_masked > p. Their means
         are the average drop (lower is better) and the rate of increase (higher is better).
-
-    Raises:
-        InvalidInput: the maps are not finite, ≥ 0 and of that shape.
     """
     _check(x, y, maps)
     salience = to_pixels(maps, x.shape[2], x.shape[3])
@@ -172,8 +163,8 @@ def max_sensitivity(
     explain: Explain,
     *,
     maps: Tensor | None = None,
-    radius: float = RADIUS,
-    samples: int = SAMPLES,
+    radius: float = 0.02,
+    samples: int = 5,
     seed: int = 0,
 ) -> Tensor:
     """The largest relative change of the map under noise (Yeh et al. 2019, arXiv 1901.09392).
@@ -182,16 +173,13 @@ def max_sensitivity(
     x + δ cut to [0, 1]. All images meet the same δ, so that no value depends on the batch.
 
     Args:
-        model, x, y: as `confidence_curve`.
-        explain: what makes the maps, for example `explainer()`.
+        model, x, y, explain: as `confidence_curve`; and what makes maps, such as `explainer()`.
         maps: (B, h, w) of x, where they are known.
         radius: in pixel units, in [0, 1].
-        samples: draws of δ, ≥ 1.
-        seed: fixes them.
+        samples, seed: how many draws of δ, ≥ 1, and what fixes them.
 
     Returns:
-        (B,) float64 ≥ 0; lower is better. NaN where map(x) is zero and another is not: there is
-        nothing to be relative to. 0 where all are zero.
+        (B,) float64 ≥ 0; lower is better. 0 where all maps are zero, NaN where only map(x) is.
 
     Raises:
         InvalidInput: an argument is not as above.
@@ -218,19 +206,21 @@ def randomized(model: nn.Module, seed: int = 0, last: int | None = None) -> nn.M
     Args:
         model: not modified; global random state neither.
         seed: fixes the draw, on every device alike.
-        last: only that many of the modules that hold weights, from the logits down as the paper's
-            cascade, in the order in which the model defines them; None is all.
+        last: only the last so many modules that hold weights or statistics, as the model defines
+            them: a stage of the paper's cascade from the logits down. None is all.
 
     Raises:
-        InvalidInput: `seed` or `last` is not an integer in range.
+        InvalidInput: `seed` is below 0, or `last` below 1.
     """
     check_count("seed", seed, least=0)
     result = copy.deepcopy(model)
-    holders = [m for m in result.modules() if next(m.parameters(recurse=False), None) is not None]
+    holders = [
+        module
+        for module in result.modules()
+        if isinstance(module, _NORMALIZATIONS) or [*module.parameters(recurse=False)]
+    ]
     if last is not None:
         check_count("last", last)
-        if last > len(holders):
-            raise InvalidInput(f"last must be at most {len(holders)} here; got {last}")
         holders = holders[-last:]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -263,8 +253,7 @@ def measure(
         y: (N,) classes to explain, for clean and adversarial images alike: usually the model's
             prediction on x.
         adversarial: (N, C, H, W), what an attack made of x.
-        cam: a key of `cams.CAMS`.
-        layer: as in `cams.activation_maps`.
+        cam, layer: a key of `cams.CAMS`, and a layer as in `cams.activation_maps`.
         seed: fixes the noise and the random model.
         report: called with the number of images of each finished batch.
 
@@ -273,15 +262,14 @@ def measure(
         be NaN (see there), so take `nanmean`.
 
     Raises:
-        InvalidInput: shapes do not fit each other, or an argument of `activation_maps` is bad.
-        UnknownName: no such method or layer.
+        InvalidInput, UnknownName: the shapes do not fit each other, or as `activation_maps`.
     """
     _check(x, y, adversarial)
     if adversarial.shape != x.shape:
         raise InvalidInput(f"x is {tuple(x.shape)}, adversarial {tuple(adversarial.shape)}")
     random, explain = randomized(model, seed), explainer(cam, layer)
-    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
     rows: list[dict[str, Tensor]] = []
+    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
     parts = [torch.split(part, size) for part in (x, y, adversarial)]
     for images, classes, moved in zip(*parts, strict=True):
         task = (model, images, classes)
@@ -297,9 +285,9 @@ def measure(
             "drift_cosine": cosine(maps, later),
             "drift_iou": top_overlap(pixels, later_pixels),
             "randomization_similarity": rank_correlation(maps, explain(random, images, classes)),
-            "border_mass": torch.tensor([border_mass(values) for values in maps.cpu().numpy()]),
+            "border_mass": torch.tensor([*map(border_mass, maps.cpu().numpy())], dtype=float64),
         }
-        rows.append({name: value.double().cpu() for name, value in row.items()})
+        rows.append({name: value.to("cpu", float64) for name, value in row.items()})
         report(len(images))
     return {name: torch.cat([row[name] for row in rows]) for name in METRICS}
 

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from nls_core import compose
-from nls_core.stamps import INDEX, NAME, PACKAGE, SCHEMA, Stamp
+from nls_core.folds import Stamp
+from nls_core.stamps import INDEX, NAME, PACKAGE, SCHEMA
 from nls_core.types import DatasetMissing, InvalidInput
 
 SIZE = 224
@@ -101,7 +102,7 @@ def _photo(path: Path) -> compose.Pixels:
     return np.asarray(Image.open(path, formats=["JPEG"]).convert("RGB"))
 
 
-def training(
+def varied(
     collection: Collection,
     index: Sequence[int],
     renderings: int = TRAIN_RENDERINGS,
@@ -128,7 +129,7 @@ def training(
     return _render(collection, index, numbers, collection.photos, size)
 
 
-def testing(
+def fixed(
     collection: Collection, index: Sequence[int] | None = None, *, size: int = SIZE
 ) -> Renderings:
     """The fixed test rendering of some objects (by default all), on backgrounds of their own."""
@@ -170,4 +171,4 @@ def split(collection: Collection, *, train: bool) -> Renderings:
     """The data set's two parts: training renderings of four folds, test renderings of the fifth."""
     held = collection.folds() == TEST_FOLD
     index = torch.nonzero(~held if train else held).flatten().tolist()
-    return training(collection, index) if train else testing(collection, index)
+    return varied(collection, index) if train else fixed(collection, index)

@@ -12,13 +12,14 @@ from html import escape
 
 import gradio as gr
 
-from nls_core import loss_lab
+from nls_core import features_page, loss_lab
 from nls_core.analyzer import Analyzer
 from nls_core.widgets import PRIVATE
 
 HOME, HOME_TITLE = "/ui/", "Compare"
 # title -> what builds the page; their order is that of the navigation
 PAGES: dict[str, Callable[[Analyzer], None]] = {
+    "Features": features_page.build,
     "Loss lab": loss_lab.build,
 }
 # on a phone the navigation scrolls sideways: bring the current page into view

@@ -43,7 +43,7 @@ def aggregate(
     runs: Runs,
     labels: Tensor,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, Any]]:
     """The `cells` of a report: every cell's metrics over its seeds, and against `BASE`.
@@ -84,27 +84,39 @@ def aggregate(
 def _metrics(
     cell: str, values: Mapping[str, Mapping[int, dict[str, float]]], rounds: Sequence[Any]
 ) -> dict[str, Any]:
-    """name -> mean, sd, n and, but for `BASE` itself, the difference to it."""
+    """name -> mean, sd, n, and the differences to other cells."""
     found: dict[str, Any] = {}
     names = sorted({name for run in values[cell].values() for name in run})
     for name in names:
-        mine, base = (
-            {k: run[name] for k, run in values.get(which, {}).items() if name in run}
-            for which in (cell, BASE)
-        )
-        found[name] = spread(mine.values())
-        if cell == BASE or not base:
-            continue
-        if name in IMAGE_METRICS:
-            pairs = [
-                tuple({k: r[which][k][name] for k in r[which]} for which in (cell, BASE))
-                for r in rounds
-            ]
-            gap = bootstrap.by_image_and_seed(mine, base, pairs)  # type: ignore[arg-type]
-        else:
-            gap = bootstrap.by_seed(mine, base)
-        found[name] |= {"vs_ce_zero": asdict(gap)} if gap else {}
+        found[name] = spread(run[name] for run in values[cell].values() if name in run)
+        for key, other in _compared(cell).items():
+            gap = _gap(name, (cell, other), values, rounds)
+            found[name] |= {key: asdict(gap)} if gap else {}
     return found
+
+
+def _compared(cell: str) -> dict[str, str]:
+    """What a cell is compared with: the baseline, and with partial padding its zero twin."""
+    others = {"vs_ce_zero": BASE}
+    if cell.endswith("-partial"):
+        others["vs_zero_padding"] = cell.replace("-partial", "-zero")
+    return {key: other for key, other in others.items() if other != cell}
+
+
+def _gap(
+    name: str,
+    cells: tuple[str, str],
+    values: Mapping[str, Mapping[int, dict[str, float]]],
+    rounds: Sequence[Any],
+) -> Difference | None:
+    """The difference in one metric between two cells, by the method that the metric allows."""
+    mine, base = (
+        {k: run[name] for k, run in values.get(which, {}).items() if name in run} for which in cells
+    )
+    if name not in IMAGE_METRICS or not set(mine) & set(base):
+        return bootstrap.by_seed(mine, base)
+    pairs = [tuple({k: r[which][k][name] for k in r[which]} for which in cells) for r in rounds]
+    return bootstrap.by_image_and_seed(mine, base, pairs)  # type: ignore[arg-type]
 
 
 def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
@@ -211,7 +223,7 @@ def build(
             "resamples": RESAMPLES,
         },
         "created_with": created_with(),
-        "cells": aggregate(runs, labels, report=report),
+        "cells": aggregate(runs, labels, resamples=RESAMPLES, report=report),
     }
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")

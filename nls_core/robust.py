@@ -155,7 +155,7 @@ def masking(accuracy: Mapping[str, list[float]], measured: Mapping[str, float]) 
         measured: of `signs`.
 
     Returns:
-        'zero gradient': more than 1 % of the images have none. 'far attack fails': more than 1 %
+        'zero gradient': more than 5 % of the images have none. 'far attack fails': more than 1 %
         stay right at ε = `FAR`. 'black box wins': Square or transfer leaves at least 2 points
         less than the stronger of the white-box attacks. 'success falls': a larger ε leaves at
         least 2 points more to PGD. 'dlr wins by far': Auto-PGD on the DLR loss leaves at least
@@ -165,7 +165,7 @@ def masking(accuracy: Mapping[str, list[float]], measured: Mapping[str, float]) 
     black = [accuracy[case] for case in ("square", TRANSFER) if case in accuracy]
     pgd, dlr = accuracy["pgd"], accuracy["apgd-dlr"]
     return {
-        "zero gradient": measured["zero_gradient"] > 0.01,
+        "zero gradient": measured["zero_gradient"] > 0.05,
         "far attack fails": measured["far"] > 0.01,
         "black box wins": any(
             ours - theirs >= 0.02

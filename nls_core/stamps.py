@@ -13,14 +13,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from nls_core.folds import FOLDS, NEAR, SEED, Stamp, fold, group, perceptual_hash
 from nls_core.types import DatasetMissing, ExtraMissing, InvalidInput
 
 SELECTION: dict[str, Any] = json.loads(
@@ -31,26 +31,8 @@ PACKAGE, STAMPS = "tuxpaint-stamps-default", Path("/usr/share/tuxpaint/stamps")
 TWIN = re.compile(r"_(mirror|flip)(_flip|_mirror)?$")
 LONGEST, SMALLEST = 256, 48  # pixels of a cut-out's longest edge; smaller stamps are left out
 PHOTO_EDGE, QUALITY = 448, 90  # a background photo's shorter edge, JPEG
-FOLDS, SEED = 5, 0
-NEAR = 6  # of 64 bits in which the hashes of near-duplicates may differ
 DPI = 96.0  # of CSS: resvg takes sizes in points or centimetres for zero without it
 MAX_PIXELS = 16_000_000  # of one SVG rendering
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """One object: `name` is its file `<name>.png` in the folder of the data set.
-
-    `source` is the file in the package; `kind` 'photo' or 'drawing'. Objects of one `group` are
-    near-duplicates and share a `fold`.
-    """
-
-    name: str
-    label: str
-    source: str
-    kind: str
-    group: int = -1
-    fold: int = -1
 
 
 def find(folder: Path) -> list[Stamp]:
@@ -147,59 +129,6 @@ def _drawn(path: Path) -> Image.Image:
     factor = LONGEST / max(box[2] - box[0], box[3] - box[1])
     factor = min(factor, (MAX_PIXELS / (page.width * page.height)) ** 0.5)
     return at(round(LONGEST * factor) + 1)
-
-
-def perceptual_hash(cutout: Image.Image) -> int:
-    """64 bits: whether each of 8 x 8 places is brighter than its right neighbour, on white."""
-    white = Image.new("RGBA", cutout.size, "white")
-    white.alpha_composite(cutout)
-    grey = np.asarray(white.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=int)
-    bits = (grey[:, :-1] > grey[:, 1:] + 2).flatten()  # 2: noise in a plain area is no edge
-    return int("".join("01"[int(bit)] for bit in bits), 2)
-
-
-def group(stamps: Sequence[Stamp], hashes: Sequence[tuple[int, int]]) -> list[int]:
-    """For each stamp the number of its group of near-duplicates.
-
-    Stamps of one class are near-duplicates when their names differ in a last number only, or
-    their perceptual hashes in at most `NEAR` bits, also mirrored: `hashes` holds both.
-    """
-    root = list(range(len(stamps)))
-    for i, one in enumerate(stamps):
-        for j in range(i):
-            if one.label == stamps[j].label and (
-                _stem(one) == _stem(stamps[j])
-                or min((h ^ hashes[j][0]).bit_count() for h in hashes[i]) <= NEAR
-            ):
-                old, new = root[i], root[j]
-                root = [new if r == old else r for r in root]
-    order = {r: k for k, r in enumerate(dict.fromkeys(root))}
-    return [order[r] for r in root]
-
-
-def _stem(stamp: Stamp) -> str:
-    return re.sub(r"[\d_-]+$", "", Path(stamp.source).stem.lower())
-
-
-def fold(labels: Sequence[str], groups: Sequence[int]) -> list[int]:
-    """For each object one of `FOLDS` folds, groups whole and classes spread evenly."""
-    folds = [-1] * len(labels)
-    rng = np.random.default_rng(SEED)
-    totals = [0] * FOLDS
-    for label in dict.fromkeys(labels):
-        members: dict[int, list[int]] = {}
-        for i in (i for i, other in enumerate(labels) if other == label):
-            members.setdefault(groups[i], []).append(i)
-        parts = list(members.values())
-        parts = [parts[i] for i in rng.permutation(len(parts))]
-        counts = [0] * FOLDS
-        for part in sorted(parts, key=len, reverse=True):
-            chosen = min(range(FOLDS), key=lambda f: (counts[f], totals[f], f))
-            counts[chosen] += len(part)
-            totals[chosen] += len(part)
-            for i in part:
-                folds[i] = chosen
-    return folds
 
 
 def find_photos() -> dict[str, list[Path]]:

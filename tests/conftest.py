@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-from nls_core import calibration, nets, zoo
-from nls_core.settings import Settings
+from nls_core import calibration, nets, sample, zoo
+from nls_core.settings import ROOT, Settings
 from nls_core.types import Analysis, AnalysisRequest, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
+    from playwright.sync_api import Browser
     from starlette.testclient import TestClient
 
     from nls_core.analyzer import Analyzer
+    from tests.command import Nls
 
 torch.set_num_threads(1)  # two threads beside other work are far slower than one
 
@@ -90,12 +93,29 @@ def tiny_manifest(model_id: str) -> Manifest:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two untrained models of `TINY`; tests do not write to it."""
+    """A folder with the two untrained models of `TINY` and 60 shipped test images.
+
+    Tests do not write to it.
+    """
     folder = tmp_path_factory.mktemp("models")
     for seed, model_id in enumerate(TINY):
         manifest = tiny_manifest(model_id)
         zoo.store(make_model(seed=seed, padding=manifest.padding).net, manifest, folder)
+    sample.write(shipped_sample().first(6), sample.path_of("tiny", folder))
     return folder
+
+
+@pytest.fixture
+def nls(
+    models_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Nls:
+    """Run the `nls` command over the tiny models; see `tests.command`."""
+    from tests.command import runner
+
+    return runner(models_dir, tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +147,34 @@ def client(api: FastAPI) -> Iterator[TestClient]:
 
     with TestClient(api, follow_redirects=False) as client:
         yield client
+
+
+def shipped_sample() -> sample.Sample:
+    """The test images of the family `fashion`."""
+    return sample.read("fashion", ROOT / "models")
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Where the real app with the real models answers."""
+    from tests.browsing import serving
+
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is needed; `make test` installs it"
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
 
 
 def picture_bytes(width: int = 60, height: int = 80) -> bytes:

@@ -330,7 +330,7 @@ def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     assert together.dtype == torch.float64
 
 
-@pytest.mark.parametrize("name", (*GRADIENT, "square"))  # apgd-dlr climbs another loss
+@pytest.mark.parametrize("name", [*GRADIENT, "square"])  # apgd-dlr climbs another loss
 def test_attacks_raise_the_loss_and_targeted_ones_lower_it(name: str) -> None:
     x = images(6)
     y = predictions(MODEL, x)

@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from nls_core.analyzer import Analyzer
 from nls_core.settings import ROOT, Settings
 from nls_core.types import AnalysisRequest
+from tests import browsing
+from tests.browsing import DESKTOP, PHONE
 from tests.conftest import picture_bytes
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Where `python app.py` answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {**os.environ, "NLS_PORT": str(port), "NLS_HOST": "127.0.0.1"}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/readyz", timeout=2):
-                    break
-            except OSError:
-                assert process.poll() is None, "the app stopped at the start"
-                assert time.monotonic() < deadline, "the app did not answer in 90 s"
-                time.sleep(0.5)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "Chromium is needed; `make test` installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
-    """The Compare page, and a list that collects requests to other hosts and page errors."""
-    page = browser.new_page(viewport=size)
-    trouble: list[str] = []
-
-    def look(request: Request) -> None:
-        if not request.url.startswith((url, "data:", "blob:")):
-            trouble.append(request.url)
-
-    page.on("request", look)
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.goto(f"{url}/ui")
-    expect(page.locator(".nls-sentence")).to_be_visible(timeout=30_000)
-    return page, trouble
+    """The Compare page with its first answer, as `browsing.open_page`."""
+    return browsing.open_page(browser, f"{url}/ui", ".nls-sentence", size)
 
 
 def sentence(page: Page) -> str:

@@ -3,73 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import torch
 
-from nls_core import cli, datasets, robust, train, zoo
+from nls_core import train, zoo
 from nls_core.analyzer import Analyzer
-from nls_core.datasets import Data
 from nls_core.schemas import analysis_response
 from nls_core.settings import Settings
 from nls_core.types import AnalysisRequest, NLSLabError
+from tests.command import Nls
 from tests.conftest import TINY, picture_bytes
-from tests.steps import RECIPE, separable
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """What was said on stderr, one line and no more."""
-        assert len(self.err.splitlines()) == 1, self.err
-        return self.err.strip()
-
-
-class Nls(Protocol):
-    def __call__(self, *arguments: str) -> Ended: ...
-
-
-@pytest.fixture
-def nls(
-    models_dir: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Nls:
-    """Run the `nls` command over the tiny models and a data set 'noise' that fits them."""
-    monkeypatch.setenv("NLS_MODELS_DIR", str(models_dir))
-    monkeypatch.setenv("NLS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("NLS_DEVICE", "cpu")
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setitem(datasets.DATASETS, "noise", noise)
-    monkeypatch.setitem(datasets.DATASETS, "separable", lambda *_: separable())
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["nls", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, said.out, said.err)
-
-    return run
-
-
-def noise(folder: Path, split: str, download: bool) -> Data:
-    generator = torch.Generator().manual_seed(len(split))
-    images = torch.randint(0, 256, (50, 1, 28, 28), generator=generator).byte()
-    labels = torch.randint(0, 10, (50,), generator=generator)
-    return Data("noise", images, labels, tuple("abcdefghij"), "fashion")
-
+from tests.steps import RECIPE
 
 # ---------------------------------------------------------------- nls models
 
@@ -94,50 +42,6 @@ def test_no_models_make_an_empty_list(nls: Nls, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NLS_MODELS_DIR", "none")
     assert json.loads(nls("models", "--json").out) == []
     assert nls("models").status == 0
-
-
-# ---------------------------------------------------------------- nls evaluate
-
-
-def test_evaluate_measures_the_named_models(nls: Nls, models_dir: Path) -> None:
-    ended = nls("evaluate", TINY[1], "--dataset", "noise", "--json")
-    assert ended.status == 0
-    answer = json.loads(ended.out)
-    assert answer["schema"] == 1
-    assert list(answer["models"]) == [TINY[1]]
-    figures = answer["models"][TINY[1]]
-    test = noise(Path(), "test", False)
-    model = zoo.load(TINY[1], models_dir)[0]
-    logits = model(test.images.float() / 255)
-    right = int((logits.argmax(1) == test.labels).sum())
-    assert figures["accuracy"] == pytest.approx(right / 50)
-    assert figures["nll"] == pytest.approx(
-        float(torch.nn.functional.cross_entropy(logits, test.labels)), rel=1e-4
-    )
-    assert figures["images"] == 50
-    assert figures["temperature"] > 0
-
-
-def test_evaluate_takes_all_models_when_none_is_named(nls: Nls) -> None:
-    table = nls("evaluate", "--dataset", "noise")
-    assert table.status == 0
-    assert all(model_id in table.out for model_id in TINY)
-    (images,) = (line for line in table.out.splitlines() if "images" in line)
-    assert images.count("50") == 2
-    assert "50.0" not in images
-
-
-def test_evaluate_of_other_images_is_wrong_use(nls: Nls) -> None:
-    ended = nls("evaluate", TINY[0], "--dataset", "separable")
-    assert ended.status == 2
-    assert ended.line.startswith("nls: tiny/ce-zero expects images of (1, 28, 28)")
-
-
-def test_evaluate_without_models_fails(nls: Nls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NLS_MODELS_DIR", "none")
-    ended = nls("evaluate", "--json")
-    assert (ended.status, ended.out) == (1, "")
-    assert "no models in none" in ended.line
 
 
 # ---------------------------------------------------------------- nls train
@@ -313,19 +217,3 @@ def test_compare_refuses_in_one_line(
     ended = nls("compare", str(picture), "--baseline", TINY[0], "--candidate", TINY[1], *option)
     assert ended.status == 2
     assert words in ended.line
-
-
-def test_attack_prints_accuracies_that_fall_with_strength(
-    nls: Nls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(robust.CASES, "square, 500 queries", ("square", {"queries": 5}))
-    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise)
-    got = json.loads(nls("attack", *TINY, "--images", "6", "--json").out)
-    assert (got["images"], got["epsilons_255"]) == (6, [1, 2, 4, 8])
-    assert set(got["accuracy"]) == set(TINY)
-    for cases in got["accuracy"].values():
-        worst = cases[robust.WORST]
-        assert worst == sorted(worst, reverse=True)
-    table = nls("attack", TINY[0], "--images", "6").out.splitlines()
-    assert len(table) == 2 + len(robust.CASES) + 1
-    assert all(line.startswith("| ") for line in table[2:])

@@ -15,8 +15,6 @@ from nls_core.nets import Classifier
 from nls_core.types import InvalidInput
 from tests.conftest import TINY
 
-CPU = torch.device("cpu")
-
 
 def noise(count: int, seed: int) -> Data:
     """Images and labels that fit the tiny models."""
@@ -80,17 +78,6 @@ def test_all_answers_right_leaves_no_nan(tiny_model: Classifier) -> None:
     json.dumps(dict(got.metrics), allow_nan=False)
 
 
-def test_a_stored_model_is_measured_as_it_is_loaded(models_dir: Path) -> None:
-    held, test = noise(60, seed=1), noise(80, seed=2)
-    done: list[int] = []
-    manifest, got = evaluate.evaluate(
-        TINY[1], held, test, models_dir=models_dir, device=CPU, report=done.append
-    )
-    assert manifest == zoo.read_manifest(TINY[1], models_dir)
-    assert got == evaluate.measure(zoo.load(TINY[1], models_dir)[0], held, test)
-    assert sum(done) == 140
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -102,8 +89,10 @@ def test_a_stored_model_is_measured_as_it_is_loaded(models_dir: Path) -> None:
 )
 def test_images_and_classes_must_be_the_models(change: dict[str, object], models_dir: Path) -> None:
     test = dataclasses.replace(noise(20, seed=2), **change)  # type: ignore[arg-type]
+    manifest = zoo.read_manifest(TINY[0], models_dir)
+    evaluate.check_fits(manifest, noise(20, seed=2))
     with pytest.raises(InvalidInput, match=r"tiny/ce-zero expects images of \(1, 28, 28\).*noise"):
-        evaluate.evaluate(TINY[0], test, test, models_dir=models_dir, device=CPU)
+        evaluate.check_fits(manifest, test)
 
 
 def test_splits_hold_out_the_trainers_validation_images(
@@ -122,25 +111,38 @@ def test_splits_hold_out_the_trainers_validation_images(
     assert torch.equal(test.images, noise(20, seed=4).images)
 
 
-def test_under_shift_every_corruption_is_measured_on_corrupted_images(models_dir: Path) -> None:
-    held, test = noise(60, seed=1), noise(80, seed=2)
+def test_under_shift_every_corruption_is_measured_on_corrupted_images(
+    tiny_model: Classifier,
+) -> None:
+    test = noise(80, seed=2)
     done: list[int] = []
-    _, got = evaluate.evaluate(
-        TINY[0],
-        held,
-        test,
-        models_dir=models_dir,
-        device=CPU,
-        shift=True,
-        report=done.append,
-    )
-    assert set(got.shift) == set(corruptions.CORRUPTIONS)
-    assert sum(done) == len(held) + 31 * len(test)
-    model = zoo.load(TINY[0], models_dir)[0]
+    shift = evaluate.under_shift(tiny_model, test, report=done.append)
+    assert set(shift) == set(corruptions.CORRUPTIONS)
+    assert sum(done) == 30 * len(test)
     for name in ("blur", "brightness"):
-        rows = got.shift[name]
+        rows = shift[name]
         assert [row["severity"] for row in rows] == list(corruptions.SEVERITIES)
         images = corruptions.corrupt(test.images, name, 4)
-        probs = evaluate.predict(model, images).softmax(1)
+        probs = evaluate.predict(tiny_model, images).softmax(1)
         assert rows[3]["ece"] == calibration.ece(probs, test.labels)
         assert rows[3]["accuracy"] == calibration.accuracy(probs, test.labels)
+
+
+def test_foreign_images_are_told_from_known_ones_by_confidence(tiny_model: Classifier) -> None:
+    test = noise(80, seed=2)
+    known = evaluate.predict(tiny_model, test.images)
+    found = evaluate.out_of_distribution(tiny_model, test, known)
+    assert set(found) == set(datasets.OUTSIDE)
+    drawn = datasets.OUTSIDE["digits"]((1, 28, 28), 0)
+    assert drawn.shape == (1797, 1, 28, 28)
+    unknown = evaluate.predict(tiny_model, drawn).softmax(1).amax(1)
+    sure = known.softmax(1).amax(1)
+    wins = (sure[:, None] > unknown).double() + 0.5 * (sure[:, None] == unknown)
+    assert found["digits"] == pytest.approx(float(wins.mean()), abs=1e-5)
+
+
+def test_drawn_noise_is_fixed_by_its_seed() -> None:
+    draw = datasets.OUTSIDE["noise"]
+    assert torch.equal(draw((3, 8, 8), 1), draw((3, 8, 8), 1))
+    assert not torch.equal(draw((3, 8, 8), 1), draw((3, 8, 8), 2))
+    assert draw((3, 8, 8), 1).shape == (2000, 3, 8, 8)

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from nls_core import cli, datasets, grid, jobs, train, zoo
-from nls_core.grid import GRIDS, Family
+from nls_core import cli, datasets, grid, jobs, publish, train, zoo
+from nls_core.families import GRIDS, Family
 from nls_core.jobs import Job
+from nls_core.losses import WEIGHT
 from nls_core.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.train import BEST, DIVERGED, LAST, LOG
@@ -43,7 +44,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     recipe = replace(
         RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=1, flip=False, freeze_bn=False
     )
-    family = Family("tiny", recipe, {"ce": (0.1, 1e30)}, 1, paddings=("partial",))
+    family = Family(
+        "tiny",
+        recipe,
+        {"ce": (0.1, 1e30)},
+        1,
+        paddings=("partial",),
+        ablations={"gamma": ({"gamma": 0.5}, {"gamma": 1.5, "lr": 0.2})},
+    )
     settings = Settings(models_dir=folder / "models", data_dir=folder / "data", device="cpu")
     reported: list[tuple[str, int, int]] = []
     manifests = grid.train_family(
@@ -87,12 +95,14 @@ def test_published_figures_are_those_of_nls_evaluate(
     (manifest,) = trained.manifests
     monkeypatch.setenv("NLS_MODELS_DIR", str(trained.settings.models_dir))
     monkeypatch.setenv("NLS_DEVICE", "cpu")
-    monkeypatch.setattr("sys.argv", [*manifest.command.split(), "--json"])
+    command = [*manifest.command.split(), "--json", "--runs", str(trained.runs / "new")]
+    monkeypatch.setattr("sys.argv", command)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
     got = json.loads(capsys.readouterr().out)["models"][manifest.id]
-    assert got == dict(manifest.metrics) | {"temperature": manifest.temperature}
+    assert got["metrics"] == dict(manifest.metrics)
+    assert got["temperature"] == manifest.temperature
 
 
 def test_the_search_is_recorded_and_a_diverged_rate_is_out(trained: Trained) -> None:
@@ -103,11 +113,52 @@ def test_the_search_is_recorded_and_a_diverged_rate_is_out(trained: Trained) -> 
     assert (trained.runs / "tiny" / "search" / "ce-lr1e+30" / DIVERGED).exists()
 
 
+def test_the_ablations_are_recorded(trained: Trained) -> None:
+    path = trained.settings.models_dir / "tiny" / "ablations.json"
+    rows = json.loads(path.read_text())["ablations"]["gamma"]
+    assert [(row["gamma"], row.get("lr")) for row in rows] == [(0.5, None), (1.5, 0.2)]
+    log = publish.rows(trained.runs / "tiny" / "ablation" / "gamma0.5" / LOG)
+    assert rows[0]["val_accuracy"] == float(log[-1]["val_accuracy"])
+
+
+def test_the_median_seed_is_published_and_another_is_the_surrogate(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings = trained.settings.model_copy(update={"models_dir": tmp_path / "models"})
+    runs = tmp_path / "runs"
+    (manifest,) = trained.manifests
+    jobs_ = []
+    for seed, accuracy in enumerate((0.9, 0.7, 0.8)):
+        recipe = replace(trained.family.recipe, loss="ce", padding="zero", seed=seed)
+        made = replace(
+            manifest,
+            id="tiny/ce-zero",
+            padding="zero",
+            seed=seed,
+            recipe=asdict(recipe) | {"validation_accuracy": accuracy},
+        )
+        net = zoo.load(manifest.id, trained.settings.models_dir)[0].net
+        zoo.store(net, made, publish.seed_folder(runs, trained.family, seed))
+        jobs_.append(Job(recipe, runs / "none" / str(seed)))
+    (shipped,) = publish.publish_seeds(jobs_, trained.family, settings, (), runs)
+    assert shipped.seed == 2
+    assert zoo.read_manifest("tiny/ce-zero", settings.models_dir).seed == 2
+    other = zoo.read_manifest("tiny/ce-zero", settings.models_dir / "surrogates")
+    assert other.seed == 0
+    assert zoo.available(settings.models_dir) == ("tiny/ce-zero",)
+
+
+def test_only_what_is_finished_is_published_on_demand(trained: Trained, tmp_path: Path) -> None:
+    settings = trained.settings.model_copy(update={"models_dir": tmp_path})
+    made = grid.train_family(trained.family, settings, runs=trained.runs, seeds=3, finished=True)
+    assert [m.seed for m in made] == [0]
+
+
 def test_progress_is_told_in_epochs(trained: Trained) -> None:
     stages = {stage: total for stage, _, total in trained.reported}
-    assert stages == {"learning-rate search": 2, "training": 1}
+    assert stages == {"learning-rate search": 2, "training": 1, "ablations": 2}
     last = trained.reported[-1]
-    assert last == ("training", 1, 1)
+    assert last == ("ablations", 2, 2)
 
 
 def test_what_is_finished_is_not_trained_again(
@@ -186,8 +237,8 @@ def test_the_command_of_a_job_is_its_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(
-        "separable", "smallresnet-8", "nls", "partial", 0.2, 1.5, 0.3, 7, 16, 0.8, 1e-5,
-        schedule="cosine", warmup=0.125, flip=False, amp=False, freeze_bn=True, seed=11,
+        "separable", "smallresnet-8", "nls_ls", "partial", 0.2, 1.5, 0.3, 7, 16, 0.8, 1e-5,
+        schedule="cosine", warmup=0.125, flip=False, amp=False, freeze_bn=True, seed=11, weight=0.5,
     )  # fmt: skip
     assert all(asdict(recipe)[name] != value for name, value in asdict(Recipe()).items())
     got: list[tuple[Recipe, Path]] = []
@@ -289,6 +340,14 @@ def test_every_family_can_be_trained(family: Family, tmp_path: Path) -> None:
     assert GRIDS[family.name] is family
 
 
-def test_the_fashion_family_is_the_papers_six_cells() -> None:
-    cells = {f"{loss}-{padding}" for loss in ("ce", "ls", "nls") for padding in ("zero", "partial")}
+def test_the_fashion_family_has_the_papers_six_cells_and_two_more_losses() -> None:
+    losses = ("ce", "ls", "nls", "nls_ls", "focal")
+    cells = {f"{loss}-{padding}" for loss in losses for padding in ("zero", "partial")}
     assert set(GRIDS["fashion"].cells()) == cells
+    assert GRIDS["fashion"].fixed == {"focal": {"gamma": 3.0}, "nls_ls": {"weight": WEIGHT}}
+
+
+def test_the_smoothing_ablation_matches_the_step_of_nls() -> None:
+    family = GRIDS["fashion"]
+    steps = {row["lr"] * (1 - row["smoothing"]) for row in family.ablations["smoothing of nls"]}
+    assert {round(step, 4) for step in steps} == {3.6}

@@ -69,6 +69,42 @@ def test_nls_is_a_rescaled_nce_in_value_and_gradient(seed: int, k: int, s: float
 
 
 @quick
+@given(seeds, classes, smoothings, st.floats(0, 3), st.floats(0, 4))
+def test_nls_ls_is_the_weighted_sum(seed: int, k: int, s: float, w: float, gamma: float) -> None:
+    logits, y = draw(seed, k)
+    both = {"smoothing": s, "gamma": gamma, "reduction": "none"}
+    parts = [LOSSES[name](logits, y, **both) for name in ("nls", "ls")]
+    got = LOSSES["nls_ls"](logits, y, weight=w, **both)
+    torch.testing.assert_close(got, parts[0] + w * parts[1])
+
+
+def test_smoothing_is_not_cancelled_in_nls_ls() -> None:
+    """For nls the direction of the gradient is free of s; for the sum it is not."""
+    logits, y = draw(5)
+    unit: dict[str, list[Tensor]] = {"nls": [], "nls_ls": []}
+    for name, found in unit.items():
+        for s in (0.0, 0.2):
+            z = logits.clone().requires_grad_()
+            options = {"weight": 0.1} if name == "nls_ls" else {}
+            (g,) = torch.autograd.grad(LOSSES[name](z, y, smoothing=s, **options), z)
+            found.append(F.normalize(g, dim=1))
+    torch.testing.assert_close(*unit["nls"])
+    assert (unit["nls_ls"][0] - unit["nls_ls"][1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.inf, math.nan])
+def test_a_weight_outside_its_range_is_refused(weight: float) -> None:
+    with pytest.raises(InvalidInput, match="weight must be at least 0 and finite"):
+        LOSSES["nls_ls"](*draw(1), weight=weight)
+
+
+def test_focal_is_cross_entropy_with_gamma_three() -> None:
+    logits, y = draw(2)
+    p = logits.softmax(1).gather(1, y[:, None])[:, 0]
+    torch.testing.assert_close(LOSSES["focal"](logits, y), ((1 - p) ** 3 * -p.log()).mean())
+
+
+@quick
 @given(seeds, classes, smoothings)
 def test_nls_lies_in_its_bounds(seed: int, k: int, s: float) -> None:
     logits, y = draw(seed, k, scale=20)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from nls_core import nets, padding
+from nls_core import nets
+from nls_core import padding as padding_module
 from nls_core.nets import ARCHITECTURES, PaddedConv2d, PartialConv2d, build, with_padding
 from nls_core.types import InvalidInput, UnknownName
 
@@ -106,7 +107,7 @@ def test_the_ratio_is_cached_by_size_and_dtype_and_the_cache_is_bounded() -> Non
     assert conv.ratio(5, 5, torch.ones(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
     for size in range(3, 60):
         conv.ratio(size, size, torch.ones(1))
-    assert len(conv._ratios) <= padding._CACHED_SIZES
+    assert len(conv._ratios) <= padding_module._CACHED_SIZES
 
 
 def test_a_cache_made_in_inference_mode_serves_a_later_backward() -> None:

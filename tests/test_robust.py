@@ -1,13 +1,15 @@
-"""Accuracy under attack: the subset, the cases, transfer and the worst case."""
+"""Accuracy under attack: the subset, the cases, transfer and the signs of masking."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from nls_core import robust
 from nls_core.attacks import ATTACKS
 from nls_core.datasets import Data
+from nls_core.robust import CASES, EPSILONS
 from tests.conftest import make_model
 
 
@@ -16,6 +18,13 @@ def data() -> Data:
     images = torch.randint(0, 256, (40, 1, 28, 28), generator=torch.Generator().manual_seed(1))
     labels = make_model(seed=0)(images.float() / 255).argmax(1)
     return Data("noise", images.byte(), labels, tuple("abcdefghij"), "fashion")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "square", robust._plain("square", queries=10))
+    monkeypatch.setitem(CASES, "apgd-dlr", robust._plain("apgd-dlr", steps=5))
+    monkeypatch.setattr(robust, "BATCH", 5)
 
 
 def test_the_subset_is_fixed(data: Data) -> None:
@@ -27,36 +36,84 @@ def test_the_subset_is_fixed(data: Data) -> None:
     assert torch.equal(robust.subset(data, 5)[0], x[:5])
 
 
-def test_the_table_is_what_the_attacks_do(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robust, "BATCH", 5)
-    monkeypatch.setitem(robust.CASES, "square, 500 queries", ("square", {"queries": 20}))
+def test_what_is_right_is_what_the_attacks_leave(data: Data, quick: None) -> None:
     x, y = robust.subset(data, 8)
-    models = {"a": make_model(seed=0), "b": make_model(seed=1, padding="partial")}
+    model, other = make_model(seed=0), make_model(seed=1, padding="partial")
     done: list[int] = []
-    attacked = {k: robust.attack(m, x, y, report=done.append) for k, m in models.items()}
-    table = robust.table(models, attacked, y)
-    assert sum(done) == 2 * len(robust.CASES) * len(robust.EPSILONS) * len(x)
-    for name, rows in table.items():
-        other = "b" if name == "a" else "a"
-        assert set(rows) == {*robust.CASES, f"transfer from {other}", robust.WORST}
-        for i, epsilon in enumerate(robust.EPSILONS):
-            moved = ATTACKS["fgsm"](models[name], x, y, epsilon=epsilon)
-            wanted = float((models[name](moved).argmax(1) == y).double().mean())
-            assert rows["fgsm"][i] == pytest.approx(wanted)
-            assert rows[robust.WORST][i] <= min(rows[case][i] for case in robust.CASES)
-        linf = (attacked[name].crafted - x).abs().amax((1, 2, 3, 4))
-        assert (linf <= torch.tensor(robust.EPSILONS) + 1e-6).all()
-    crafted = attacked["b"].crafted[-1]
-    wanted = float((models["a"](crafted).argmax(1) == y).double().mean())
-    assert table["a"]["transfer from b"][-1] == pytest.approx(wanted)
+    attacked = robust.attack(model, x, y, report=done.append)
+    assert sum(done) == len(CASES) * len(EPSILONS) * len(x)
+    assert set(attacked.right) == set(CASES)
+    assert set(robust.MEANING) == {*CASES, robust.TRANSFER, robust.WORST}
+    for i, epsilon in enumerate(EPSILONS):
+        moved = ATTACKS["fgsm"](model, x, y, epsilon=epsilon)
+        assert torch.equal(attacked.right["fgsm"][i], model(moved).argmax(1) == y)
+    linf = (attacked.crafted - x).abs().amax((1, 2, 3, 4))
+    assert (linf <= torch.tensor(EPSILONS) + 1e-6).all()
+    moved_right = robust.transferred(other, attacked.crafted, y)
+    for i in range(len(EPSILONS)):
+        assert torch.equal(moved_right[i], other(attacked.crafted[i]).argmax(1) == y)
 
 
-def test_strength_counts(data: Data) -> None:
+def test_a_second_run_of_pgd_attacks_only_what_the_first_left(data: Data) -> None:
+    x, y = robust.subset(data, 40)
+    model = make_model(seed=0)
+    epsilon = EPSILONS[1]
+    first = ATTACKS["pgd-linf"](model, x, y, epsilon=epsilon, steps=20)
+    both = CASES["pgd"](model, x, y, epsilon)
+    lost = model(first).argmax(1) != y
+    assert lost.any()
+    assert not lost.all()
+    assert torch.equal(both[lost], first[lost])
+    assert ((both[~lost] - first[~lost]).abs().amax((1, 2, 3)) > 0).all()
+    assert (both - x).abs().max() <= epsilon + 1e-6
+
+
+class Masked(nn.Module):
+    """Right on images as they are, with a gradient of exactly 0: pixels are rounded first."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model((x * 4).round() / 4 + 0 * x)
+
+
+def test_an_honest_model_shows_no_vanished_gradient_and_a_masked_one_does(data: Data) -> None:
     x, y = robust.subset(data, 10)
     model = make_model(seed=0)
-    weak, strong = (
-        robust._right(model, ATTACKS["pgd-linf"](model, x, y, epsilon=e, steps=10), y).sum()
-        for e in (0.0, 0.3)
-    )
-    assert int(weak) == 10
-    assert int(strong) < 10
+    honest = robust.signs(model, x, y)
+    assert honest == {"zero_gradient": 0.0, "far": 0.0}
+    masked = Masked(model)
+    found = robust.signs(masked, x, masked(x).argmax(1))
+    assert found["zero_gradient"] == 1.0
+    assert found["far"] == 1.0
+
+
+NOTHING = {"zero_gradient": 0.0, "far": 0.0}
+HONEST = {
+    "fgsm": [0.9, 0.85, 0.8, 0.6, 0.4],
+    "pgd": [0.9, 0.8, 0.7, 0.4, 0.1],
+    "apgd-dlr": [0.9, 0.8, 0.7, 0.38, 0.08],
+    "square": [0.92, 0.9, 0.8, 0.6, 0.3],
+    "transfer": [0.92, 0.9, 0.85, 0.8, 0.7],
+}
+
+
+@pytest.mark.parametrize(
+    ("sign", "case", "values", "measured"),
+    [
+        ("zero gradient", "pgd", HONEST["pgd"], {"zero_gradient": 0.06, "far": 0.0}),
+        ("far attack fails", "pgd", HONEST["pgd"], {"zero_gradient": 0.0, "far": 0.3}),
+        ("black box wins", "square", [0.9, 0.8, 0.7, 0.3, 0.1], NOTHING),
+        ("black box wins", "transfer", [0.9, 0.8, 0.7, 0.38, 0.05], NOTHING),
+        ("success falls", "pgd", [0.77, 0.8, 0.7, 0.4, 0.1], NOTHING),
+        ("dlr wins by far", "apgd-dlr", [0.9, 0.8, 0.64, 0.38, 0.08], NOTHING),
+    ],
+)
+def test_each_sign_of_masking_is_named(
+    sign: str, case: str, values: list[float], measured: dict[str, float]
+) -> None:
+    assert not any(robust.masking(HONEST, NOTHING).values())
+    shown = robust.masking(HONEST | {case: values}, measured)
+    assert [name for name, there in shown.items() if there] == [sign]

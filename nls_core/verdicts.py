@@ -1,0 +1,121 @@
+"""What findings are made of: the reports, numbers as people read them, and verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nls_core import report
+
+HOLDS, PARTLY, NOT = "holds", "holds in part", "does not hold here"
+UNDECIDED = "cannot be told yet"
+LOSSES = ("ce", report.TEMPERED, "ls", "nls", "nls_ls", "focal")
+NAMES = {report.TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
+PADDINGS = ("zero", "partial")
+
+Cells = Mapping[str, Mapping[str, Any]]
+Table = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim: its verdict, why, the table behind it, and the chart that shows it."""
+
+    key: str  # of the chart and of the section's anchor
+    claim: str
+    verdict: str
+    text: str
+    table: Table
+    command: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the findings are made from."""
+
+    family: str
+    record: Mapping[str, Any]  # report.json
+    search: Mapping[str, Any]
+    ablations: Mapping[str, Any]
+
+    @property
+    def cells(self) -> Cells:
+        """The report's cells."""
+        cells: Cells = self.record["cells"]
+        return cells
+
+
+def read(family: str, models_dir: Path) -> Evidence:
+    """Read a family's reports.
+
+    Raises:
+        CheckpointError: the report is missing or damaged.
+    """
+    record = report.read(family, models_dir)
+    other = []
+    for name in ("search.json", "ablations.json"):
+        path = models_dir / family / name
+        other.append(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+    return Evidence(family, record, *other)
+
+
+def percent(entry: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """Mean ± sd in per cent."""
+    return number(entry, digits, 100.0)
+
+
+def number(entry: Mapping[str, Any] | None, digits: int = 3, scale: float = 1.0) -> str:
+    """Mean ± sd; '-' where nothing was measured."""
+    if entry is None:
+        return "-"
+    spread = "" if entry["sd"] is None else f" ± {scale * entry['sd']:.{digits}f}"
+    return f"{scale * entry['mean']:.{digits}f}{spread}"
+
+
+def gap(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero", scale: float = 100.0) -> str:
+    """A difference with its 95 % interval: '-1.20 [-1.50, -0.90]'."""
+    found = (entry or {}).get(key)
+    if not found:
+        return "-"
+    middle = f"{scale * found['difference']:+.2f}"
+    if found["low"] is None:
+        return middle
+    return f"{middle} [{scale * found['low']:+.2f}, {scale * found['high']:+.2f}]"
+
+
+def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int:
+    """-1 or 1 where the interval of a difference is all below or above 0, else 0."""
+    found = (entry or {}).get(key)
+    if not found or found["low"] is None:
+        return 0
+    return int(found["low"] > 0) - int(found["high"] < 0)
+
+
+def verdict(sides: Sequence[int]) -> str:
+    """A verdict from intervals on the claim's side (1), on none (0), or on the other (-1)."""
+    if not sides:
+        return UNDECIDED
+    if all(each > 0 for each in sides):
+        return HOLDS
+    return PARTLY if any(each > 0 for each in sides) else NOT
+
+
+def label(cell: str) -> str:
+    """A cell's name for people: 'nls, partial padding'."""
+    loss, padding = cell.rsplit("-", 1)
+    return f"{NAMES.get(loss, loss)}, {padding}"
+
+
+def ordered(cells: Cells) -> list[str]:
+    """The cells of a report in the order of tables."""
+    names = [f"{loss}-{padding}" for loss in LOSSES for padding in PADDINGS]
+    return [name for name in names if name in cells]
+
+
+def metric(cells: Cells, cell: str, name: str) -> Mapping[str, Any] | None:
+    """A cell's entry for a metric, None where it was not measured."""
+    entry: Mapping[str, Any] | None = cells.get(cell, {}).get("metrics", {}).get(name)
+    return entry
