@@ -15,7 +15,7 @@ from torch import Tensor
 from nls_core.types import InvalidInput
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
-SCALES = (0.5, 0.95)  # the longest edge, as a share of the picture's: what people photograph fills it
+SCALES = (0.5, 0.95)  # longest edge, as a share of the picture's: subjects fill their photos
 TURN = 15.0  # degrees, either way
 JITTER = {  # factors of Pillow's enhancers: 1 changes nothing
     ImageEnhance.Brightness: (0.7, 1.3),

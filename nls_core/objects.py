@@ -167,8 +167,10 @@ def _seed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def split(collection: Collection, *, train: bool) -> Renderings:
+def split(collection: Collection, *, train: bool, size: int = SIZE) -> Renderings:
     """The data set's two parts: training renderings of four folds, test renderings of the fifth."""
     held = collection.folds() == TEST_FOLD
     index = torch.nonzero(~held if train else held).flatten().tolist()
-    return varied(collection, index) if train else fixed(collection, index)
+    if train:
+        return varied(collection, index, size=size)
+    return fixed(collection, index, size=size)
