@@ -140,9 +140,7 @@ def test_a_damaged_stamp_is_named(name: str, tmp_path: Path) -> None:
         stamps.cut_out(tmp_path / name)
 
 
-def test_a_missing_extra_names_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError(name)
 
