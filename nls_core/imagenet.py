@@ -124,6 +124,34 @@ def initial_head(net: nn.Module, classes: tuple[str, ...]) -> nn.Linear:
     return head
 
 
+class MemberHead(nn.Module):
+    """A head that keeps ImageNet's rows: a class's logit is the logsumexp of its members'.
+
+    Untrained, its softmax is exactly `zero_shot`, which one row per class cannot express; the
+    members' rows are then trained together.
+    """
+
+    owner: Tensor
+
+    def __init__(self, net: nn.Module, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        table = membership(classes)
+        used = torch.nonzero(table.any(0)).flatten()  # (M,) categories that have a class
+        weight, bias = (net.get_parameter(f"classifier.{name}") for name in ("weight", "bias"))
+        self.classes = len(classes)
+        self.rows = nn.Linear(weight.shape[1], len(used))
+        with torch.no_grad():
+            self.rows.weight.copy_(weight[used])
+            self.rows.bias.copy_(bias[used])
+        self.register_buffer("owner", table[:, used].argmax(0))  # (M,) int64
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F) -> (B, classes)."""
+        logits = self.rows(features)
+        parts = [logits[:, self.owner == k].logsumexp(1) for k in range(self.classes)]
+        return torch.stack(parts, 1)
+
+
 def classifier(classes: tuple[str, ...], padding: str = "zero") -> nets.Classifier:
     """The network with `initial_head`, from x in [0, 1] (B, 3, 224, 224) to (B, K) logits."""
     net = load(padding)

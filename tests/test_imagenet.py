@@ -78,6 +78,20 @@ def test_the_first_heads_logits_are_the_members_mean_logits() -> None:
     assert head.weight.requires_grad
 
 
+def test_the_member_head_begins_at_zero_shot_and_trains() -> None:
+    torch.manual_seed(0)
+    net, features = Tiny(), torch.randn(4, 6)
+    head = imagenet.MemberHead(net, CLASSES)
+    wanted = imagenet.zero_shot(net.classifier(features), CLASSES)
+    torch.testing.assert_close(head(features).softmax(1), wanted)
+    head(features).square().sum().backward()
+    assert head.rows.weight.grad is not None
+    assert head.rows.weight.grad.abs().sum(1).min() > 0
+    again = imagenet.MemberHead(Tiny(), CLASSES)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again(features), head(features))
+
+
 def test_classes_of_another_data_set_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"\['animal'.*got \['Sneaker'\]"):
         imagenet.membership(("food", "Sneaker"))

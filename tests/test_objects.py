@@ -110,7 +110,7 @@ def test_an_absent_or_damaged_collection_names_the_command(data_dir: Path, tmp_p
         objects.read(tmp_path).cutout(0)
     for text in ("{", "{}", json.dumps(index | {"schema": 0}), json.dumps(index)):
         (root / objects.INDEX).write_text(text)
-        with pytest.raises(DatasetMissing, match="is damaged .*nls data everyday-objects"):
+        with pytest.raises(DatasetMissing, match=r"is damaged .*nls data everyday-objects"):
             objects.read(tmp_path)
 
 
