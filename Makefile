@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format browser data models
+.PHONY: help install run test check format browser data models reproduce charts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -51,5 +51,23 @@ format: $(VENV)/.installed-dev ## mend what ruff can mend
 data: ## install Fashion-MNIST from Debian's package (elsewhere `nls train` says how to download it)
 	$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends dataset-fashion-mnist
 
-models: install data ## train the six Fashion-MNIST models again (hours)
+models: install data ## train the Fashion-MNIST models again, one seed (hours)
 	$(BIN)/nls train --grid fashion
+
+SEEDS ?= 3
+reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from the data to the findings (a day)
+	@echo 'This runs, on one core of a small server (two cores: about half, with JOBS=2):'
+	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 9 cells: about 8 hours'
+	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
+	@echo '  3. nls bench                            the price of partial padding: seconds'
+	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
+	@echo '  5. make charts                          the images of README and findings: a minute'
+	@echo 'Stop it at any time; the same command goes on where it was.'
+	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)
+	$(BIN)/nls evaluate --family fashion
+	$(BIN)/nls bench --json > models/fashion/bench.json
+	$(BIN)/nls findings fashion
+	$(MAKE) charts
+
+charts: $(VENV)/.installed-dev browser ## draw the charts of README and findings as images
+	$(BIN)/python scripts/make_charts.py

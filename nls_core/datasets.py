@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,7 @@ Split = Literal["train", "test"]
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 VALIDATION_SHARE = 0.1
 IMAGE_FOLDER_SIZE = 224
+BATCH_VALUES = 5_000_000  # 33 images of 3x224x224
 SPLIT_SEED = 0  # one split for all runs and seeds: models are compared on the same images
 
 
@@ -255,6 +257,14 @@ def load(name: str, data_dir: Path, split: Split = "train", *, download: bool = 
     if name not in DATASETS:
         raise UnknownName(unknown("data set", name, [*DATASETS, "imagefolder:PATH"]))
     return DATASETS[name](data_dir, split, download)
+
+
+def batch_size(shape: Sequence[int], most: int) -> int:
+    """How many images of (C, H, W) a batch may hold, at most `most`: less for larger ones.
+
+    `BATCH_VALUES` numbers of input make about a gigabyte of activations in the networks here.
+    """
+    return max(1, min(most, BATCH_VALUES // math.prod(shape)))
 
 
 def divide(count: int, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def predict(
     model.eval()
     device = next(model.parameters()).device
     parts: list[Tensor] = []
-    for batch in torch.split(images, BATCH):
+    for batch in torch.split(images, datasets.batch_size(images.shape[1:], BATCH)):
         x = (batch.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             parts.append(model(x).float().cpu())

@@ -22,6 +22,7 @@ Pixels = NDArray[np.uint8]
 # One colour per loss everywhere; solid lines for zero padding, dashed for partial.
 LOSS_COLOURS = {
     "ce": "#64748b",
+    "ce_temperature": "#94a3b8",
     "ls": "#d97706",
     "nls": "#0d9488",
     "nls_ls": "#7c3aed",
@@ -209,7 +210,7 @@ def reliability_diagram(
     *,
     confidence: float | None = None,
 ) -> go.Figure:
-    """Accuracy per confidence bin over a confidence histogram; empty bins draw no bar.
+    """The reliability diagram of a shipped model; see `reliability_bars`.
 
     Args:
         data: `calibration.Reliability.to_dict()` of a test split.
@@ -217,11 +218,25 @@ def reliability_diagram(
         confidence: of the image on the page; its bin is marked.
     """
     bins = calibration.Reliability.from_dict(data)
+    return reliability_bars(bins, manifest.id, colour_of(manifest), confidence=confidence)
+
+
+def reliability_bars(
+    bins: calibration.Reliability, name: str, colour: str, *, confidence: float | None = None
+) -> go.Figure:
+    """Accuracy per confidence bin over a confidence histogram; empty bins draw no bar.
+
+    Args:
+        bins: of a test split.
+        name: of the model, for the title.
+        colour: of the bars.
+        confidence: its bin is marked.
+    """
     centres = (bins.edges[:-1] + bins.edges[1:]) / 2
     width = float(bins.edges[1] - bins.edges[0])
     full = bins.counts > 0
     mine = calibration.bin_of(confidence, len(bins.counts)) if confidence is not None else -1
-    colours = [MARK_COLOUR if i == mine else colour_of(manifest) for i in range(len(centres))]
+    colours = [MARK_COLOUR if i == mine else colour for i in range(len(centres))]
     shown = [colour for colour, there in zip(colours, full, strict=True) if there]
     figure = go.Figure()
     figure.add_scatter(
@@ -241,7 +256,7 @@ def reliability_diagram(
         yaxis2={"domain": [0, 0.24], "title": "images", "tickformat": ".0%", "anchor": "x"},
         xaxis={"range": [0, 1], "title": "confidence", "tickformat": ".0%", "anchor": "y2"},
     )
-    title = {"text": f"{manifest.id}: 15 equal-width bins", "font": {"size": 13}}
+    title = {"text": f"{name}: {len(bins.counts)} equal-width bins", "font": {"size": 13}}
     return style(figure, height=380, showlegend=False, title=title)
 
 

@@ -55,7 +55,7 @@ def section(finding: Finding) -> str:
 
 ![{finding.claim}](images/finding-{finding.key}.svg)
 
-{finding.text}
+{finding.text.strip()}
 
 {markdown(finding.table)}
 

@@ -132,8 +132,7 @@ def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -
             runs / family.name / f"{loss}-{padding}" / f"seed{seed}",
         )
         for seed in range(seeds)
-        for loss in family.rates
-        for padding in family.paddings
+        for loss, padding in family.pairs()
     ]
 
 

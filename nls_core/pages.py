@@ -12,15 +12,26 @@ from html import escape
 
 import gradio as gr
 
-from nls_core import features_page, loss_lab
+from nls_core import (
+    calibration_page,
+    features_page,
+    findings_page,
+    loss_lab,
+    robustness_page,
+    training_page,
+)
 from nls_core.analyzer import Analyzer
 from nls_core.widgets import PRIVATE
 
 HOME, HOME_TITLE = "/ui/", "Compare"
 # title -> what builds the page; their order is that of the navigation
 PAGES: dict[str, Callable[[Analyzer], None]] = {
+    "Calibration": calibration_page.build,
+    "Robustness": robustness_page.build,
+    "Training": training_page.build,
     "Features": features_page.build,
     "Loss lab": loss_lab.build,
+    "Findings": findings_page.build,
 }
 # on a phone the navigation scrolls sideways: bring the current page into view
 REVEAL = """() => { const nav = document.querySelector('.nls-nav'),

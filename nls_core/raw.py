@@ -27,7 +27,10 @@ VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-ca
 
 @dataclass(frozen=True)
 class Run:
-    """One run's raw results: JSON, (N, K) float32 logits, case -> (E, M) bool right answers."""
+    """One run's raw results: JSON, logits, and case -> (E, M) bool right answers under attack.
+
+    `logits` are (N, K) float32, kept as float16 with the largest of each row at 0.
+    """
 
     found: Mapping[str, Any]
     logits: Tensor

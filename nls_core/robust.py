@@ -8,7 +8,7 @@ measures what masked gradients would show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -98,7 +98,7 @@ def attack(
         rows = []
         for epsilon in EPSILONS:
             parts = []
-            for a, b in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
+            for a, b in _batches(x, y):
                 parts.append(make(model, a, b, epsilon))
                 report(len(a))
             moved = torch.cat(parts)
@@ -114,10 +114,16 @@ def transferred(model: nn.Module, crafted: Tensor, y: Tensor) -> Tensor:
     return torch.stack([right(model, images, y) for images in crafted])
 
 
+def _batches(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    size = datasets.batch_size(x.shape[1:], BATCH)
+    return zip(torch.split(x, size), torch.split(y, size), strict=True)
+
+
 @torch.no_grad()
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     """(N, K) logits of x (N, C, H, W), in batches."""
-    return torch.cat([model(part) for part in torch.split(x, BATCH)])
+    size = datasets.batch_size(x.shape[1:], BATCH)
+    return torch.cat([model(part) for part in torch.split(x, size)])
 
 
 def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -135,7 +141,7 @@ def signs(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
     """
     vanished, kept = 0, 0
     with frozen(model):
-        for a, b in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
+        for a, b in _batches(x, y):
             leaf = a.detach().clone().requires_grad_()
             loss = threat.LOSS["ce"](model(leaf), b).sum()
             (gradient,) = torch.autograd.grad(loss, leaf)

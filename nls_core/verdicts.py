@@ -16,6 +16,8 @@ LOSSES = ("ce", report.TEMPERED, "ls", "nls", "nls_ls", "focal")
 NAMES = {report.TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
 PADDINGS = ("zero", "partial")
 
+BENCH = "bench.json"  # the output of `nls bench --json`
+
 Cells = Mapping[str, Mapping[str, Any]]
 Table = list[list[str]]
 
@@ -40,6 +42,7 @@ class Evidence:
     record: Mapping[str, Any]  # report.json
     search: Mapping[str, Any]
     ablations: Mapping[str, Any]
+    bench: Sequence[Mapping[str, Any]] = ()  # bench.json
 
     @property
     def cells(self) -> Cells:
@@ -54,12 +57,18 @@ def read(family: str, models_dir: Path) -> Evidence:
     Raises:
         CheckpointError: the report is missing or damaged.
     """
-    record = report.read(family, models_dir)
-    other = []
-    for name in ("search.json", "ablations.json"):
+
+    def other(name: str) -> Any:
         path = models_dir / family / name
-        other.append(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
-    return Evidence(family, record, *other)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    return Evidence(
+        family,
+        report.read(family, models_dir),
+        other("search.json") or {},
+        other("ablations.json") or {},
+        other(BENCH) or [],
+    )
 
 
 def percent(entry: Mapping[str, Any] | None, digits: int = 2) -> str:
@@ -86,21 +95,31 @@ def gap(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero", scale: float =
     return f"{middle} [{scale * found['low']:+.2f}, {scale * found['high']:+.2f}]"
 
 
-def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int:
-    """-1 or 1 where the interval of a difference is all below or above 0, else 0."""
+def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
+    """-1 or 1 where the interval of a difference is all below or above 0, else 0.
+
+    None where there is no interval, as with one pair of runs and no figure per image.
+    """
     found = (entry or {}).get(key)
     if not found or found["low"] is None:
-        return 0
+        return None
     return int(found["low"] > 0) - int(found["high"] < 0)
 
 
-def verdict(sides: Sequence[int]) -> str:
+def lower(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
+    """`side` for what is better when it is lower."""
+    found = side(entry, key)
+    return None if found is None else -found
+
+
+def verdict(sides: Sequence[int | None]) -> str:
     """A verdict from intervals on the claim's side (1), on none (0), or on the other (-1)."""
-    if not sides:
+    known = [each for each in sides if each is not None]
+    if not known:
         return UNDECIDED
-    if all(each > 0 for each in sides):
+    if all(each > 0 for each in known):
         return HOLDS
-    return PARTLY if any(each > 0 for each in sides) else NOT
+    return PARTLY if any(each > 0 for each in known) else NOT
 
 
 def label(cell: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from nls_core import pages
+from nls_core.findings import FINDINGS
 from nls_core.pages import PAGES
 from tests.browsing import DESKTOP, PHONE, open_page
 from tests.conftest import shipped_sample
@@ -69,5 +70,46 @@ def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
     expect(page.locator(".nls-near")).to_have_count(2, timeout=30_000)
     expect(page.locator(".nls-map .new")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert trouble == []
+    page.close()
+
+
+def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/calibration", "#gaps b", DESKTOP)
+    expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
+    expect(page.locator("#gaps")).to_contain_text("ce, zero at T = 1.00: overconfident")
+    page.get_by_text("the T of the slider", exact=True).click()
+    number = page.get_by_label("number input for T")
+    number.fill("3")
+    number.press("Enter")
+    expect(page.locator("#gaps")).to_contain_text(
+        "ce, zero at T = 3.00: underconfident", timeout=20_000
+    )
+    expect(page.locator("#calibration-table")).to_contain_text("ce + T, zero")
+    assert trouble == []
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("slug", "sign", "plots"),
+    [("robustness", "#masking td", 4), ("training", "#convergence td", 3)],
+)
+def test_the_reports_are_drawn_and_tabled(
+    browser: Browser, url: str, slug: str, sign: str, plots: int
+) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/{slug}", sign, DESKTOP)
+    expect(page.locator(".js-plotly-plot")).to_have_count(plots, timeout=30_000)
+    for number in range(plots):
+        assert page.locator(".js-plotly-plot").nth(number).locator(".trace, .hm").count() > 0
+    assert trouble == []
+    page.close()
+
+
+def test_the_findings_lead_from_verdict_to_chart(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/findings", "#verdicts .nls-badge", DESKTOP)
+    expect(page.locator("#verdicts .nls-badge")).to_have_count(len(FINDINGS))
+    expect(page.locator(".js-plotly-plot")).to_have_count(len(FINDINGS), timeout=40_000)
+    page.locator('#verdicts a[href="#finding-robustness"]').click()
+    expect(page.locator("#finding-robustness h2")).to_be_in_viewport()
     assert trouble == []
     page.close()

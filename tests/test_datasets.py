@@ -309,3 +309,10 @@ def test_take_keeps_image_and_label_together() -> None:
     taken = Data("x", images, torch.arange(5), ("a", "b"), "fashion").take(torch.tensor([3, 1]))
     assert taken.images.flatten().tolist() == taken.labels.tolist() == [3, 1]
     assert len(taken) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [((1, 28, 28), 500), ((3, 224, 224), 33), ((3, 4000, 4000), 1)]
+)
+def test_a_batch_is_smaller_for_larger_images(shape: tuple[int, ...], wanted: int) -> None:
+    assert datasets.batch_size(shape, 500) == wanted

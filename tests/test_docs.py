@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nls_core import zoo
+from nls_core import findings, verdicts, zoo
 from nls_core.settings import ROOT, Settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,12 +48,17 @@ def test_the_recorded_search_is_what_the_training_page_shows() -> None:
         assert tried[rate] == max(tried.values())
 
 
-def test_the_readmes_robust_figures_stand_in_the_table() -> None:
-    table = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
-    for model in ("ce-zero", "ls-zero", "nls-zero"):
-        row = re.search(rf"\| fashion/{model} \| worst of all \|(.*)\|", table)
-        assert row
-        _, _, four, eight = (cell.strip() for cell in row.group(1).split("|"))
-        said = README.split("Under the worst of")[1].split("\n- ")[0]
-        assert four in said
-        assert eight in said
+def test_the_readme_shows_the_verdicts_of_the_findings() -> None:
+    found = findings.all_of(verdicts.read("fashion", Settings().models_dir))
+    for each in found:
+        assert f"| {each.claim} | {each.verdict} |" in README
+
+
+def test_the_ablation_of_the_weight_is_what_the_training_page_shows() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    record = json.loads((Settings().models_dir / "fashion" / "ablations.json").read_text())
+    rows = record["ablations"]["weight"]
+    assert rows
+    for row in rows:
+        shares = f"{100 * row['val_accuracy']:.2f} | {100 * row['val_ece']:.2f}"
+        assert f"| {row['weight']:g} | {row['lr']:g} | {shares} | {row['val_nll']:.4f} |" in page

@@ -42,7 +42,7 @@ def numbers(node: Any) -> list[float]:
 
 
 def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None:
-    known = numbers([evidence.record, evidence.search, evidence.ablations])
+    known = numbers([evidence.record, evidence.search, evidence.ablations, list(evidence.bench)])
     rounded = {f"{abs(v) * s:.{d}f}" for v in known for s in (1, 100) for d in range(5)}
     spans = re.findall(r"spans (\d+\.\d+) points", findings.document(evidence))
     text = re.sub(r"spans \d+\.\d+ points|arXiv \d+\.\d+|e-\d+", "", findings.document(evidence))
@@ -55,9 +55,9 @@ def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None
 @pytest.mark.parametrize(
     ("sides", "wanted"),
     [([1, 1], HOLDS), ([1, 0], PARTLY), ([1, -1], PARTLY), ([0, 0], NOT), ([-1], NOT),
-     ([], UNDECIDED)],
+     ([], UNDECIDED), ([None], UNDECIDED), ([None, 1], HOLDS)],
 )  # fmt: skip
-def test_verdicts(sides: list[int], wanted: str) -> None:
+def test_verdicts(sides: list[int | None], wanted: str) -> None:
     assert verdicts.verdict(sides) == wanted
 
 
@@ -71,8 +71,9 @@ def test_an_interval_is_on_a_side_only_if_all_of_it_is() -> None:
     assert verdicts.side(entry(0.1, 0.2)) == 1
     assert verdicts.side(entry(-0.2, -0.1)) == -1
     assert verdicts.side(entry(-0.1, 0.1)) == 0
-    assert verdicts.side(entry(None, None)) == 0
-    assert verdicts.side(None) == 0
+    assert verdicts.lower(entry(-0.2, -0.1)) == 1
+    assert verdicts.side(entry(None, None)) is None
+    assert verdicts.lower(None) is None
     assert verdicts.gap(entry(-0.02, 0.01)) == "-0.50 [-2.00, +1.00]"
     assert verdicts.gap(None) == "-"
     assert verdicts.percent({"mean": 0.5, "sd": 0.01, "n": 3}) == "50.00 ± 1.00"

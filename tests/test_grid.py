@@ -341,9 +341,9 @@ def test_every_family_can_be_trained(family: Family, tmp_path: Path) -> None:
 
 
 def test_the_fashion_family_has_the_papers_six_cells_and_two_more_losses() -> None:
-    losses = ("ce", "ls", "nls", "nls_ls", "focal")
+    losses = ("ce", "ls", "nls", "nls_ls")
     cells = {f"{loss}-{padding}" for loss in losses for padding in ("zero", "partial")}
-    assert set(GRIDS["fashion"].cells()) == cells
+    assert set(GRIDS["fashion"].cells()) == cells | {"focal-zero"}
     assert GRIDS["fashion"].fixed == {"focal": {"gamma": 3.0}, "nls_ls": {"weight": WEIGHT}}
 
 

@@ -1,0 +1,73 @@
+"""The page *Findings*: each claim, its verdict, the chart, the table, the command."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from nls_core import charts, findings, reports
+from nls_core.analyzer import Analyzer
+from nls_core.findings import FINDINGS
+from nls_core.verdicts import HOLDS, NOT, Finding
+from nls_core.widgets import PRIVATE, html_table, intro, no_report
+
+INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
+computed from the intervals of the report, and says so when a claim does not hold here."""
+CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
+
+
+def build(analyzer: Analyzer) -> None:
+    """Make the page's components."""
+    intro("Findings", INTRO)
+    family = reports.family_of(analyzer)
+    if family is None:
+        no_report()
+        return
+    where = (family, analyzer.settings.models_dir)
+    outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
+    for key in FINDINGS:
+        outputs.append(gr.HTML(elem_id=f"finding-{key}"))
+        outputs.append(gr.Plot(show_label=False))
+        with gr.Accordion("Table and command", open=False):
+            outputs.append(gr.HTML())
+    gr.on(None, partial(show, where), None, outputs, show_progress="hidden", **PRIVATE)
+
+
+def show(where: tuple[str, Path]) -> list[Any]:
+    """All findings: the overview, then text, chart and table of each."""
+    data = reports.load(*where)
+    found = findings.all_of(data.evidence)
+    parts: list[Any] = [overview(found)]
+    for each in found:
+        command = f"<p class=nls-explain>Command: <code>{escape(each.command)}</code></p>"
+        chart = charts.OF_FINDING[each.key](data.evidence, data.runs)
+        parts += [text(each), chart, html_table(each.table) + command]
+    return parts
+
+
+def badge(finding: Finding) -> str:
+    """The verdict as a coloured word."""
+    kind = CLASSES.get(finding.verdict, "nls-partly")
+    return f'<span class="nls-badge {kind}">{escape(finding.verdict)}</span>'
+
+
+def overview(found: list[Finding]) -> str:
+    """All claims with their verdicts, as links."""
+    rows = "".join(
+        f'<li><a href="#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
+        for each in found
+    )
+    return f'<ul class="nls-claims">{rows}</ul>'
+
+
+def text(finding: Finding) -> str:
+    """The claim, the verdict and why."""
+    why = escape(finding.text).replace("`", "")
+    return (
+        f'<div class="nls-finding"><h2>{escape(finding.claim)} {badge(finding)}</h2>'
+        f"<p class=nls-explain>{why}</p></div>"
+    )

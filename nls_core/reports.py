@@ -1,0 +1,61 @@
+"""A family's reports for the pages: read when a page is opened, again only when a file changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+
+from nls_core import raw, report, verdicts
+from nls_core.analyzer import Analyzer
+from nls_core.raw import Run, Runs
+from nls_core.verdicts import Evidence, ordered
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The aggregate, the raw runs and the test labels (N,) of one family."""
+
+    evidence: Evidence
+    runs: Runs
+    labels: Tensor
+
+    def run(self, cell: str) -> Run:
+        """The first seed of a cell."""
+        return self.runs[cell][min(self.runs[cell])]
+
+
+def family_of(analyzer: Analyzer) -> str | None:
+    """The first family that has a report."""
+    families = sorted({model_id.split("/")[0] for model_id in analyzer.ids()})
+    folder = analyzer.settings.models_dir
+    return next((f for f in families if (folder / f / report.REPORT).exists()), None)
+
+
+def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]:
+    """The trained cells of a report in the order of tables; `attacked`: with figures under attack.
+
+    Reads the report alone, so that the app starts quickly.
+    """
+    every = verdicts.read(family, models_dir).cells
+    trained = [cell for cell in ordered(every) if not cell.startswith(report.TEMPERED)]
+    return [cell for cell in trained if not attacked or "robust" in every[cell]]
+
+
+def load(family: str, models_dir: Path) -> Reports:
+    """A family's reports.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    path = models_dir / family / report.REPORT
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _load(family, models_dir, changed)
+
+
+@lru_cache(maxsize=2)
+def _load(family: str, models_dir: Path, changed: int) -> Reports:
+    runs, labels = raw.read(models_dir / family / raw.FOLDER)
+    return Reports(verdicts.read(family, models_dir), runs, labels)

@@ -1,0 +1,74 @@
+"""The shipped models are those of the committed report: same weights, same answers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from nls_core import calibration, evaluate, raw, report, sample, zoo
+from nls_core.raw import Run, Runs
+from nls_core.settings import Settings
+
+MODELS = Settings().models_dir
+IDS = zoo.available(MODELS)
+
+
+@cache
+def results() -> tuple[Runs, torch.Tensor]:
+    return raw.read(MODELS / "fashion" / raw.FOLDER)
+
+
+def run_of(model_id: str) -> Run:
+    manifest = zoo.read_manifest(model_id, MODELS)
+    return results()[0][model_id.split("/")[1]][manifest.seed]
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_raw_results_are_of_the_shipped_weights(model_id: str) -> None:
+    manifest, run = zoo.read_manifest(model_id, MODELS), run_of(model_id)
+    assert run.found["sha256"] == manifest.sha256
+    assert run.found["metrics"] == dict(manifest.metrics)
+    assert run.found["temperature"] == manifest.temperature
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_shipped_model_gives_the_recorded_answers_on_the_sample(model_id: str) -> None:
+    shipped = sample.read("fashion", MODELS)
+    model, _ = zoo.load(model_id, MODELS)
+    got = evaluate.predict(model, torch.from_numpy(shipped.images))
+    run, everyone = run_of(model_id), results()[1]
+    index = torch.from_numpy(shipped.indices)
+    assert torch.equal(everyone[index], torch.from_numpy(shipped.labels))
+    got = got - got.amax(1, keepdim=True)
+    torch.testing.assert_close(got, run.logits[index], atol=0.02, rtol=2e-3)
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_recorded_logits_give_the_recorded_figures(model_id: str) -> None:
+    run, labels = run_of(model_id), results()[1]
+    probs = run.logits.softmax(1)
+    for name in ("accuracy", "ece", "nll", "brier"):
+        wanted = run.found["metrics"][name]
+        assert calibration.METRICS[name](probs, labels) == pytest.approx(wanted, abs=3e-4), name
+
+
+def test_the_report_has_every_shipped_cell_and_its_seeds() -> None:
+    cells = report.read("fashion", MODELS)["cells"]
+    for cell, seeds in results()[0].items():
+        assert cells[cell]["seeds"] == sorted(seeds)
+        mean = np.mean([run.found["metrics"]["accuracy"] for run in seeds.values()])
+        assert cells[cell]["metrics"]["accuracy"]["mean"] == pytest.approx(mean)
+    assert {model_id.split("/")[1] for model_id in IDS} <= set(cells)
+
+
+def test_the_shipped_seed_is_the_median_of_its_cell() -> None:
+    """By validation accuracy: raw results hold the curve, whose best epoch is what was stored."""
+    for model_id in IDS:
+        seeds = results()[0][model_id.split("/")[1]]
+        best = {k: max(row["val_accuracy"] for row in r.found["curve"]) for k, r in seeds.items()}
+        ordered = sorted(best, key=lambda k: best[k])
+        middle = best[ordered[(len(ordered) - 1) // 2]]
+        assert best[zoo.read_manifest(model_id, MODELS).seed] == middle
