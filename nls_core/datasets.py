@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision import datasets as tv
 
+from nls_core import objects
 from nls_core.images import PREPROCESS, decode_image
 from nls_core.types import (
     DatasetMissing,
@@ -44,15 +45,15 @@ class Data:
     labels: Tensor
     classes: tuple[str, ...]
     preprocess: str  # how an uploaded picture becomes such an image: a key of images.PREPROCESS
+    groups: Tensor | None = None  # (N,) int64: images of one group stay on one side of a split
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: Tensor) -> Data:
         """The images at `index`, (M,) int64."""
-        return Data(
-            self.name, self.images[index], self.labels[index], self.classes, self.preprocess
-        )
+        groups = None if self.groups is None else self.groups[index]
+        return replace(self, images=self.images[index], labels=self.labels[index], groups=groups)
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Per-channel mean and standard deviation of pixels in [0, 1], to four decimals.
@@ -137,6 +138,18 @@ def _torchvision(
         raise DatasetMissing(f"{name} is not in {data_dir}; get it with: {get}") from error
 
 
+def everyday_objects(data_dir: Path, split: Split, download: bool) -> Data:
+    """Cut-outs of Debian's tuxpaint-stamps-default (GPL-2) on varied backgrounds, 224x224.
+
+    Training renderings of four folds of objects, and the test rendering of each in the fifth;
+    `objects` has the masks and the folds.
+    """
+    collection = objects.read(data_dir)
+    made = objects.split(collection, train=split == "train")
+    name, classes = "everyday-objects", collection.classes
+    return Data(name, made.images, made.labels, classes, "center-crop", made.groups)
+
+
 def image_folder(path: Path, split: Split, size: int = IMAGE_FOLDER_SIZE) -> Data:
     """Any folder of class folders, `PATH/<class>/*`, or `PATH/{train,test}/<class>/*`.
 
@@ -191,6 +204,7 @@ DATASETS: dict[str, Callable[[Path, Split, bool], Data]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": _cifar("cifar10", tv.CIFAR10),
     "cifar100": _cifar("cifar100", tv.CIFAR100),
+    "everyday-objects": everyday_objects,
 }
 
 
@@ -266,3 +280,15 @@ def divide(count: int, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]
     order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
     held = min(max(round(count * share), 1), count - 1)
     return order[held:].sort().values, order[:held].sort().values
+
+
+def hold_out(data: Data) -> tuple[Tensor, Tensor]:
+    """Indices of the training and the validation part of a training split; see `divide`.
+
+    Groups stay whole: renderings of one object are never on both sides.
+    """
+    if data.groups is None:
+        return divide(len(data))
+    names, inverse = torch.unique(data.groups, return_inverse=True)
+    held = torch.isin(inverse, divide(len(names))[1])
+    return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()

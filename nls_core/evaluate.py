@@ -114,7 +114,7 @@ def splits(
 ) -> tuple[datasets.Data, datasets.Data]:
     """The validation part of the training split, and the test split, of a data set."""
     train = datasets.load(name, data_dir, "train", download=download)
-    held = train.take(datasets.divide(len(train))[1])
+    held = train.take(datasets.hold_out(train)[1])
     return held, datasets.load(name, data_dir, "test", download=download)
 
 

@@ -42,7 +42,7 @@ def publish(
     `data` is (train, test), as `datasets.load` gives them.
     """
     full, test = data
-    index = datasets.divide(len(full))
+    index = datasets.hold_out(full)
     state = train.load_checkpoint(job.out / BEST, job.recipe)
     model = train.make_model(job.recipe, full.take(index[0]))
     model.load_state_dict(state["model"])

@@ -112,7 +112,7 @@ class Trainer:
             )
         auto = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.device = device or auto
-        train, held = datasets.divide(len(data))
+        train, held = datasets.hold_out(data)
         if len(train) < self.world:
             raise InvalidInput(
                 f"{len(train)} training images are too few for {self.world} processes"

