@@ -2,7 +2,7 @@
 
     nls data everyday-objects && python scripts/pilot_photos.py
 
-Needs the extra `photos`; about 5 minutes on one core. Each head is pulled to its start w0 by
+Needs the extra `photos`; about 15 minutes on one core. Each head is pulled to its start w0 by
 λ·|w - w0|² and fitted by L-BFGS on 5 training renderings of each object, four folds at a time; all
 figures are those of the fixed test renderings of the objects left out.
 """
