@@ -56,6 +56,10 @@ GRIDS: dict[str, Family] = {
             "weight": tuple(
                 {"loss": "nls_ls", "weight": weight, "lr": lr, "epochs": 20}
                 for weight, lr in ((0.006, 4.0), (0.012, 4.0), (0.006, 8.0))
+            )
+            + tuple(
+                {"loss": "nls_ls", "weight": weight, "lr": 16.0, "epochs": 40, "seed": 0}
+                for weight in (0.006, 0.009)
             ),
             "smoothing of ls": tuple(
                 {"loss": "ls", "smoothing": s, "lr": 0.4} for s in (0.0, 0.05, 0.1, 0.2, 0.4)
