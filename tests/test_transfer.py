@@ -1,0 +1,149 @@
+"""Fine-tuning the last blocks: the halves make the whole, folds are kept apart."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nls_core import imagenet, nets, objects, transfer
+from nls_core.transfer import Plan, Prepared
+from nls_core.types import InvalidInput, UnknownName
+
+pytest.importorskip("timm")
+
+
+@pytest.fixture(scope="module")
+def model() -> nets.Classifier:
+    torch.manual_seed(0)
+    net = nets.build(imagenet.ARCH, 4, 3)
+    return nets.Classifier(net, imagenet.MEAN, imagenet.STD).eval().requires_grad_(False)
+
+
+def renderings(count: int, per: int) -> objects.Renderings:
+    generator = torch.Generator().manual_seed(per)
+    each = torch.arange(count).repeat_interleave(per)
+    images = torch.randint(0, 256, (count * per, 3, 64, 64), generator=generator).byte()
+    masks = torch.zeros(count * per, 64, 64, dtype=torch.bool)
+    return objects.Renderings(images, masks, each % 4, each, each, each % 5)
+
+
+@pytest.mark.parametrize("frozen", [0, 5, 7])
+def test_the_two_halves_are_the_classifier(model: nets.Classifier, frozen: int) -> None:
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    front, back = transfer.halves(model, frozen)
+    torch.testing.assert_close(back(front.eval()(x)), model(x), rtol=1e-4, atol=1e-4)
+    trained = sum(p.numel() for p in back.parameters())
+    every = sum(p.numel() for p in model.parameters())
+    kept = sum(p.numel() for p in front.parameters())
+    assert trained + kept == every
+
+
+def test_training_moves_the_last_blocks_alone_and_lowers_the_loss(model: nets.Classifier) -> None:
+    mine = copy.deepcopy(model)
+    front, back = transfer.halves(mine, 6)
+    data = renderings(8, 2)
+    inputs = transfer.features(front, data.images)
+    assert inputs.dtype == torch.float16
+    before = nn.functional.cross_entropy(transfer.answer(back, inputs), data.labels)
+    done: list[int] = []
+    plan = Plan(epochs=20, batch_size=8, lr=0.001)
+    transfer.fit(plan, back, (inputs, data.labels), done.append)
+    assert sum(done) == 20 * 16
+    after = nn.functional.cross_entropy(transfer.answer(back, inputs), data.labels)
+    assert after < before
+    for name, old in model.state_dict().items():
+        late = name.startswith(("net.blocks.6", "net.conv_head", "net.bn2", "net.classifier"))
+        statistic = "running" in name or "num_batches" in name
+        same = torch.equal(mine.state_dict()[name], old)
+        assert same or (late and not statistic), name
+    assert not torch.equal(
+        mine.state_dict()["net.classifier.weight"], model.state_dict()["net.classifier.weight"]
+    )
+    assert not any(p.requires_grad for p in back.parameters())
+
+
+def prepared(model: nets.Classifier, frozen: int = 7) -> Prepared:
+    front, back = transfer.halves(model, frozen)
+    train, test = renderings(10, 3), renderings(10, 1)
+    inputs = [transfer.features(front, part.images) for part in (train, test)]
+    return Prepared(model, back, train, test, *inputs)
+
+
+def test_an_object_is_answered_by_a_network_that_never_saw_it(
+    model: nets.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = prepared(model)
+    seen: list[Tensor] = []
+
+    def fit(plan: Plan, back: nn.Module, data: tuple[Tensor, Tensor], report: object) -> None:
+        seen.append(data[0])
+        with torch.no_grad():  # so that each fold has an answer of its own
+            back[-1].bias.add_(len(seen))  # type: ignore[index,operator,union-attr]
+
+    start = transfer.answer(ready.back, ready.test_features)
+    monkeypatch.setattr(transfer, "fit", fit)
+    logits = transfer.out_of_fold(Plan(frozen=7), ready)
+    for fold, inputs in enumerate(seen):
+        wanted = ready.train_features[ready.train.folds != fold]
+        assert torch.equal(inputs, wanted)
+        held = ready.test.folds == fold
+        torch.testing.assert_close(logits[held], start[held] + fold + 1)
+
+
+def test_the_whole_is_trained_on_all_and_leaves_the_start_alone(model: nets.Classifier) -> None:
+    ready = prepared(model)
+    before = copy.deepcopy(ready.model.state_dict())
+    made = transfer.whole(Plan(frozen=7, epochs=2, batch_size=10, lr=0.1), ready)
+    assert all(torch.equal(before[k], v) for k, v in ready.model.state_dict().items())
+    assert not torch.equal(
+        made.state_dict()["net.classifier.weight"], before["net.classifier.weight"]
+    )
+    assert not made.training
+
+
+def test_runs_of_one_seed_are_alike(model: nets.Classifier) -> None:
+    plan = Plan(frozen=7, epochs=2, batch_size=10)
+    ready = prepared(model)
+    first, again, other = (
+        transfer.whole(p, ready).state_dict()["net.classifier.weight"]
+        for p in (plan, plan, replace(plan, seed=1))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    plan = Plan(lr=0.1)
+    rates = [transfer.rate(plan, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1 / transfer.WARMUP)
+    assert max(rates) < 0.1
+    assert rates[-1] < 0.0001
+    assert rates[transfer.WARMUP :] == sorted(rates[transfer.WARMUP :], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"loss": "magic"}, UnknownName, "unknown loss 'magic'"),
+        ({"padding": "round"}, UnknownName, "unknown padding 'round'"),
+        ({"frozen": 8}, InvalidInput, r"frozen must lie in \[0, 7\]; got 8"),
+        ({"lr": 0.0}, InvalidInput, "lr must be above 0"),
+        ({"epochs": 0}, InvalidInput, "epochs must be at least 1; got 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_trained_is_refused(
+    change: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        replace(Plan(), **change).check()  # type: ignore[arg-type]
+
+
+def test_a_plan_in_a_manifest_has_no_empty_entries() -> None:
+    assert transfer.recipe(Plan())["dataset"] == "everyday-objects"
+    assert "weight" not in transfer.recipe(Plan())
+    assert transfer.recipe(Plan(loss="nls_ls", weight=0.01))["weight"] == 0.01
+    assert Plan(loss="nls_ls", weight=0.01).loss_options()["weight"] == 0.01
