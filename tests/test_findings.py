@@ -43,7 +43,7 @@ def numbers(node: Any) -> list[float]:
 
 def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None:
     known = numbers([evidence.record, evidence.search, evidence.ablations, list(evidence.bench)])
-    rounded = {f"{abs(v) * s:.{d}f}" for v in known for s in (1, 100) for d in range(5)}
+    rounded = {f"{abs(v) * s:.{d}f}" for v in known for s in (1, 100) for d in range(7)}
     spans = re.findall(r"spans (\d+\.\d+) points", findings.document(evidence))
     text = re.sub(r"spans \d+\.\d+ points|arXiv \d+\.\d+|e-\d+", "", findings.document(evidence))
     text = re.sub(r"(ECE-15|L2|95 %|15 equal|85, 88 and 90|top-20|0\.3 points|\d+-NN)", "", text)
