@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,7 +12,7 @@ from torch import Tensor
 from nls_core import calibration, charts, figures, reports
 from nls_core.analyzer import Analyzer
 from nls_core.corruptions import CORRUPTIONS
-from nls_core.reports import Reports
+from nls_core.reports import Reports, Where
 from nls_core.verdicts import gap, label, number, percent
 from nls_core.widgets import PRIVATE, html_table, intro, no_report, note
 
@@ -45,12 +44,11 @@ has to beat."""
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Calibration", INTRO)
-    family = reports.family_of(analyzer)
-    if family is None:
+    where = reports.where(analyzer)
+    if where is None:
         no_report()
         return
-    folder = analyzer.settings.models_dir
-    cells = reports.cells(family, folder)
+    cells = reports.cells(*where)
     start = [c for c in ("ce-zero", "nls-zero") if c in cells] or cells[:2]
     with gr.Row():
         shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
@@ -65,7 +63,6 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
-    where = (family, folder)
     # moving the slider is meant: it takes effect at once
     slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
     gr.on(
@@ -105,7 +102,7 @@ def measured(
 
 
 @torch.no_grad()
-def show(where: tuple[str, Path], cells: list[str], mode: str, own: float) -> list[Any]:
+def show(where: Where, cells: list[str], mode: str, own: float) -> list[Any]:
     """The sentences and up to four diagrams; plots that are not needed are hidden."""
     data = reports.load(*where)
     sentences, plots = [], []
@@ -132,7 +129,7 @@ def sentence(cell: str, t: float, found: dict[str, float]) -> str:
     )
 
 
-def show_shift(where: tuple[str, Path], cells: list[str], corruption: str) -> list[Any]:
+def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     """The table over seeds, and accuracy and ECE over severity."""
     data = reports.load(*where)
     every = data.evidence.cells

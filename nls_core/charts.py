@@ -31,6 +31,13 @@ def dash(cell: str) -> str:
     return figures.DASHES[cell.rsplit("-", 1)[1]]
 
 
+def _dot(cell: str) -> dict[str, Any]:
+    """A cell's marker: full for zero padding, open for partial."""
+    symbol = "circle" if cell.endswith("zero") else "circle-open"
+    line = {"width": 2, "color": colour(cell)}
+    return {"color": colour(cell), "size": 12, "symbol": symbol, "line": line}
+
+
 def _finish(figure: go.Figure, title: str, height: int = 380, **layout: Any) -> go.Figure:
     figures.style(figure, height=height, title={"text": title, "font": {"size": 14}})
     figure.update_layout(legend=LEGEND, margin=MARGIN, **layout)
@@ -51,12 +58,7 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
             y=[label(cell)],
             error_x={"array": [entry["sd"] or 0.0], "thickness": 1.5, "width": 4},
             mode="markers",
-            marker={
-                "color": colour(cell),
-                "size": 11,
-                "symbol": "circle" if cell.endswith("zero") else "circle-open",
-                "line": {"width": 2, "color": colour(cell)},
-            },
+            marker=_dot(cell),
             customdata=[gap(entry, scale=100.0 if share else 1.0)],
             hovertemplate="%{x:.4f}, against ce-zero: %{customdata}<extra>%{y}</extra>",
             showlegend=False,
@@ -284,12 +286,7 @@ def tradeoff(cells: Cells) -> go.Figure:
             error_y={"array": [y["sd"] or 0.0], "thickness": 1},
             name=label(cell),
             mode="markers",
-            marker={
-                "color": colour(cell),
-                "size": 12,
-                "symbol": "circle" if cell.endswith("zero") else "circle-open",
-                "line": {"width": 2, "color": colour(cell)},
-            },
+            marker=_dot(cell),
             hovertemplate="ECE-15 %{x:.2%}, accuracy %{y:.2%}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title="ECE-15", tickformat=".1%", rangemode="tozero")

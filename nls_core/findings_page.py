@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,6 +11,7 @@ import gradio as gr
 from nls_core import charts, findings, reports
 from nls_core.analyzer import Analyzer
 from nls_core.findings import FINDINGS
+from nls_core.reports import Where
 from nls_core.verdicts import HOLDS, NOT, Finding
 from nls_core.widgets import PRIVATE, html_table, intro, no_report
 
@@ -24,11 +24,10 @@ CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Findings", INTRO)
-    family = reports.family_of(analyzer)
-    if family is None:
+    where = reports.where(analyzer)
+    if where is None:
         no_report()
         return
-    where = (family, analyzer.settings.models_dir)
     outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
     for key in FINDINGS:
         outputs.append(gr.HTML(elem_id=f"finding-{key}"))
@@ -38,7 +37,7 @@ def build(analyzer: Analyzer) -> None:
     gr.on(None, partial(show, where), None, outputs, show_progress="hidden", **PRIVATE)
 
 
-def show(where: tuple[str, Path]) -> list[Any]:
+def show(where: Where) -> list[Any]:
     """All findings: the overview, then text, chart and table of each."""
     data = reports.load(*where)
     found = findings.all_of(data.evidence)

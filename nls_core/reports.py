@@ -27,11 +27,14 @@ class Reports:
         return self.runs[cell][min(self.runs[cell])]
 
 
-def family_of(analyzer: Analyzer) -> str | None:
-    """The first family that has a report."""
+Where = tuple[str, Path]  # a family, and the models folder that holds it
+
+
+def where(analyzer: Analyzer) -> Where | None:
+    """The first family that has a report; None where the page can only say what makes one."""
     families = sorted({model_id.split("/")[0] for model_id in analyzer.ids()})
     folder = analyzer.settings.models_dir
-    return next((f for f in families if (folder / f / report.REPORT).exists()), None)
+    return next(((f, folder) for f in families if (folder / f / report.REPORT).exists()), None)
 
 
 def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nls_core import charts, report, reports, robust, verdicts
 from nls_core.analyzer import Analyzer
+from nls_core.reports import Where
 from nls_core.verdicts import Evidence, Table, label, percent
 from nls_core.widgets import PRIVATE, html_table, intro, no_report, note
 
@@ -33,12 +33,11 @@ figure of one seed rests on {images} test images: its standard error is up to {e
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Robustness", INTRO)
-    family = reports.family_of(analyzer)
-    cells = reports.cells(family, analyzer.settings.models_dir, attacked=True) if family else []
-    if family is None or not cells:
+    where = reports.where(analyzer)
+    cells = reports.cells(*where, attacked=True) if where else []
+    if where is None or not cells:
         no_report()
         return
-    where = (family, analyzer.settings.models_dir)
     attacks = list(robust.MEANING)
     start = [c for c in cells if c.endswith("-zero")] or cells
     with gr.Row():
@@ -71,23 +70,23 @@ def how_to_read(evidence: Evidence) -> str:
     return READ.format(images=images, error=50 / images**0.5, attacks=attacks, signs=signs)
 
 
-def _accuracy(where: tuple[str, Path], cells: list[str], attack: str) -> Any:
+def _accuracy(where: Where, cells: list[str], attack: str) -> Any:
     return charts.over_epsilon(reports.load(*where).evidence.cells, attack, cells)
 
 
-def _every(where: tuple[str, Path], cell: str) -> Any:
+def _every(where: Where, cell: str) -> Any:
     return charts.attacks_of(reports.load(*where).evidence.cells, cell)
 
 
-def _error(where: tuple[str, Path], cells: list[str]) -> Any:
+def _error(where: Where, cells: list[str]) -> Any:
     return charts.error_over_epsilon(reports.load(*where).evidence.cells, cells)
 
 
-def _transfer(where: tuple[str, Path], epsilon: str) -> Any:
+def _transfer(where: Where, epsilon: str) -> Any:
     return charts.transfer(reports.load(*where).evidence.cells, epsilon)
 
 
-def _masking(where: tuple[str, Path]) -> str:
+def _masking(where: Where) -> str:
     return html_table(masking_table(reports.load(*where).evidence))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nls_core import charts, paper_claims, reports
 from nls_core.analyzer import Analyzer
+from nls_core.reports import Where
 from nls_core.widgets import PRIVATE, html_table, intro, no_report, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
@@ -31,11 +31,10 @@ in ls. Training losses of different losses have different units."""
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Training", INTRO)
-    family = reports.family_of(analyzer)
-    if family is None:
+    where = reports.where(analyzer)
+    if where is None:
         no_report()
         return
-    where = (family, analyzer.settings.models_dir)
     cells = reports.cells(*where)
     start = [c for c in cells if c.endswith("-zero")] or cells
     with gr.Row():
@@ -51,12 +50,12 @@ def build(analyzer: Analyzer) -> None:
     gr.on(None, partial(show_rest, where), None, [table, search, smoothing], **hidden)
 
 
-def show(where: tuple[str, Path], cells: list[str], key: str) -> Any:
+def show(where: Where, cells: list[str], key: str) -> Any:
     """The chosen curve of the chosen cells."""
     return charts.curves(reports.load(*where).runs, KEYS[key], cells)
 
 
-def show_rest(where: tuple[str, Path]) -> list[Any]:
+def show_rest(where: Where) -> list[Any]:
     """The table of convergence, the search and the ablation."""
     evidence = reports.load(*where).evidence
     table = html_table(paper_claims.convergence(evidence).table)
