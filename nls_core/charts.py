@@ -19,11 +19,12 @@ from nls_core.verdicts import Cells, Evidence, gap, label, ordered
 LEGEND = {"orientation": "h", "y": -0.24, "yanchor": "top", "x": 0}
 MARGIN = {"l": 60, "r": 16, "t": 44, "b": 50}
 SHARES = {"tickformat": ".0%"}
+COLOURS = figures.LOSS_COLOURS | {report.TEMPERED: "#94a3b8"}  # a paler ce
 
 
 def colour(cell: str) -> str:
     """The colour of a cell's loss."""
-    return figures.LOSS_COLOURS.get(cell.rsplit("-", 1)[0], figures.OTHER_COLOUR)
+    return COLOURS.get(cell.rsplit("-", 1)[0], figures.OTHER_COLOUR)
 
 
 def dash(cell: str) -> str:

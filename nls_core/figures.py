@@ -22,7 +22,6 @@ Pixels = NDArray[np.uint8]
 # One colour per loss everywhere; solid lines for zero padding, dashed for partial.
 LOSS_COLOURS = {
     "ce": "#64748b",
-    "ce_temperature": "#94a3b8",
     "ls": "#d97706",
     "nls": "#0d9488",
     "nls_ls": "#7c3aed",

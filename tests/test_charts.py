@@ -31,8 +31,8 @@ def test_every_finding_has_its_chart(data: Reports) -> None:
 
 def test_every_loss_has_its_own_colour(data: Reports) -> None:
     losses = {cell.rsplit("-", 1)[0] for cell in data.evidence.cells}
-    assert losses <= set(figures.LOSS_COLOURS)
-    colours = list(figures.LOSS_COLOURS.values())
+    assert losses <= set(charts.COLOURS)
+    colours = list(charts.COLOURS.values())
     assert len(set(colours)) == len(colours)
     assert charts.dash("nls_ls-partial") == "dash"
     assert charts.colour("nls_ls-zero") == figures.LOSS_COLOURS["nls_ls"]
