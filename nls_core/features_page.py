@@ -9,10 +9,10 @@ import gradio as gr
 
 from nls_core import feature_map
 from nls_core.analyzer import Analyzer
-from nls_core.compare import Example, read_examples
+from nls_core.compare import read_examples
 from nls_core.features import NEIGHBOURS, VOTERS, Features
 from nls_core.types import NLSLabError
-from nls_core.widgets import LANE, PRIVATE, PROGRESS, intro, message, note
+from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message, note
 
 INTRO = """Each dot is a test image, drawn near those that the model's last layer finds similar.
 Point at a dot, or tap it, to see the image; point at a class to see it alone. Put in a picture of
@@ -60,7 +60,7 @@ class Page:
                     elem_id="own",
                     buttons=[],
                 )
-                self.gallery = self._gallery(self.examples)
+                self.gallery = gallery([(str(e.path), e.title) for e in self.examples])
             with gr.Column(scale=4, min_width=320):
                 told = gr.HTML("", elem_id="message")
                 rules = gr.HTML("", elem_id="rules", padding=False)
@@ -86,19 +86,6 @@ class Page:
         values = wanted if set(wanted) <= set(ids) else [ids[0], ids[-1]]
         labels = ("Baseline", "Candidate")
         return [gr.Dropdown(ids, value=v, label=n) for v, n in zip(values, labels, strict=True)]
-
-    def _gallery(self, examples: tuple[Example, ...]) -> gr.Gallery:
-        return gr.Gallery(
-            [(str(e.path), e.title) for e in examples],
-            label="Examples",
-            show_label=False,
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            elem_id="examples",
-            buttons=[],
-        )
 
     def pick(self, event: gr.SelectData) -> str:
         """The path of the clicked example."""

@@ -23,6 +23,11 @@ IMAGES = 500
 BATCH = 100
 FAR = 128 / 255  # an ε at which an attack with honest gradients leaves next to nothing right
 VANISHED = 1e-10  # an input gradient whose largest entry is below is as good as none
+NO_GRADIENT, STILL_RIGHT = 0.05, 0.01  # shares of images from which on a sign of masking is shown
+MARGIN, DLR_MARGIN = (
+    0.02,
+    0.05,
+)  # accuracy; of 500 images one point is 5, a standard error up to 2.2
 
 Case = Callable[[nn.Module, Tensor, Tensor, float], Tensor]  # model, x, y, ε -> adversarial x
 
@@ -54,6 +59,13 @@ MEANING: dict[str, str] = {
     "square": "Square, 500 queries, no gradients",
     "transfer": "PGD images of every other model, the worst for each image",
     "worst": "the worst of all for each image",
+}
+SIGNS: dict[str, str] = {  # of gradient masking; see `masking`
+    "zero gradient": f"more than {NO_GRADIENT:.0%} of the images have no input gradient",
+    "far attack fails": f"PGD at {255 * FAR:.0f}/255 leaves more than {STILL_RIGHT:.0%} right",
+    "black box wins": f"Square or transfer beats white-box attacks by {100 * MARGIN:.0f} points",
+    "success falls": f"a larger ε leaves {100 * MARGIN:.0f} points more to PGD",
+    "dlr wins by far": f"Auto-PGD on the DLR loss beats PGD by {100 * DLR_MARGIN:.0f} points",
 }
 CRAFTED = "pgd"  # whose images are tried on the other models
 WHITE = ("pgd", "apgd-dlr")  # attacks that see the gradient and search
@@ -161,25 +173,21 @@ def masking(accuracy: Mapping[str, list[float]], measured: Mapping[str, float]) 
         measured: of `signs`.
 
     Returns:
-        'zero gradient': more than 5 % of the images have none. 'far attack fails': more than 1 %
-        stay right at ε = `FAR`. 'black box wins': Square or transfer leaves at least 2 points
-        less than the stronger of the white-box attacks. 'success falls': a larger ε leaves at
-        least 2 points more to PGD. 'dlr wins by far': Auto-PGD on the DLR loss leaves at least
-        5 points less than PGD. (500 images: one point is 5 images, a standard error up to 2.2.)
+        A name of `SIGNS` -> whether it is shown.
     """
     white = [min(values) for values in zip(*(accuracy[case] for case in WHITE), strict=True)]
     black = [accuracy[case] for case in ("square", TRANSFER) if case in accuracy]
     pgd, dlr = accuracy["pgd"], accuracy["apgd-dlr"]
     return {
-        "zero gradient": measured["zero_gradient"] > 0.05,
-        "far attack fails": measured["far"] > 0.01,
+        "zero gradient": measured["zero_gradient"] > NO_GRADIENT,
+        "far attack fails": measured["far"] > STILL_RIGHT,
         "black box wins": any(
-            ours - theirs >= 0.02
+            ours - theirs >= MARGIN
             for other in black
             for ours, theirs in zip(white, other, strict=True)
         ),
         "success falls": any(
-            later - earlier >= 0.02 for i, earlier in enumerate(pgd) for later in pgd[i + 1 :]
+            later - earlier >= MARGIN for i, earlier in enumerate(pgd) for later in pgd[i + 1 :]
         ),
-        "dlr wins by far": any(a - b >= 0.05 for a, b in zip(pgd, dlr, strict=True)),
+        "dlr wins by far": any(a - b >= DLR_MARGIN for a, b in zip(pgd, dlr, strict=True)),
     }

@@ -17,13 +17,6 @@ INTRO = """White-box attacks see the gradient; Square sees only answers; transfe
 the images made against another. A defence that only hides its gradient looks strong to the first
 and weak to the others: so all stand side by side, and the worst of all for each image is what
 counts."""
-SIGNS = {
-    "zero gradient": "more than 5 % of the images have no input gradient",
-    "far attack fails": "PGD at 128/255 leaves more than 1 % right",
-    "black box wins": "Square or transfer is stronger than the white-box attacks by 2 points",
-    "success falls": "a larger ε leaves 2 points more to PGD",
-    "dlr wins by far": "Auto-PGD on the DLR loss is stronger than PGD by 5 points",
-}
 READ = """<b>How it is read.</b> ε bounds the change of every pixel (L∞, pixels in [0, 1]). A
 figure of one seed rests on {images} test images: its standard error is up to {error:.1f} points.
 {attacks}. The verdict <i>masking</i> means that a named sign was seen in at least one run
@@ -66,7 +59,7 @@ def how_to_read(evidence: Evidence) -> str:
     """What the figures rest on, in words."""
     images = evidence.record["data"]["attacked_images"]
     attacks = "; ".join(f"<i>{name}</i>: {text}" for name, text in robust.MEANING.items())
-    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in SIGNS.items())
+    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in robust.SIGNS.items())
     return READ.format(images=images, error=50 / images**0.5, attacks=attacks, signs=signs)
 
 

@@ -15,7 +15,7 @@ from nls_core import attacks, cams, pages, panels
 from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label, slow_note
 from nls_core.types import Analysis, NLSLabError
-from nls_core.widgets import LANE, PRIVATE, PROGRESS, intro, message
+from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "layer", "target", "image")  # by another family
@@ -115,17 +115,7 @@ class Page:
             elem_id="upload",
             buttons=[],
         )
-        self.gallery = gr.Gallery(
-            self._gallery(start["family"]),
-            label="Examples",
-            show_label=False,
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            elem_id="examples",
-            buttons=[],
-        )
+        self.gallery = gallery(self._gallery(start["family"]))
 
     def _gallery(self, family: str) -> list[tuple[str, str]]:
         return [(str(e.path), e.title) for e in self.work.of_family(family)]

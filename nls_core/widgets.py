@@ -29,6 +29,21 @@ def note(text: str) -> gr.HTML:
     return gr.HTML(f'<p class="nls-explain">{text}</p>')
 
 
+def gallery(pictures: list[tuple[str, str]]) -> gr.Gallery:
+    """Examples to click: (path, title) each."""
+    return gr.Gallery(
+        pictures,
+        label="Examples",
+        show_label=False,
+        columns=6,
+        height="auto",
+        allow_preview=False,
+        interactive=False,
+        elem_id="examples",
+        buttons=[],
+    )
+
+
 def no_report() -> gr.HTML:
     """What to do where no family has a report."""
     text = (

@@ -12,6 +12,7 @@ from nls_core import (
     calibration_page,
     findings_page,
     reports,
+    robust,
     robustness_page,
     training_page,
 )
@@ -84,7 +85,7 @@ def test_the_masking_table_names_signs(data: Reports) -> None:
         assert len(row) == len(head)
         assert all(sign in row[-3] for sign in found["masking"]["signs"])
     read = robustness_page.how_to_read(data.evidence)
-    assert all(sign in read for sign in robustness_page.SIGNS)
+    assert all(sign in read for sign in robust.SIGNS)
 
 
 def test_the_training_table_has_every_cell(data: Reports) -> None:

@@ -117,3 +117,4 @@ def test_each_sign_of_masking_is_named(
     assert not any(robust.masking(HONEST, NOTHING).values())
     shown = robust.masking(HONEST | {case: values}, measured)
     assert [name for name, there in shown.items() if there] == [sign]
+    assert set(shown) == set(robust.SIGNS)
