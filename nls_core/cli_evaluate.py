@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from nls_core import evidence, raw, report, robust, zoo
+from nls_core import evidence, publish, raw, report, robust, zoo
 from nls_core.evidence import PARTS, Evidence, Store, Subject
 from nls_core.findings import markdown
-from nls_core.publish import CURVE
 from nls_core.settings import Settings
 from nls_core.terminal import err, progress_bar
 from nls_core.types import CheckpointError, InvalidInput, choose
-from nls_core.verdicts import Table
+from nls_core.verdicts import Table, number, percent
 
 HIDDEN = ("images",)
 
@@ -50,7 +48,9 @@ def command(
     Parts that were measured before, of the same weights, are read and not measured again.
     """
     settings = Settings()
-    parts = [choose("part", part, {p: p for p in PARTS}) for part in only.split(",")]
+    parts = only.split(",")
+    for part in parts:
+        choose("part", part, PARTS)
     store = Store(runs / "evaluate")
     if family is not None:
         if ids or dataset or only != ",".join(PARTS):
@@ -123,8 +123,7 @@ def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> d
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
         measured = _measure(group, list(PARTS), store, other)
         for name, each in measured.items():
-            with (folder / name / CURVE).open(encoding="utf-8") as file:
-                curve = list(csv.DictReader(file))
+            curve = publish.rows(folder / name / publish.CURVE)
             raw.write(each, some.test.labels, curve, target)
     with progress_bar() as bar:
         task = bar.add_task("intervals (resamples)", total=report.RESAMPLES)
@@ -181,23 +180,15 @@ def _attack_rows(models: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def cells_table(cells: Mapping[str, Any]) -> Table:
     """A family's cells in short: mean ± sd of the main figures, in percent."""
-    keys = ("accuracy", "ece", "nll")
     rows = [["cell", "seeds", "accuracy %", "ECE-15 %", "NLL", "worst at 4/255 %", "masking"]]
     for name, cell in cells.items():
-        scale = {"nll": 1.0}
-        figures = [_spread(cell["metrics"].get(key), scale.get(key, 100.0)) for key in keys]
+        found = cell["metrics"]
+        figures = [percent(found.get("accuracy")), percent(found.get("ece"))]
         worst = cell.get("robust", {}).get(robust.WORST, {}).get("4")
         verdict = cell.get("masking", {}).get("verdict", "-")
-        rows.append([name, str(len(cell["seeds"])), *figures, _spread(worst, 100.0), verdict])
+        figures += [number(found.get("nll"), 4), percent(worst)]
+        rows.append([name, str(len(cell["seeds"])), *figures, verdict])
     return rows
-
-
-def _spread(entry: Mapping[str, Any] | None, scale: float) -> str:
-    if entry is None:
-        return "-"
-    digits = 2 if scale > 1 else 4
-    spread = "" if entry["sd"] is None else f" ± {scale * entry['sd']:.{digits}f}"
-    return f"{scale * entry['mean']:.{digits}f}{spread}"
 
 
 def _figure(value: float | None) -> str:

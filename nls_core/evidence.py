@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nls_core import calibration, datasets, evaluate, map_quality, robust, zoo
 from nls_core.attacks import ATTACKS
+from nls_core.corruptions import CORRUPTIONS, SEVERITIES
 from nls_core.settings import Settings
 from nls_core.types import CheckpointError, InvalidInput, Manifest, choose
 
@@ -100,8 +101,6 @@ PARTS: dict[str, Callable[[Subject, Report], tuple[dict[str, Any], Arrays]]] = {
 
 def work(part: str, held: int, test: int, attacked: int) -> int:
     """How many images a part reports, for progress."""
-    from nls_core.corruptions import CORRUPTIONS, SEVERITIES  # noqa: PLC0415 - for one product
-
     return {
         "clean": held + test,
         "shift": len(CORRUPTIONS) * len(SEVERITIES) * test,

@@ -237,3 +237,9 @@ LOSSES: dict[str, Loss] = {
     "focal": focal,
     "cosine": cosine,
 }
+
+
+def options(smoothing: float, gamma: float, weight: float | None) -> dict[str, float]:
+    """The keyword arguments of a loss from a recipe; a weight of None leaves `nls_ls` its own."""
+    shared = {"smoothing": smoothing, "gamma": gamma}
+    return shared | ({} if weight is None else {"weight": weight})

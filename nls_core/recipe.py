@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nls_core import nets
-from nls_core.losses import LOSSES
+from nls_core.losses import LOSSES, options
 from nls_core.types import InvalidInput, choose, unknown
 
 SCHEDULES = ("step", "cosine")
@@ -72,8 +72,7 @@ class Recipe:
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this recipe's loss."""
-        shared = {"smoothing": self.smoothing, "gamma": self.gamma}
-        return shared | ({} if self.weight is None else {"weight": self.weight})
+        return options(self.smoothing, self.gamma, self.weight)
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:

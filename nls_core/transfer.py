@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nls_core import imagenet, nets, objects
 from nls_core.datasets import batch_size
-from nls_core.losses import LOSSES
+from nls_core.losses import LOSSES, options
 from nls_core.types import InvalidInput, choose
 
 BLOCKS = 7  # of EfficientNet-Lite0
@@ -61,8 +61,7 @@ class Plan:
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this plan's loss."""
-        shared = {"smoothing": self.smoothing, "gamma": self.gamma}
-        return shared | ({} if self.weight is None else {"weight": self.weight})
+        return options(self.smoothing, self.gamma, self.weight)
 
 
 def halves(model: nets.Classifier, frozen: int) -> tuple[nn.Module, nn.Module]:
