@@ -14,17 +14,16 @@ from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.middleware import UI_PATH, BodyLimit, Metrics, Observed
-from nls_core.schemas import (
-    AnalysisResponse,
+from nls_core.model_schemas import (
     Health,
     ModelDetail,
     ModelSummary,
     Problem,
     Readiness,
-    analysis_response,
     model_detail,
     model_summary,
 )
+from nls_core.schemas import AnalysisResponse, analysis_response
 from nls_core.settings import Settings
 from nls_core.types import (
     AnalysisRequest,

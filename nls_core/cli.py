@@ -132,7 +132,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
-    from nls_core import analyzer, panels, schemas
+    from nls_core import analyzer, panels, schemas, sentences
 
     settings = Settings()
     request = AnalysisRequest(
@@ -156,7 +156,7 @@ def compare(
         return
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     output.write_text(panels.report(analysis, css=css), encoding="utf-8")
-    out.print(panels.sentence(analysis), markup=False, highlight=False)
+    out.print(sentences.sentence(analysis), markup=False, highlight=False)
     err.print(f"written: {output}", markup=False)
 
 

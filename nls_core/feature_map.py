@@ -15,8 +15,8 @@ import plotly.colors
 
 from nls_core import figures
 from nls_core.features import VOTERS, Embedding, Placed
-from nls_core.panels import percent
 from nls_core.sample import Sample
+from nls_core.sentences import percent
 from nls_core.types import FloatArray
 
 COLUMNS = 40  # images in a row of the sprite sheet

@@ -10,7 +10,7 @@ from nls_core import loss_curves, loss_figures
 from nls_core.analyzer import Analyzer
 from nls_core.loss_curves import Choice
 from nls_core.padding_maps import METHODS, Border, PaddingMaps, mean_of
-from nls_core.panels import percent
+from nls_core.sentences import percent
 from nls_core.types import NLSLabError
 from nls_core.widgets import LANE, PRIVATE, PROGRESS, intro, message, note
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nls_core import attacks, calibration, figures
+from nls_core import figures
+from nls_core.sentences import capital, deserved, epsilon_text, hint, percent, role, sentence
 from nls_core.types import Analysis, CamMap, FloatArray, ModelAnalysis, SweepPoint
 
 Scale = Literal["joint", "per-map", "raw"]
@@ -18,7 +19,6 @@ SCALES: dict[str, str] = {
     "per-map": "each map on its own scale",
     "raw": "the layer's cells as they are, one scale",
 }
-ROLES = ("baseline", "candidate")
 
 
 @dataclass(frozen=True)
@@ -28,81 +28,6 @@ class View:
     index: int
     scale: str = "joint"
     truth: str | None = None
-
-
-def role(index: int) -> str:
-    """What the model at `index` of a request is called in sentences."""
-    return ROLES[index] if index < len(ROLES) else f"model {index + 1}"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage; never rounded up to 100 % or down to 0 %."""
-    return (
-        f"{min(max(100 * share, 0.0), 100.0):.1f} %"
-        if 0.0005 < share < 0.9995
-        else (">99.9 %" if share > 0.5 else "<0.1 %")
-    )
-
-
-def epsilon_text(epsilon: float, attack: str) -> str:
-    """ε as people write it: n/255 for L∞, the norm itself for L2."""
-    if attacks.NORMS[attack] == "l2":
-        return f"{epsilon:.3g} (L2)"
-    return f"{epsilon * 255:.3g}/255"
-
-
-def sentence(analysis: Analysis) -> str:
-    """What happened, in words."""
-    names = [m.manifest.classes[m.prediction.index] for m in analysis.models]
-    sure = [percent(m.prediction.confidence) for m in analysis.models]
-    if len(set(names)) == 1 and len(names) > 1:
-        each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
-        first = f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
-    else:
-        parts = (
-            f"the {role(i)} says {n} ({s})"
-            for i, (n, s) in enumerate(zip(names, sure, strict=True))
-        )
-        first = _capital("; ".join(parts)) + "."
-    second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
-    return f"{first} Under {analysis.request.attack}, {second}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _fate(analysis: Analysis, index: int) -> str:
-    model, attack = analysis.models[index], analysis.request.attack
-    hits = [p for p in model.sweep if p.success]
-    if not hits:
-        largest = max(analysis.request.epsilons)
-        return f"the {role(index)} holds up to ε = {epsilon_text(largest, attack)}"
-    first = min(hits, key=lambda p: p.epsilon)
-    clean = model.manifest.classes[model.prediction.index]
-    after = model.manifest.classes[first.prediction.index]
-    if clean == after:
-        return f"the {role(index)} is at the target {after} from the start"
-    return (
-        f"the {role(index)} flips from {clean} to {after} at ε = "
-        f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
-    )
-
-
-def deserved(model: ModelAnalysis) -> str:
-    """What test images of this confidence are worth, from the manifest's reliability data."""
-    data = model.manifest.reliability.get("plain")
-    if not data:
-        return "no reliability data in the manifest"
-    bins = calibration.Reliability.from_dict(data)
-    i = calibration.bin_of(model.prediction.confidence, len(bins.counts))
-    if not bins.counts[i]:
-        return "no test image falls in this confidence bin"
-    return (
-        f"of {int(bins.counts[i]):,} test images between {100 * bins.edges[i]:.1f} and "
-        f"{100 * bins.edges[i + 1]:.1f} % sure, {percent(bins.accuracy[i])} are right "
-        f"(95 % interval {percent(bins.low[i])} to {percent(bins.high[i])})"
-    )
 
 
 def result(analysis: Analysis, view: View) -> str:
@@ -133,13 +58,18 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
     )
     return (
         f'<section class="nls-model" style="--nls-colour:{colour}">'
-        f"<h3>{escape(_capital(role(index)))}: {escape(model.manifest.id)}</h3>"
+        f"<h3>{escape(capital(role(index)))}: {escape(model.manifest.id)}</h3>"
         f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
         f"{percent(model.prediction.confidence)} sure "
         f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
-        f"{escape(deserved(model))}.</p>"
+        f"{escape(deserved(model))}.</p>{_hint(model)}"
         f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
     )
+
+
+def _hint(model: ModelAnalysis) -> str:
+    text = hint(model)
+    return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
 
 
 def _said(model: ModelAnalysis, point: SweepPoint) -> str:

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from nls_core.schemas import Problem
+from nls_core.model_schemas import Problem
 from nls_core.types import InvalidInput, NLSLabError
 
 MEDIA_TYPE = "application/problem+json"

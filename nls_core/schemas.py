@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from nls_core import figures
+from nls_core import figures, unfamiliar
+from nls_core.model_schemas import Frozen
 from nls_core.types import (
     Analysis,
     AnalysisRequest,
@@ -22,85 +23,14 @@ from nls_core.types import (
 SCHEMA = 1  # raised when a field changes its meaning or goes
 
 
-class Frozen(BaseModel):
-    """Base of the answers: frozen, and no fields beyond the documented ones."""
+class FamiliarityResponse(Frozen):
+    """Whether the input may be of none of the model's classes (out of distribution)."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True
-    )
-
-
-class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    type: str = Field(description="what kind of error; about:blank says no more than the status")
-    title: str = Field(description="the kind of error in words")
-    status: int = Field(description="the HTTP status")
-    detail: str = Field(description="what was expected and what came")
-    instance: str = Field(description="the path of the request")
-    errors: list[dict[str, str]] | None = Field(
-        None, description="for malformed requests, each bad field and what is wrong with it"
-    )
-    models: dict[str, str] | None = Field(
-        None, description="for readiness, the state of each model"
-    )
-
-
-class Health(Frozen):
-    """The process answers."""
-
-    status: str = Field(description="always 'alive'")
-
-
-class Readiness(Frozen):
-    """Every model's manifest can be read."""
-
-    status: str = Field(description="always 'ready'; anything else is a problem of status 503")
-    models: dict[str, str] = Field(description="model id -> 'ready'")
-
-
-class ModelSummary(Frozen):
-    """One line of the list of models."""
-
-    id: str = Field(description="<family>/<loss>-<padding>")
-    family: str
-    arch: str = Field(description="name of the architecture")
-    loss: str = Field(description="name of the training loss")
-    padding: str = Field(description="'zero' or 'partial'")
-    classes: list[str] = Field(description="class names, by index")
-    input_size: int = Field(description="edge of the square input, pixels")
-    temperature: float = Field(description="fitted on the validation split")
-    metrics: dict[str, Any] = Field(description="measured on the test split; shares in [0, 1]")
-
-
-class ModelDetail(Frozen):
-    """The manifest of a model, and the layers that maps can be taken at."""
-
-    id: str
-    arch: str
-    padding: str
-    loss: str
-    loss_parameters: dict[str, float]
-    classes: list[str]
-    channels: int = Field(description="1 grey, 3 RGB")
-    input_size: int
-    mean: list[float] = Field(description="subtracted inside the model, per channel")
-    std: list[float] = Field(description="divided by inside the model, per channel")
-    preprocess: str = Field(description="name of the conversion of a picture to the input")
-    temperature: float
-    sha256: str = Field(description="of model.safetensors")
-    seed: int
-    recipe: dict[str, Any] = Field(description="how it was trained")
-    metrics: dict[str, Any]
-    reliability: dict[str, Any] = Field(
-        description="reliability diagrams over 15 equal-width, right-closed bins"
-    )
-    command: str = Field(description="what made the metrics")
-    created_with: dict[str, str] = Field(description="package -> version")
-    schema_: int = Field(alias="schema", description="version of the manifest's format")
-    layers: list[str] = Field(description="target layers in forward order; the last is the default")
+    score: str = Field(description="'msp' (largest probability), 'energy' or 'max_logit'")
+    value: float = Field(description="of this input; higher is more familiar")
+    threshold: float = Field(description="of the manifest")
+    rate: float = Field(description="share of held-out pictures of its classes below the threshold")
+    unfamiliar: bool = Field(description="the value is below the threshold: perhaps of no class")
 
 
 class PredictionResponse(Frozen):
@@ -113,6 +43,10 @@ class PredictionResponse(Frozen):
     calibrated_confidence: float = Field(description="the largest one after temperature scaling")
     calibrated_probabilities: dict[str, float] = Field(description="after temperature scaling")
     temperature: float = Field(description="the logits are divided by it")
+    familiarity: FamiliarityResponse | None = Field(
+        description="whether the input may be of none of the classes; null: the manifest has no "
+        "threshold"
+    )
 
 
 class CamResponse(Frozen):
@@ -205,17 +139,6 @@ def analysis_response(analysis: Analysis) -> AnalysisResponse:
     )
 
 
-def model_summary(manifest: Manifest) -> ModelSummary:
-    """The line of a model in the list."""
-    values = {name: getattr(manifest, name) for name in ModelSummary.model_fields}
-    return ModelSummary.model_validate(values)
-
-
-def model_detail(manifest: Manifest, layers: tuple[str, ...]) -> ModelDetail:
-    """The whole manifest of a model, with its target layers."""
-    return ModelDetail.model_validate(asdict(manifest) | {"layers": layers})
-
-
 def _top(analysis: Analysis) -> float:
     """The largest value of all maps, clean and attacked."""
     maps = [m.cam for m in analysis.models] + [p.cam for m in analysis.models for p in m.sweep]
@@ -267,7 +190,15 @@ def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionRespons
         calibrated_confidence=prediction.calibrated_confidence,
         calibrated_probabilities=named(prediction.calibrated),
         temperature=manifest.temperature,
+        familiarity=_familiarity(manifest, prediction),
     )
+
+
+def _familiarity(manifest: Manifest, prediction: Prediction) -> FamiliarityResponse | None:
+    verdict = unfamiliar.judge(manifest.ood, prediction.logits)
+    if verdict is None:
+        return None
+    return FamiliarityResponse(unfamiliar=verdict.unfamiliar, **asdict(verdict))
 
 
 def _cam(cam: CamMap, manifest: Manifest, top: float) -> CamResponse:

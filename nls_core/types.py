@@ -136,6 +136,7 @@ class Manifest:
     reliability: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     created_with: Mapping[str, str] = field(default_factory=dict)
+    ood: Mapping[str, Any] = field(default_factory=dict)  # `unfamiliar.entry`, or empty
     schema: int = 1
 
     @property

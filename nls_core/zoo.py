@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from nls_core import nets
+from nls_core import nets, unfamiliar
 from nls_core.settings import Settings
 from nls_core.types import CheckpointError, InvalidInput, Manifest, UnknownModel, unknown
 
@@ -75,6 +75,7 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("expected finite standard deviations and a temperature above 0")
     if manifest.input_size < 1 or len(manifest.classes) < 2:
         raise ValueError("expected an input of at least 1 pixel and at least 2 classes")
+    unfamiliar.check(manifest.ood)
 
 
 def load(
@@ -215,7 +216,7 @@ ECE with 15 equal-width, right-closed bins; fractions, not percent. Command: `{m
 | metric | value |
 | --- | --- |
 {rows}
-
+{_unfamiliar(manifest)}
 ## Training
 Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on the validation split.
 
@@ -225,6 +226,16 @@ Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on t
 
 {ATTRIBUTION.get(dataset, "")}
 sha256 of `{WEIGHTS}`: `{manifest.sha256}`
+"""
+
+
+def _unfamiliar(manifest: Manifest) -> str:
+    """The card's paragraph on pictures of no class, or nothing."""
+    if not manifest.ood:
+        return ""
+    return f"""
+A picture whose score is below a threshold may be of no class; of held-out pictures of the model's
+own classes only the share `rate` is. {_shown(manifest.ood)}.
 """
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from nls_core import panels
+from nls_core import sentences
 from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, epsilon_label, slow_note
 from nls_core.images import decode_image
@@ -77,7 +77,7 @@ def test_exports_hold_the_same_numbers(compare: Compare) -> None:
     got = [m["prediction"]["confidence"] for m in data["models"]]
     np.testing.assert_allclose(got, [m.prediction.confidence for m in analysis.models], rtol=1e-6)
     for model in analysis.models:
-        assert panels.percent(model.prediction.confidence) in page
+        assert sentences.percent(model.prediction.confidence) in page
 
 
 def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nls_core import panels
+from nls_core import panels, sentences
 from nls_core.settings import Settings
 from nls_core.types import Analysis, ModelAnalysis, Prediction, SweepPoint
 
@@ -44,7 +44,7 @@ def test_the_sentence_tells_the_first_lost_strength(analysis: Analysis) -> None:
     changed = dataclasses.replace(
         analysis, models=(flipped_at(first, 1), flipped_at(second, len(second.sweep)))
     )
-    text = panels.sentence(changed)
+    text = sentences.sentence(changed)
     before = first.manifest.classes[first.prediction.index]
     after = first.manifest.classes[(first.prediction.index + 1) % 10]
     assert f"the baseline flips from {before} to {after} at ε = 2/255" in text
@@ -61,8 +61,8 @@ def test_the_sentence_says_whether_the_models_agree(analysis: Analysis) -> None:
     apart = dataclasses.replace(
         analysis, models=(first, dataclasses.replace(second, prediction=other))
     )
-    assert panels.sentence(same).startswith("Both say ")
-    assert panels.sentence(apart).startswith("The baseline says ")
+    assert sentences.sentence(same).startswith("Both say ")
+    assert sentences.sentence(apart).startswith("The baseline says ")
 
 
 @pytest.mark.parametrize("scale", panels.SCALES)
@@ -107,4 +107,4 @@ def test_the_table_lists_every_strength(analysis: Analysis) -> None:
     [(0.5, "50.0 %"), (0.99999, ">99.9 %"), (0.00001, "<0.1 %"), (0.999, "99.9 %")],
 )
 def test_percent_never_rounds_to_certainty(share: float, text: str) -> None:
-    assert panels.percent(share) == text
+    assert sentences.percent(share) == text
