@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from nls_core import __version__, api_docs, problems
+from nls_core import __version__, api_docs, focus, problems
 from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
@@ -65,6 +65,14 @@ def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
 
 
 Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
+Mask = Annotated[
+    UploadFile | None,
+    File(
+        description="A PNG file of the image's size that marks the object, for `focus` in the "
+        "answer: where some of it is transparent, the object is what is not; else what is not "
+        "black."
+    ),
+]
 Models = Annotated[
     str,
     Form(
@@ -150,6 +158,7 @@ def analyze(
     *,
     image: Image,
     models: Models,
+    mask: Mask = None,
     cam: Cam = AnalysisRequest.cam,
     attack: Attack = AnalysisRequest.attack,
     epsilons: Epsilons = "1,2,4,8",
@@ -175,9 +184,21 @@ def analyze(
             steps=steps,
             seed=seed,
         )
-        answer = analysis_response(analyzer.analyze(image.file.read(), request))
+        answer = _answer(analyzer, request, image, mask)
     # made here rather than by FastAPI, which would do it in the event loop
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _answer(
+    analyzer: Analyzer, request: AnalysisRequest, image: UploadFile, mask: UploadFile | None
+) -> AnalysisResponse:
+    data = image.file.read()
+    if mask is None:
+        return analysis_response(analyzer.analyze(data, request))
+    picture = analyzer.decode(data)  # a bad mask is refused before anything is computed
+    marked = focus.read_mask(mask.file.read(), picture.size, analyzer.settings)
+    analysis = analyzer.analyze(picture, request)
+    return analysis_response(analysis, focus.score(analysis, marked))
 
 
 def _class_index(analyzer: Analyzer, model_id: str, text: str | None) -> int | None:

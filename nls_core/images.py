@@ -1,70 +1,25 @@
-"""Pictures in and out: decode an upload, turn it into a model's input, encode PNG.
-
-The only place where image bytes are parsed or written. `PREPROCESS` holds the conversions from a
-decoded picture to the input of a model family.
-"""
+"""From a decoded picture to a model's input: `PREPROCESS` holds each family's conversion."""
 
 from __future__ import annotations
 
-import io
-import re
-import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageChops, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import Image, ImageChops
 from torch import Tensor
 
-from nls_core.types import Geometry, ImageRejected, InvalidInput, TooLarge
+from nls_core.decode import decode_image
+from nls_core.types import Geometry, InvalidInput
 
+__all__ = ["PREPROCESS", "Prepared", "center_crop", "decode_image", "fashion"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
-# The classes themselves, not Image.open: its bomb check cannot be set per call, and it would
-# warn or refuse by a global. Phones' MPO files are read as the JPEG that they begin with.
-READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "WebP": WebPImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-}
-SIGNATURES: dict[str, re.Pattern[bytes]] = {
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "BMP": re.compile(rb"BM"),
-    "HEIC or AVIF": re.compile(rb"....ftyp", re.DOTALL),
-    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
-    "PDF": re.compile(rb"%PDF"),
-    "SVG": re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml|<!doctype svg|<!--|<svg)", re.IGNORECASE),
-}
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-TURNS = {  # EXIF orientation -> what sets the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-ORIENTATION_TAG = 0x0112
 CLOSE = 12  # levels per channel: 5 % of full intensity, the paper's distance for "corner colour"
 FILLS = 0.85  # every Fashion-MNIST image but two spans this much of its frame (those: 23/28)
 CROP = 0.875  # share of the shorter edge that timm's evaluation of EfficientNet-Lite0 keeps
-
-_decoding = threading.Lock()  # warning filters are process-wide; it also bounds the memory in use
 
 
 @dataclass(frozen=True)
@@ -81,91 +36,6 @@ class Prepared:
 
 
 Preprocess = Callable[[Image.Image, int, int], Prepared]
-
-
-def decode_image(
-    data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 40_000_000
-) -> Image.Image:
-    """Decode a JPEG, PNG, WebP, GIF or BMP file to 8-bit RGB, upright.
-
-    EXIF orientation is applied, transparency is laid on white, animations give their first
-    frame, 16-bit grey is divided by 257 and rounded, CMYK is converted without a profile, and
-    colour profiles are ignored. The size is checked in the header, before any pixel is decoded.
-
-    Raises:
-        TooLarge: more than `max_bytes` bytes.
-        ImageRejected: another format, a damaged file, or more than `max_pixels` pixels.
-    """
-    if len(data) > max_bytes:
-        raise TooLarge(
-            f"expected at most {max_bytes:,} bytes, got {len(data):,}; save the picture smaller"
-        )
-    name = _format(data)
-    with _decoding, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged metadata is no reason to talk on stderr
-        try:
-            return _decode(READERS[name], data, max_pixels)
-        except ImageRejected:
-            raise
-        except Exception as error:  # a parser of hostile bytes may raise nearly anything
-            raise ImageRejected(
-                f"expected a whole {name} file, got a damaged one ({str(error)[:100]}); "
-                "open it in an image program and save it again"
-            ) from error
-
-
-def _format(data: bytes) -> str:
-    """The key in READERS for a file, by its first bytes."""
-    name = next((name for name, mark in SIGNATURES.items() if mark.match(data)), None)
-    if name in READERS:
-        return name
-    got = f"a file of type {name}" if name else f"{len(data):,} bytes that begin {data[:8]!r}"
-    raise ImageRejected(
-        f"expected an image file of type {', '.join(READERS)}, got {got}; save it as JPEG or PNG"
-    )
-
-
-def _decode(
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile], data: bytes, max_pixels: int
-) -> Image.Image:
-    probe = reader(io.BytesIO(data))  # the header only
-    width, height = probe.size
-    if min(width, height) < 1 or width * height > max_pixels:
-        raise ImageRejected(
-            f"expected 1 to {max_pixels:,} pixels, got {width} × {height}; scale the picture down"
-        )
-    probe.verify()  # the checksums of PNG chunks, which decoding skips; it uses the file up
-    image = reader(io.BytesIO(data))
-    image.load()
-    turn = TURNS.get(_orientation(image))
-    upright = _to_rgb(image)
-    return upright if turn is None else upright.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> Any:
-    try:
-        return image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # damaged metadata does not make the pixels unusable
-        return None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any 8- or 16-bit mode as RGB; see `decode_image` for the rules."""
-    if image.mode.startswith("I"):
-        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
-        grey = ((values + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255; +128 rounds
-        grey[values == image.info.get("transparency", -1)] = 255  # the key colour becomes white
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode not in MODES:
-        raise ImageRejected(
-            f"expected a picture of mode {', '.join(MODES)} or 16-bit grey, got {image.mode}; "
-            "save it as 8-bit RGB"
-        )
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
 
 
 def fashion(image: Image.Image, size: int = 28, channels: int = 1) -> Prepared:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nls_core import figures, unfamiliar
+from nls_core import figures, focus, unfamiliar
 from nls_core.model_schemas import Frozen
 from nls_core.types import (
     Analysis,
@@ -78,6 +78,16 @@ class SweepPointResponse(Frozen):
     )
 
 
+class FocusResponse(Frozen):
+    """How much of the maps lies on the object that the mask marks; each a share in [0, 1]."""
+
+    area: float = Field(
+        description="the object's share of what the model sees: what a map without focus gets"
+    )
+    clean: float = Field(description="share of the clean map that lies on the object")
+    attacked: list[float] = Field(description="the same of the attacked maps, one per ε")
+
+
 class ModelAnalysisResponse(Frozen):
     """Everything that one model says of the picture."""
 
@@ -88,6 +98,7 @@ class ModelAnalysisResponse(Frozen):
     flip_epsilon_255: float | None = Field(
         description="the smallest tried ε, in 1/255, at which the attack succeeded; null: none"
     )
+    focus: FocusResponse | None = Field(description="null: no mask was given")
 
 
 class RequestEcho(Frozen):
@@ -127,15 +138,22 @@ class AnalysisResponse(Frozen):
     models: list[ModelAnalysisResponse] = Field(description="in the order asked for")
 
 
-def analysis_response(analysis: Analysis) -> AnalysisResponse:
+def analysis_response(
+    analysis: Analysis, focused: focus.FocusScores | None = None
+) -> AnalysisResponse:
     """The answer for an analysis; numbers are float32 values, exactly."""
     top = _top(analysis)
+    models = [_model(model, top) for model in analysis.models]
+    if focused is not None:
+        shares = [FocusResponse(area=focused.area, **asdict(each)) for each in focused.models]
+        pairs = zip(models, shares, strict=True)
+        models = [model.model_copy(update={"focus": share}) for model, share in pairs]
     return AnalysisResponse(
         request=_request(analysis.request),
         geometry=GeometryResponse(**asdict(analysis.geometry)),
         notes=list(analysis.notes),
         seconds=analysis.seconds,
-        models=[_model(model, top) for model in analysis.models],
+        models=models,
     )
 
 
@@ -162,6 +180,7 @@ def _model(model: ModelAnalysis, top: float) -> ModelAnalysisResponse:
         cam=_cam(model.cam, model.manifest, top),
         sweep=[_point(point, model.manifest, top) for point in model.sweep],
         flip_epsilon_255=None if flip is None else _in_255(flip),
+        focus=None,
     )
 
 
