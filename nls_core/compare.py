@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nls_core import attacks, figures, panels, schemas
+from nls_core import attacks, figures, focus, focus_html, panels, schemas
 from nls_core.analyzer import Analyzer, Report
+from nls_core.focus import Marked
 from nls_core.settings import Settings
-from nls_core.types import Analysis, AnalysisRequest
+from nls_core.types import Analysis, AnalysisRequest, Geometry, InvalidInput
 
 STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
@@ -23,19 +24,29 @@ Values = Mapping[str, Any]  # the controls' values by name
 
 @dataclass(frozen=True)
 class Example:
-    """A bundled picture: where it is, its true class, and what to say of it."""
+    """A bundled picture: where it is, its true class, what to say of it, and its object's mask."""
 
     path: Path
     family: str
     label: str
     title: str
+    mask: Path | None = None
 
 
 def read_examples(settings: Settings) -> tuple[Example, ...]:
     """The bundled pictures, from static/examples/examples.json."""
     folder = settings.static_dir / "examples"
     entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
-    return tuple(Example(folder / e["file"], e["family"], e["label"], e["title"]) for e in entries)
+    return tuple(
+        Example(
+            folder / entry["file"],
+            entry["family"],
+            entry["label"],
+            entry["title"],
+            folder / entry["mask"] if "mask" in entry else None,
+        )
+        for entry in entries
+    )
 
 
 def epsilon_label(attack: str) -> str:
@@ -111,10 +122,26 @@ class Compare:
 
     def view(self, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
-        # Gradio keeps the file name of an example
-        name = Path(values["image"] or "").name
-        truth = next((e.label for e in self.examples if e.path.name == name), None)
+        example = self._example(values)
+        truth = example.label if example else None
         return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
+
+    def _example(self, values: Values) -> Example | None:
+        """The example whose picture is chosen; Gradio keeps its file name."""
+        name = Path(values["image"] or "").name
+        return next((e for e in self.examples if e.path.name == name), None)
+
+    def known_mask(self, values: Values, geometry: Geometry) -> focus.Mask | None:
+        """The mask of the chosen example's object, where it has one.
+
+        Raises:
+            InvalidInput: its file is damaged, or does not fit the picture.
+        """
+        example = self._example(values)
+        if example is None or example.mask is None:
+            return None
+        size, settings = (geometry.width, geometry.height), self.analyzer.settings
+        return focus.read_mask(example.mask.read_bytes(), size, settings)
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep and two reliability charts (or None), numbers (HTML)."""
@@ -139,13 +166,30 @@ class Compare:
         """The analysis as REST answers it."""
         return schemas.analysis_response(self.analyze(values)).model_dump(mode="json")
 
-    def export(self, kind: str, analysis: Analysis, values: Values) -> Path:
-        """Write an analysis to a new file: 'json', as REST answers, or 'html', a report."""
+    def export(
+        self, kind: str, analysis: Analysis, values: Values, marked: Marked | None = None
+    ) -> Path:
+        """Write an analysis to a new file: 'json', as REST answers, or 'html', a report.
+
+        Where an object is marked, both hold the focus of every model.
+        """
+        view = self.view(values)
         if kind == "json":
-            text = schemas.analysis_response(analysis).model_dump_json(indent=2)
+            text = schemas.analysis_response(analysis, _focus(analysis, marked)).model_dump_json(
+                indent=2
+            )
         else:
             css = (self.analyzer.settings.static_dir / "style.css").read_text(encoding="utf-8")
-            text = panels.report(analysis, css=css, view=self.view(values))
+            more = focus_html.report(analysis, view.index, marked) if marked else ""
+            text = panels.report(analysis, css=css, view=view, more=more)
         path = Path(tempfile.mkdtemp(prefix="nls-")) / f"nls-lab-comparison.{kind}"
         path.write_text(text, encoding="utf-8")
         return path
+
+
+def _focus(analysis: Analysis, marked: Marked | None) -> focus.FocusScores | None:
+    """The scores where there are any: nothing marked, or nothing in the frame, is no error here."""
+    try:
+        return focus.score(analysis, marked.mask) if marked else None
+    except InvalidInput:
+        return None

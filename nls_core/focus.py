@@ -23,6 +23,17 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Marked:
+    """An object in a picture: (h, w) bool of the whole picture at any scale, and whose mask it is.
+
+    `source` begins a sentence: 'Your paint'.
+    """
+
+    mask: Mask
+    source: str
+
+
+@dataclass(frozen=True)
 class Focus:
     """Of one model: the share of its clean map, and of its map at each ε, on the object."""
 

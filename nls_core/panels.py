@@ -191,8 +191,8 @@ def _number_row(
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def report(analysis: Analysis, *, css: str, view: View | None = None) -> str:
-    """A self-contained HTML page: no file and no network beside it."""
+def report(analysis: Analysis, *, css: str, view: View | None = None, more: str = "") -> str:
+    """A self-contained HTML page, no file and no network beside it; `more` is HTML to put in."""
     view = view or View(len(analysis.request.epsilons) - 1)
     charts = [figures.confidence_sweep(analysis, view.index)]
     charts += [
@@ -220,6 +220,6 @@ def report(analysis: Analysis, *, css: str, view: View | None = None) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>NLS Lab report</title><style>{css}</style></head><body class=nls-page>"
-        f"<h1>NLS Lab report</h1>{result(analysis, view)}{plots}{numbers(analysis)}"
+        f"<h1>NLS Lab report</h1>{result(analysis, view)}{more}{plots}{numbers(analysis)}"
         f"<dl>{facts}</dl></body></html>"
     )

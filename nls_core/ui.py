@@ -14,11 +14,12 @@ from nls_core import analyzer as spine
 from nls_core import attacks, cams, pages, panels
 from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label, slow_note
+from nls_core.focus_panel import FocusPanel, Paint
 from nls_core.types import Analysis, NLSLabError
 from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
-REFILLED = ("baseline", "candidate", "layer", "target", "image")  # by another family
+REFILLED = ("baseline", "candidate", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
@@ -98,7 +99,7 @@ class Page:
                         with gr.Accordion("Advanced", open=False):
                             self._advanced(start)
                 with gr.Column(scale=3, min_width=320):
-                    self._results(compare.show(first, start))
+                    self._results(compare.show(first, start), first)
             self._listen()
 
     # --- what is on the page -------------------------------------------------------------
@@ -155,9 +156,10 @@ class Page:
         )
         self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0, minimum=0)
 
-    def _results(self, shown: list[Any]) -> None:
+    def _results(self, shown: list[Any], first: Analysis) -> None:
         self.message = gr.HTML("", elem_id="message")
         self.result = gr.HTML(shown[0], elem_id="result")
+        self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
         gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
@@ -177,7 +179,7 @@ class Page:
     def _listen(self) -> None:
         inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, *self.reliability, self.numbers]
-        gr.on(
+        computed = gr.on(
             [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
             self.compute,
             inputs,
@@ -195,17 +197,20 @@ class Page:
             show_progress="hidden",
             **PRIVATE,
         )
+        self.focus.listen(self.inputs, self.state, computed)
         self.gallery.select(
             self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
         )
+        # the picture comes last: its change computes, with what the menus then hold
         self.inputs["family"].input(
             self.pick_family,
             self.inputs["family"],
             [self.gallery, *(self.inputs[name] for name in REFILLED)],
             **PRIVATE,
-        )
+        ).then(self.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
-            button.click(partial(self.export, kind), inputs | {self.state}, self.file, **PRIVATE)
+            given = inputs | {self.state, self.focus.paint}
+            button.click(partial(self.export, kind), given, self.file, **PRIVATE)
         scripted = [self.inputs[n] for n in ("image", "baseline", "candidate", "attack", "cam")]
         gr.Button(visible=False).click(
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
@@ -252,7 +257,7 @@ class Page:
         return str(self.work.of_family(family)[int(event.index)].path)
 
     def pick_family(self, family: str) -> list[Any]:
-        """Fill the menus for another family, and begin with its first example."""
+        """Fill the menus for another family."""
         start = self.work.start(family)
         ids = self.work.ids(family)
         layers = list(self.work.analyzer.layers(start["baseline"]))
@@ -262,11 +267,15 @@ class Page:
             gr.update(choices=ids, value=start["candidate"]),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
-            start["image"],
         ]
+
+    def first_picture(self, family: str) -> str:
+        """The path of the picture that a family begins with."""
+        return str(self.work.start(family)["image"])
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
         analysis: Analysis = data[self.state]
-        path = self.work.export(kind, analysis, self._values(data))
+        paint: Paint = data[self.focus.paint]
+        path = self.work.export(kind, analysis, self._values(data), paint.marked)
         return gr.File(str(path), visible=True)
