@@ -157,6 +157,9 @@ def compare(
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     output.write_text(panels.report(analysis, css=css), encoding="utf-8")
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
+    for hinted in filter(sentences.hint, analysis.models):
+        text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
+        out.print(text, markup=False, highlight=False)
     err.print(f"written: {output}", markup=False)
 
 

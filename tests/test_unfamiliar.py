@@ -21,7 +21,8 @@ from nls_core.model_schemas import model_detail
 from nls_core.schemas import analysis_response
 from nls_core.types import Analysis, CheckpointError, InvalidInput, UnknownName
 from nls_core.unfamiliar import SCORES, Verdict, entry, judge, scores, threshold
-from tests.conftest import TINY, tiny_manifest
+from tests.command import Nls
+from tests.conftest import TINY, picture_bytes, tiny_manifest
 
 HINT = "Perhaps none of my classes"
 
@@ -182,3 +183,16 @@ def test_rest_says_which_model_finds_it_unfamiliar(analysis: Analysis) -> None:
 
 def test_a_new_manifest_has_no_threshold() -> None:
     assert tiny_manifest(TINY[0]).ood == {}
+
+
+def test_the_command_line_hints_too(
+    nls: Nls, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ood = {"score": "msp", "threshold": 2.0, "rate": 0.05}
+    monkeypatch.setenv("NLS_MODELS_DIR", str(written(models_dir, tmp_path / "m", ood)))
+    picture = tmp_path / "own.png"
+    picture.write_bytes(picture_bytes())
+    models = ["--baseline", TINY[0], "--candidate", TINY[1], "--epsilons", "1"]
+    said = nls("compare", str(picture), *models, "--output", str(tmp_path / "out.html")).out
+    assert said.count(HINT) == 1
+    assert f"{TINY[0]}: {HINT}" in said
