@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nls_core import evidence, publish, raw, report, robust, zoo
+from nls_core import evidence, photo_report, photos, publish, raw, report, robust, zoo
 from nls_core.evidence import PARTS, Evidence, Store, Subject
 from nls_core.findings import markdown
 from nls_core.settings import Settings
@@ -60,6 +60,9 @@ def command(
         ids = ids or list(zoo.available(settings.models_dir))
         if not ids:
             raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
+        if all(model_id.startswith(f"{photos.NAME}/") for model_id in ids) and dataset is None:
+            _photos(ids, settings, output, as_json)
+            return
         group = evidence.subjects(ids, settings, dataset, download=download)
         other = evidence.surrogate(
             next(iter(group.values())), settings.models_dir / evidence.SURROGATES
@@ -71,17 +74,26 @@ def command(
             "created_with": raw.created_with(),
             "models": {name: evidence.to_json(each) for name, each in measured.items()},
         }
+    made = tables(record["models"]) if "models" in record else [cells_table(record["cells"])]
+    _show(record, made, output, as_json)
+
+
+def _show(
+    record: Mapping[str, Any], made: Sequence[Table], output: Path | None, as_json: bool
+) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False)
     if output is not None:
         output.write_text(text + "\n", encoding="utf-8")
         err.print(f"written: {output}", markup=False)
-    if as_json:
-        typer.echo(text)
-    elif "models" in record:
-        for table in tables(record["models"]):
-            typer.echo(markdown(table) + "\n")
-    else:
-        typer.echo(markdown(cells_table(record["cells"])))
+    typer.echo(text if as_json else "\n\n".join(markdown(table) for table in made))
+
+
+def _photos(ids: Sequence[str], settings: Settings, output: Path | None, as_json: bool) -> None:
+    """Models of `photos`: the kept answers of networks that never saw the object."""
+    for model_id in ids:
+        zoo.read_manifest(model_id, settings.models_dir)  # an unknown id is refused by its name
+    record = photo_report.evaluate(ids, settings.models_dir)
+    _show(record, photo_report.tables(record), output, as_json)
 
 
 def _measure(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nls_core import datasets, grid, train
+from nls_core import datasets, grid, photo_models, photos, train
 from nls_core.families import GRIDS, Family
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
@@ -19,13 +19,14 @@ from nls_core.terminal import err, out, progress_bar
 from nls_core.types import InvalidInput, choose
 
 DEFAULT = Recipe()
+FAMILIES = (*GRIDS, photos.NAME)
 
 
 def command(  # one option per field of Recipe
     ctx: typer.Context,
     *,
     grid_name: Annotated[
-        str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(GRIDS)}.")
+        str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(FAMILIES)}.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of a grid's runs.")] = Path("runs"),
     jobs: Annotated[int, typer.Option(min=1, help="Grid runs side by side.")] = 1,
@@ -61,10 +62,17 @@ def command(  # one option per field of Recipe
     """Train one model into --out (also under torchrun), or a family with --grid."""
     settings = Settings()
     if grid_name is not None:
-        family = choose("grid", grid_name, GRIDS)
-        fixed = [name for name in (*asdict(DEFAULT), "out_dir") if _given(ctx, name)]
+        choose("grid", grid_name, dict.fromkeys(FAMILIES))
+        own = ("jobs", "seeds") if grid_name == photos.NAME else ()  # one process, one seed
+        fixed = [name for name in (*asdict(DEFAULT), "out_dir", *own) if _given(ctx, name)]
         if fixed:
-            raise InvalidInput(f"--grid sets these itself: {fixed}; give them without --grid")
+            raise InvalidInput(
+                f"--grid {grid_name} sets these itself: {fixed}; give them without --grid"
+            )
+        if grid_name == photos.NAME:
+            _train_photos(settings, quiet, runs, finished)
+            return
+        family = GRIDS[grid_name]
         _train_grid(
             family,
             settings,
@@ -128,3 +136,17 @@ def _train_grid(family: Family, settings: Settings, quiet: bool, **options: Any)
         made = grid.train_family(family, settings, report=report, **options)
     for manifest in made:
         out.print(f"{manifest.id}: accuracy {100 * manifest.metrics['accuracy']:.2f} %")
+
+
+def _train_photos(settings: Settings, quiet: bool, runs: Path, finished: bool) -> None:
+    with progress_bar(quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"photos: {what}", total=None)
+            bar.advance(tasks[what], done)
+
+        made = photo_models.train_photos(settings, runs=runs, finished=finished, report=report)
+    for manifest in made:
+        out.print(f"{manifest.id}: accuracy out of fold {100 * manifest.metrics['accuracy']:.2f} %")

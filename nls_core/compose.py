@@ -51,7 +51,7 @@ def render(
             f"{cutout.mode} {cutout.size} at {size}"
         )
     rng = np.random.default_rng(seed)
-    ground = _jitter(_background(rng, size, photos), rng)
+    ground = _jitter(background(rng, size, photos), rng)
     thing = _posed(cutout, rng, size)
     left, top = (int(rng.integers(0, size - edge + 1)) for edge in thing.size)
     layer = Image.new("RGBA", (size, size))
@@ -86,7 +86,8 @@ def _jitter(image: Image.Image, rng: Generator) -> Image.Image:
     return image
 
 
-def _background(rng: Generator, size: int, photos: Sequence[Pixels]) -> Image.Image:
+def background(rng: Generator, size: int, photos: Sequence[Pixels]) -> Image.Image:
+    """A random background, as `render` lays objects on."""
     if photos and rng.random() < PHOTO_SHARE:
         return _crop(rng, size, photos[int(rng.integers(len(photos)))])
     names = list(BACKGROUNDS)

@@ -58,27 +58,39 @@ def measure(
 
     `report` is called with the number of images done.
     """
-    from nls_core import selective  # noqa: PLC0415 - slow to import, and training needs none of it
-
     temperature = calibration.fit_temperature(
         predict(model, held.images, report=report), held.labels
     )
     logits = predict(model, test.images, report=report)
-    probs = logits.softmax(1)
     calibrated = calibration.with_temperature(logits, temperature)
-    metrics: dict[str, Any] = {"images": len(test)}
-    metrics |= {name: f(probs, test.labels) for name, f in calibration.METRICS.items()}
+    return figures(logits, calibrated, test.labels, temperature)
+
+
+def figures(logits: Tensor, calibrated: Tensor, labels: Tensor, temperature: float) -> Measured:
+    """All figures of answers that are there already.
+
+    Args:
+        logits: (N, K).
+        calibrated: (N, K) probabilities after a temperature that these images did not choose.
+        labels: (N,).
+        temperature: the model's.
+    """
+    from nls_core import selective  # noqa: PLC0415 - slow to import, and training needs none of it
+
+    probs = logits.softmax(1)
+    metrics: dict[str, Any] = {"images": len(labels)}
+    metrics |= {name: f(probs, labels) for name, f in calibration.METRICS.items()}
     for name, score in selective.METRICS.items():
-        value = score(probs, test.labels)
+        value = score(probs, labels)
         metrics[name] = value if math.isfinite(value) else None  # JSON knows no NaN
     metrics["mean_confidence"] = float(probs.amax(1).mean())
     metrics |= {
-        f"{name}_calibrated": calibration.METRICS[name](calibrated, test.labels)
+        f"{name}_calibrated": calibration.METRICS[name](calibrated, labels)
         for name in ("ece", "adaptive_ece", "brier", "nll")
     }
     reliability = {
-        "plain": calibration.reliability(probs, test.labels).to_dict(),
-        "calibrated": calibration.reliability(calibrated, test.labels).to_dict(),
+        "plain": calibration.reliability(probs, labels).to_dict(),
+        "calibrated": calibration.reliability(calibrated, labels).to_dict(),
     }
     return Measured(metrics, temperature, reliability, logits)
 

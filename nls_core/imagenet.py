@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 with its ImageNet weights: a start for `photos`, and a reference to beat.
 
 Each class of `everyday-objects` owns some of ImageNet's 1,000 categories (everyday_objects.json).
-Their probabilities summed name a class without any training; the mean of their rows in the
-classifier is where training starts, so that natural photos work from its first step.
+Their probabilities summed name a class without any training (`zero_shot`); training starts from
+their rows in the classifier, a class's logit being the log-mean-exp of its members', so that
+natural photos work from its first step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nls_core import nets
 from nls_core.stamps import SELECTION
 from nls_core.types import CheckpointError, ExtraMissing, InvalidInput
 
-ARCH, SIZE = "efficientnet-lite0", 224
+ARCH, SIZE = "efficientnet-lite0-grouped", 224
 MEAN = STD = (0.5, 0.5, 0.5)  # with these the weights were trained, unlike torchvision's
 CATEGORIES: tuple[str, ...] = tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
 MEMBERS: dict[str, tuple[str, ...]] = {
@@ -54,11 +55,11 @@ def load(padding: str = "zero", path: Path | None = None) -> nn.Module:
         A network from x, normalized by `MEAN` and `STD`, (B, 3, 224, 224) to (B, 1000) logits.
 
     Raises:
-        ExtraMissing: timm or the weights are not installed.
+        ExtraMissing: the weights are not installed.
         CheckpointError: the file is damaged or of another network.
         InvalidInput: an unknown padding.
     """
-    net = nets.build(ARCH, len(CATEGORIES), 3, padding)
+    net = nets.build(nets.LITE0, len(CATEGORIES), 3, padding)
     path = path or weights_file()
     try:
         stored: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
@@ -68,7 +69,7 @@ def load(padding: str = "zero", path: Path | None = None) -> nn.Module:
     wanted = net.state_dict()
     if shapes != [tuple(tensor.shape) for tensor in wanted.values()]:
         raise CheckpointError(
-            f"expected the {len(wanted)} tensors of {ARCH} in their order; {path} holds "
+            f"expected the {len(wanted)} tensors of {nets.LITE0} in their order; {path} holds "
             f"{len(shapes)} that do not all fit"
         )
     net.load_state_dict(dict(zip(wanted, stored.values(), strict=True)))
@@ -105,55 +106,29 @@ def zero_shot(logits: Tensor, classes: tuple[str, ...]) -> Tensor:
     return (sums + tiny) / (sums + tiny).sum(1, keepdim=True)
 
 
-def initial_head(net: nn.Module, classes: tuple[str, ...]) -> nn.Linear:
-    """A head whose rows are the means of the members' rows in ImageNet's classifier.
+def member_head(net: nn.Module, classes: tuple[str, ...]) -> nets.GroupedLinear:
+    """A head of the members' rows in ImageNet's classifier.
 
-    Its logits for a picture are then the mean logits of the members.
+    Untrained, its softmax is the *mean* of the members' probabilities, over what all classes have
+    together; one row per class could not express that.
 
     Args:
         net: from `load`, unchanged.
         classes: names of `MEMBERS`.
     """
     table = membership(classes)
-    table = table / table.sum(1, keepdim=True)  # (K, 1000), rows of weights
+    used = torch.nonzero(table.any(0)).flatten()  # (M,) categories that have a class
     weight, bias = (net.get_parameter(f"classifier.{name}") for name in ("weight", "bias"))
-    head = nn.Linear(weight.shape[1], len(classes))
+    head = nets.GroupedLinear(weight.shape[1], len(used), len(classes))
     with torch.no_grad():
-        head.weight.copy_(table @ weight)
-        head.bias.copy_(table @ bias)
+        head.rows.weight.copy_(weight[used])
+        head.rows.bias.copy_(bias[used])
+        head.owner.copy_(table[:, used].argmax(0))
     return head
 
 
-class MemberHead(nn.Module):
-    """A head that keeps ImageNet's rows: a class's logit is the logsumexp of its members'.
-
-    Untrained, its softmax is exactly `zero_shot`, which one row per class cannot express; the
-    members' rows are then trained together.
-    """
-
-    owner: Tensor
-
-    def __init__(self, net: nn.Module, classes: tuple[str, ...]) -> None:
-        super().__init__()
-        table = membership(classes)
-        used = torch.nonzero(table.any(0)).flatten()  # (M,) categories that have a class
-        weight, bias = (net.get_parameter(f"classifier.{name}") for name in ("weight", "bias"))
-        self.classes = len(classes)
-        self.rows = nn.Linear(weight.shape[1], len(used))
-        with torch.no_grad():
-            self.rows.weight.copy_(weight[used])
-            self.rows.bias.copy_(bias[used])
-        self.register_buffer("owner", table[:, used].argmax(0))  # (M,) int64
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, F) -> (B, classes)."""
-        logits = self.rows(features)
-        parts = [logits[:, self.owner == k].logsumexp(1) for k in range(self.classes)]
-        return torch.stack(parts, 1)
-
-
 def classifier(classes: tuple[str, ...], padding: str = "zero") -> nets.Classifier:
-    """The network with `initial_head`, from x in [0, 1] (B, 3, 224, 224) to (B, K) logits."""
+    """The network with `member_head`, from x in [0, 1] (B, 3, 224, 224) to (B, K) logits."""
     net = load(padding)
-    net.add_module("classifier", initial_head(net, classes))
+    net.add_module("classifier", member_head(net, classes))
     return nets.Classifier(net, MEAN, STD).eval()

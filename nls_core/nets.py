@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from nls_core.padding import PADDINGS, PaddedConv2d, PartialConv2d, with_padding
-from nls_core.types import ExtraMissing, InvalidInput, choose
+from nls_core.types import InvalidInput, choose
 
 __all__ = ["ARCHITECTURES", "PADDINGS", "Block", "Classifier", "PaddedConv2d", "PartialConv2d"]
 __all__ += ["SmallResNet", "build", "frozen", "with_padding"]
@@ -88,20 +87,49 @@ def _with_channels(model: nn.Module, channels: int) -> nn.Module:
 
 
 def efficientnet_lite0(classes: int, channels: int) -> nn.Module:
-    """EfficientNet-Lite0 for 224 pixels: no swish, no squeeze-and-excitation (timm's, Apache-2.0).
+    """EfficientNet-Lite0 for 224 pixels: no swish, no squeeze-and-excitation (timm, Apache-2.0)."""
+    import timm  # noqa: PLC0415 - 2 s, and only this architecture needs it
 
-    Raises:
-        ExtraMissing: timm is not installed.
-    """
-    try:
-        timm = importlib.import_module("timm")  # 2 s, and only this architecture needs it
-    except ImportError as error:
-        raise ExtraMissing("efficientnet-lite0 needs timm", "photos") from error
     model: nn.Module = timm.create_model(
         "tf_efficientnet_lite0", num_classes=classes, in_chans=channels
     )
     return model
 
+
+class GroupedLinear(nn.Module):
+    """A linear layer of several rows per class; a class's logit is the log-mean-exp of its rows'.
+
+    So a class may be many things (a dog or a fish), as one row per class could not express.
+    `owner` (rows,) int64 says whose each row is; fresh, the rows are dealt out in turn.
+    """
+
+    owner: Tensor
+
+    def __init__(self, features: int, rows: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.rows = nn.Linear(features, rows)
+        self.register_buffer("owner", torch.arange(rows) % classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, features) -> (B, classes)."""
+        own = self.owner == torch.arange(self.classes, device=self.owner.device)[:, None]  # (K, R)
+        rows: Tensor = self.rows(features)[:, None, :].masked_fill(~own, -torch.inf)  # (B, K, R)
+        return rows.logsumexp(2) - own.sum(1).to(rows.dtype).log()
+
+
+ROWS = 859  # of ImageNet's 1,000 categories that belong to a class of `everyday-objects`
+
+
+def efficientnet_lite0_grouped(classes: int, channels: int) -> nn.Module:
+    """EfficientNet-Lite0 with a `GroupedLinear` head of `ROWS` rows."""
+    model = efficientnet_lite0(classes, channels)
+    features = model.get_submodule("classifier").in_features
+    model.add_module("classifier", GroupedLinear(int(features), ROWS, classes))  # type: ignore[arg-type]
+    return model
+
+
+LITE0 = "efficientnet-lite0"
 
 ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
     "smallresnet-8": lambda classes, channels: SmallResNet(classes, channels, width=8),
@@ -113,7 +141,8 @@ ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
     "densenet121": _torchvision(tv.densenet121),
     "mobilenet_v2": _torchvision(tv.mobilenet_v2),
     "efficientnet_b0": _torchvision(tv.efficientnet_b0),
-    "efficientnet-lite0": efficientnet_lite0,
+    LITE0: efficientnet_lite0,
+    f"{LITE0}-grouped": efficientnet_lite0_grouped,
 }
 
 

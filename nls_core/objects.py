@@ -163,6 +163,19 @@ def _render(
     return Renderings(images, masks, labels, objects, groups[objects], folds)
 
 
+def empty(collection: Collection, count: int, *, size: int = SIZE) -> Tensor:
+    """(count, 3, size, size) uint8: backgrounds of test renderings, without any object."""
+    grounds = [
+        np.asarray(
+            compose.background(
+                np.random.default_rng(_seed(f"empty/{k}")), size, collection.test_photos
+            )
+        )
+        for k in range(count)
+    ]
+    return torch.from_numpy(np.stack(grounds)).permute(0, 3, 1, 2).contiguous()
+
+
 def _seed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 

@@ -153,7 +153,7 @@ def with_padding(model: nn.Module, padding: str) -> nn.Module:
     for module in model.modules():
         if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
             continue
-        if type(module).__name__ == "Conv2dSame":  # by name: timm is optional
+        if type(module).__name__ == "Conv2dSame":  # by name: timm takes 2 s to import
             module.__class__, module.padding = PaddedConv2d, "same"
         if padding == "partial" and type(module) in (nn.Conv2d, PaddedConv2d):
             module.__class__ = PartialConv2d

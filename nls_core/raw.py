@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -29,12 +29,14 @@ VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-ca
 class Run:
     """One run's raw results: JSON, logits, and case -> (E, M) bool right answers under attack.
 
-    `logits` are (N, K) float32, kept as float16 with the largest of each row at 0.
+    `logits` are (N, K) float32, kept as float16 with the largest of each row at 0. `scores` are
+    mask scores, '<state> <method> <score>' -> (N,), where the data set has masks.
     """
 
     found: Mapping[str, Any]
     logits: Tensor
     right: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
@@ -74,17 +76,22 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
                 run = Run(
                     found,
                     torch.from_numpy(arrays["logits"].astype(np.float32)),
-                    {
-                        k.split(" ", 1)[1]: torch.from_numpy(arrays[k])
-                        for k in arrays
-                        if k.startswith("right ")
-                    },
+                    _named(arrays, "right "),
+                    _named(arrays, "mask "),
                 )
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{path} or its .npz is damaged: {error}") from error
         runs.setdefault(path.parent.name, {})[int(found["seed"])] = run
     with np.load(folder / LABELS) as arrays:
         return runs, torch.from_numpy(arrays["labels"].astype(np.int64))
+
+
+def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): torch.from_numpy(arrays[key])
+        for key in arrays
+        if key.startswith(prefix)
+    }
 
 
 def scalars(run: Run) -> dict[str, float]:

@@ -215,7 +215,8 @@ def build(
         "data": {
             "test_images": len(labels),
             "attacked_images": max(
-                len(b[0]) for c in runs.values() for r in c.values() for b in r.right.values()
+                (len(b[0]) for c in runs.values() for r in c.values() for b in r.right.values()),
+                default=0,
             ),
             "epsilons_255": epsilon_keys(),
             "attacks": robust.MEANING,

@@ -51,9 +51,14 @@ def ood_auroc(known: Tensor, unknown: Tensor) -> float:
     """
     if not len(known) or not len(unknown):
         raise InvalidInput(f"expected inputs of both kinds; got {len(known)} and {len(unknown)}")
-    confidence = torch.cat([known.amax(1), unknown.amax(1)]).double()
+    return auroc(known.amax(1), unknown.amax(1))
+
+
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """AUROC in [0, 1] of scores (N,) and (M,), none empty, that should be higher for the known."""
+    scores = torch.cat([known, unknown]).double()
     kind = torch.cat([torch.ones(len(known)), torch.zeros(len(unknown))]).long()
-    return float(binary_auroc(confidence, kind.to(confidence.device)))
+    return float(binary_auroc(scores, kind.to(scores.device)))
 
 
 def _macro(metric: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], float]:

@@ -2,14 +2,14 @@
 
 The first blocks keep their ImageNet weights, so what they make of every rendering is computed
 once (`features`) and only the rest is trained. Objects of a fold are answered by a network that
-was trained on the other folds: accuracy and calibration rest on every object (`out_of_fold`).
+was trained on the other folds: accuracy and calibration rest on every object (`photos`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 
 import torch
@@ -22,6 +22,7 @@ from nls_core.types import InvalidInput, choose
 
 BLOCKS = 7  # of EfficientNet-Lite0
 WARMUP = 20  # steps
+OUTSIDE = 200  # backgrounds without an object
 Report = Callable[[int], None]
 
 
@@ -39,12 +40,12 @@ class Plan:
     gamma: float = 0.0
     weight: float | None = None
     lr: float = 0.01
-    epochs: int = 6
+    epochs: int = 2
     batch_size: int = 64
     momentum: float = 0.9
     weight_decay: float = 1e-4
     frozen: int = 6
-    renderings: int = 6
+    renderings: int = 12
     seed: int = 0
 
     def check(self) -> None:
@@ -86,8 +87,7 @@ def features(front: nn.Module, images: Tensor, report: Report = lambda done: Non
     parts = []
     for part in torch.split(images, batch_size(images.shape[1:], 64)):
         x = (part.float() / 255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            parts.append(front(x).half())
+        parts.append(front(x).half())
         report(len(part))
     return torch.cat(parts)
 
@@ -128,10 +128,9 @@ def fit(
         index = order[at * each : (at + 1) * each]
         for group in optimizer.param_groups:
             group["lr"] = rate(plan, step, steps)
+        # float32: on CPUs the depthwise convolutions of the last blocks are slower in bfloat16
         x = inputs[index].float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            logits = back(x)
-        loss = LOSSES[plan.loss](logits.float(), labels[index], **plan.loss_options())
+        loss = LOSSES[plan.loss](back(x), labels[index], **plan.loss_options())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -144,11 +143,13 @@ class Prepared:
     """A start for all folds: the classifier and what its frozen part makes of the renderings."""
 
     model: nets.Classifier
-    back: nn.Module
+    classes: int
+    frozen: int
     train: objects.Renderings
     test: objects.Renderings
     train_features: Tensor
     test_features: Tensor
+    outside_features: Tensor  # of backgrounds without an object
 
 
 def prepare(
@@ -158,18 +159,20 @@ def prepare(
 
     Raises:
         InvalidInput: a bad plan.
-        ExtraMissing: timm or the weights are not installed.
+        ExtraMissing: the weights are not installed.
     """
     plan.check()
     model = imagenet.classifier(collection.classes, plan.padding)
     model.to(memory_format=torch.channels_last)
     model.requires_grad_(False)
-    front, back = halves(model, plan.frozen)
+    front, _ = halves(model, plan.frozen)
     every = range(len(collection.objects))
     train = objects.varied(collection, every, plan.renderings, seed=plan.seed)
     test = objects.fixed(collection)
-    inputs = [features(front, part.images, report) for part in (train, test)]
-    return Prepared(model, back, train, test, *inputs)
+    pictures = (train.images, test.images, objects.empty(collection, OUTSIDE))
+    inputs = [features(front, images, report) for images in pictures]
+    count = len(collection.classes)
+    return Prepared(model, count, plan.frozen, train, test, *inputs)
 
 
 @torch.no_grad()
@@ -179,23 +182,20 @@ def answer(back: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([back(part.float()).float() for part in torch.split(inputs, 64)])
 
 
-def out_of_fold(plan: Plan, prepared: Prepared, report: Report = lambda done: None) -> Tensor:
-    """Logits (N, K) of every object's test rendering, by a network that never saw the object."""
-    classes = prepared.model.net.get_parameter("classifier.weight").shape[0]
-    logits = torch.zeros(len(prepared.test.labels), classes)
-    for fold in sorted(set(prepared.test.folds.tolist())):
-        back = copy.deepcopy(prepared.back)
-        seen, held = prepared.train.folds != fold, prepared.test.folds == fold
-        fit(plan, back, (prepared.train_features[seen], prepared.train.labels[seen]), report)
-        logits[held] = answer(back, prepared.test_features[held])
-    return logits
-
-
-def whole(plan: Plan, prepared: Prepared, report: Report = lambda done: None) -> nets.Classifier:
-    """The classifier trained on all objects: what ships, and what the folds vouch for."""
+def trained(
+    plan: Plan,
+    prepared: Prepared,
+    folds: Collection[int] | None = None,
+    report: Report = lambda done: None,
+) -> nets.Classifier:
+    """The classifier trained on the objects of some folds; None is all, and what ships."""
     model = copy.deepcopy(prepared.model)
-    _, back = halves(model, plan.frozen)
-    fit(plan, back, (prepared.train_features, prepared.train.labels), report)
+    _, back = halves(model, prepared.frozen)
+    inputs, labels = prepared.train_features, prepared.train.labels
+    if folds is not None:
+        seen = torch.isin(prepared.train.folds, torch.tensor(sorted(folds)))
+        inputs, labels = inputs[seen], labels[seen]
+    fit(plan, back, (inputs, labels), report)
     return model.eval()
 
 

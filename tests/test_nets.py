@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
-import sys
 from collections.abc import Iterator
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -17,8 +17,15 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nls_core import nets
 from nls_core import padding as padding_module
-from nls_core.nets import ARCHITECTURES, PaddedConv2d, PartialConv2d, build, with_padding
-from nls_core.types import ExtraMissing, InvalidInput, UnknownName
+from nls_core.nets import (
+    ARCHITECTURES,
+    GroupedLinear,
+    PaddedConv2d,
+    PartialConv2d,
+    build,
+    with_padding,
+)
+from nls_core.types import InvalidInput, UnknownName
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +166,6 @@ def test_every_tensor_is_made_on_the_inputs_device(arch: str, padding: str) -> N
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_architecture_trains_both_ways_with_the_same_weights(arch: str) -> None:
-    if arch == "efficientnet-lite0":
-        pytest.importorskip("timm")
     edge, channels = (28, 1) if arch.startswith("smallresnet") else (64, 2)
     net = build(arch, 7, channels)
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -232,8 +237,7 @@ def test_paddings_that_conv2d_lacks_survive_the_way_back(padding: object) -> Non
 def test_timms_same_convolutions_are_the_direct_sum(
     kernel: int, stride: int, size: tuple[int, int]
 ) -> None:
-    layers = pytest.importorskip("timm.layers")
-    same = layers.Conv2dSame(2, 4, kernel, stride, groups=2).double()
+    same = timm.layers.Conv2dSame(2, 4, kernel, stride, groups=2).double()
     x = torch.randn(2, 2, *size, dtype=torch.float64)
     own = same(x)
     partial = with_padding(same, "partial")
@@ -248,8 +252,7 @@ def test_timms_same_convolutions_are_the_direct_sum(
 
 
 def test_a_stride_2_same_window_at_the_end_has_its_known_ratio() -> None:
-    layers = pytest.importorskip("timm.layers")
-    conv = with_padding(layers.Conv2dSame(1, 1, 3, 2, bias=False), "partial")
+    conv = with_padding(timm.layers.Conv2dSame(1, 1, 3, 2, bias=False), "partial")
     assert isinstance(conv, PartialConv2d)
     ratio = conv.ratio(224, 224, torch.ones(1))  # TensorFlow pads one row, at the bottom
     assert ratio.shape == (112, 112)
@@ -258,10 +261,19 @@ def test_a_stride_2_same_window_at_the_end_has_its_known_ratio() -> None:
     assert ratio[-1, -1] == 2.25
 
 
-def test_a_missing_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ExtraMissing, match=r"needs timm; .*pip install 'nls-lab\[photos\]'"):
-        build("efficientnet-lite0", 8, 3)
+def test_a_class_of_several_rows_has_their_log_mean_exp() -> None:
+    head = GroupedLinear(3, 5, 2).double()
+    head.owner.copy_(torch.tensor([0, 0, 1, 1, 1]))
+    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = head.rows(x)
+    wanted = [rows[:, :2].exp().mean(1).log(), rows[:, 2:].exp().mean(1).log()]
+    torch.testing.assert_close(head(x), torch.stack(wanted, 1))
+    head(x).square().sum().backward()
+    assert head.rows.weight.grad is not None
+    assert head.rows.weight.grad.isfinite().all()
+    assert head.rows.weight.grad.abs().sum(1).min() > 0  # every row learns
+    many = torch.full((1, 3), 1e4, dtype=torch.float64)
+    assert head(many).isfinite().all()
 
 
 def test_refusals() -> None:

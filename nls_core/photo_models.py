@@ -1,0 +1,259 @@
+"""`nls train --grid photos`: every cell trained once, resumable, then stored and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nls_core import (
+    calibration,
+    evaluate,
+    imagenet,
+    nets,
+    objects,
+    photo_report,
+    photos,
+    raw,
+    transfer,
+    unfamiliar,
+    zoo,
+)
+from nls_core.evidence import Evidence
+from nls_core.photos import NAME, PADDINGS, PLAN, RATES, Cell, Report, name_of, silent
+from nls_core.selective import auroc
+from nls_core.settings import Settings
+from nls_core.transfer import Plan, Prepared
+from nls_core.types import CheckpointError, Manifest
+
+COMMAND = f"nls train --grid {NAME}"
+RESULT, SEARCH = "result.pt", "search.json"
+VERSIONS = ("nls-lab", "torch", "torchvision", "timm", "numpy")
+
+
+def train_photos(
+    settings: Settings, *, runs: Path, finished: bool = False, report: Report = silent
+) -> list[Manifest]:
+    """Search, train, store and report the family; what is finished is not done again.
+
+    Args:
+        settings: where models and data are.
+        runs: folder of the runs; each cell's result is kept there.
+        finished: train nothing, publish what is finished.
+        report: called with what is done, and the images it took.
+
+    Raises:
+        DatasetMissing: everyday-objects is not there.
+        ExtraMissing: the ImageNet weights are not installed.
+        CheckpointError: a kept result is damaged, or nothing is finished.
+    """
+    collection, folder = objects.read(settings.data_dir), runs / NAME
+    for padding in () if finished else PADDINGS:
+        train_padding(padding, collection, folder, report)
+    plans = {name_of(plan): plan for padding in PADDINGS for plan in plans_of(padding)}
+    cells = [cell for name, plan in plans.items() if (cell := read(folder / name / RESULT, plan))]
+    if not cells:
+        raise CheckpointError(f"there is no finished run in {folder}; `{COMMAND}` makes them")
+    made = [publish(cell, collection, settings) for cell in cells]
+    _write_search(folder, settings.models_dir)
+    _write_reference(collection, folder, settings.models_dir, report)
+    photo_report.build(settings.models_dir)
+    return made
+
+
+def plans_of(padding: str) -> list[Plan]:
+    """The plan of every loss; the learning rate is still to be found."""
+    return [replace(PLAN, loss=loss, padding=padding) for loss in RATES]
+
+
+def train_padding(
+    padding: str, collection: objects.Collection, folder: Path, report: Report = silent
+) -> None:
+    """Train what is missing with one padding; its cells share the frozen blocks' features.
+
+    The rates are those that the search with zero padding finds.
+    """
+    missing = [
+        plan for plan in plans_of(padding) if not read(folder / name_of(plan) / RESULT, plan)
+    ]
+    if not missing:
+        return
+    prepared = transfer.prepare(missing[0], collection, lambda n: report(f"{padding}: features", n))
+    for plan in missing:
+        cell = photos.train(plan, _searched(plan, prepared, folder, report), prepared, report)
+        path = folder / name_of(plan) / RESULT
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(asdict(cell), partial)
+        partial.replace(path)
+
+
+def _searched(
+    plan: Plan, prepared: Prepared, folder: Path, report: Report
+) -> list[dict[str, float]]:
+    """The rows of a loss's search, kept in a file of its own."""
+    path = folder / "search" / f"{plan.loss}.json"
+    rates = RATES[plan.loss]
+    if path.exists():
+        rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        if tuple(dict.fromkeys(row["lr"] for row in rows)) == rates:
+            return rows
+    rows = photos.search(plan, prepared, rates, report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return rows
+
+
+def read(path: Path, plan: Plan) -> Cell | None:
+    """A kept result, if it is there and of the same plan but for the rate that was found.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        kept: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        made = Plan(**kept.pop("plan"))
+        same = replace(made, lr=plan.lr) == plan
+        return Cell(plan=made, **kept) if same else None
+    except Exception as error:  # a reader of damaged bytes may raise nearly anything
+        raise CheckpointError(f"{path} is damaged ({error}); remove it to train anew") from error
+
+
+def publish(cell: Cell, collection: objects.Collection, settings: Settings) -> Manifest:
+    """Store a cell's network and its raw results."""
+    labels, folds = collection.labels(), collection.folds()
+    measured = measure(cell.logits, labels, folds)
+    net = nets.build(imagenet.ARCH, len(collection.classes), 3, cell.plan.padding)
+    net.load_state_dict(dict(cell.state))
+    manifest = _manifest(cell, collection, measured, labels)
+    manifest = zoo.store(net, manifest, settings.models_dir)
+    shifted = cell.logits - cell.logits.amax(1, keepdim=True)
+    arrays = {"logits": shifted.numpy().astype("float16")}
+    arrays |= {
+        f"mask {name}": values.numpy().astype("float32") for name, values in cell.scores.items()
+    }
+    found = {
+        "metrics": dict(manifest.metrics),
+        "temperature": measured.temperature,
+        "reliability": dict(measured.reliability),
+        "ood": {"backgrounds": manifest.ood["auroc"]},
+    }
+    evidence = Evidence(manifest, found, arrays)
+    raw.write(evidence, labels, [], settings.models_dir / NAME / raw.FOLDER)
+    return manifest
+
+
+def measure(logits: Tensor, labels: Tensor, folds: Tensor) -> evaluate.Measured:
+    """Figures of answers out of fold; the temperature of a fold is fitted on the other folds."""
+    calibrated = torch.zeros_like(logits)
+    for fold in sorted(set(folds.tolist())):
+        held = folds == fold
+        temperature = calibration.fit_temperature(logits[~held], labels[~held])
+        calibrated[held] = calibration.with_temperature(logits[held], temperature)
+    return evaluate.figures(logits, calibrated, labels, calibration.fit_temperature(logits, labels))
+
+
+def by_kind(logits: Tensor, collection: objects.Collection) -> dict[str, float]:
+    """Accuracy on the objects that are photos, and on those that are drawings."""
+    right = (logits.argmax(1) == collection.labels()).double()
+    kinds = [stamp.kind for stamp in collection.objects]
+    return {
+        f"accuracy_{kind}": float(right[torch.tensor([each == kind for each in kinds])].mean())
+        for kind in sorted(set(kinds))
+    }
+
+
+def _unfamiliar(cell: Cell) -> dict[str, Any]:
+    """The threshold of the score that tells objects from bare backgrounds best.
+
+    The even backgrounds choose the score, the odd ones measure it.
+    """
+    even, odd = cell.outside[::2], cell.outside[1::2]
+    best = max(unfamiliar.SCORES, key=lambda name: _auroc(name, cell.logits, even))
+    return unfamiliar.entry(
+        best, cell.logits, auroc=_auroc(best, cell.logits, odd), outside=len(odd), command=COMMAND
+    )
+
+
+def _auroc(name: str, known: Tensor, outside: Tensor) -> float:
+    return auroc(unfamiliar.scores(name, known), unfamiliar.scores(name, outside))
+
+
+def _manifest(
+    cell: Cell, collection: objects.Collection, measured: evaluate.Measured, labels: Tensor
+) -> Manifest:
+    plan = cell.plan
+    model_id = f"{NAME}/{name_of(plan)}"
+    parameters = {"gamma": plan.gamma}
+    if plan.loss != "ce":
+        parameters = {"smoothing": plan.smoothing} | parameters
+    if plan.weight is not None:
+        parameters["weight"] = plan.weight
+    return Manifest(
+        id=model_id,
+        arch=imagenet.ARCH,
+        padding=plan.padding,
+        loss=plan.loss,
+        loss_parameters=parameters,
+        classes=collection.classes,
+        channels=3,
+        input_size=objects.SIZE,
+        mean=imagenet.MEAN,
+        std=imagenet.STD,
+        preprocess="center-crop",
+        temperature=measured.temperature,
+        sha256="",
+        seed=plan.seed,
+        recipe=transfer.recipe(plan)
+        | {"training_command": COMMAND, "rates_of_folds": list(cell.rates)},
+        metrics=dict(measured.metrics) | by_kind(cell.logits, collection),
+        reliability=dict(measured.reliability),
+        command=f"nls evaluate {model_id}",
+        created_with={name: version(name) for name in VERSIONS},
+        ood=_unfamiliar(cell),
+    )
+
+
+def _write_search(folder: Path, models_dir: Path) -> None:
+    """search.json: every rate that was tried, and the one that the shipped network has."""
+    found: dict[str, Sequence[dict[str, float]]] = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((folder / "search").glob("*.json"))
+    }
+    record = {
+        "schema": 1,
+        "command": COMMAND,
+        "criterion": "accuracy, then NLL, on the next fold of a network trained on the other three",
+        "tried": [{"loss": loss} | row for loss, rows in found.items() for row in rows],
+        "chosen": {loss: photos.chosen(rows) for loss, rows in found.items()},
+    }
+    path = models_dir / NAME / SEARCH
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_reference(
+    collection: objects.Collection, folder: Path, models_dir: Path, report: Report
+) -> None:
+    """zero_shot.json: what ImageNet's own probabilities, summed per class, get on the same test."""
+    kept = folder / photo_report.REFERENCE
+    if not kept.exists():
+        test, labels = objects.fixed(collection).images, collection.labels()
+        found = {}
+        for padding in PADDINGS:
+            model = nets.Classifier(imagenet.load(padding), imagenet.MEAN, imagenet.STD)
+            model.to(memory_format=torch.channels_last)
+            logits = evaluate.predict(model, test, report=lambda n: report("zero-shot", n))
+            probs = imagenet.zero_shot(logits, collection.classes)
+            figures = {name: f(probs, labels) for name, f in calibration.METRICS.items()}
+            found[padding] = figures | by_kind(probs, collection)
+        record = {"schema": 1, "command": COMMAND, "images": len(labels), "paddings": found}
+        kept.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (models_dir / NAME / kept.name).write_text(kept.read_text(encoding="utf-8"), encoding="utf-8")

@@ -1,0 +1,191 @@
+"""What is known of the `photos` family: figures out of fold with intervals, and mask scores.
+
+They come from the stored answers of networks that never saw the object: the shipped weights were
+trained on all objects, so measuring them on these again would flatter them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nls_core import calibration, mask_scores, raw, report, selective
+from nls_core.photos import METHODS, NAME, STATES
+from nls_core.raw import Run, created_with
+from nls_core.types import CheckpointError
+
+REFERENCE = "zero_shot.json"
+RESAMPLES, LEVEL = 1000, 0.95
+METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "accuracy": calibration.accuracy,
+    "ece": calibration.ece,
+    "nll": calibration.nll,
+    "error_auroc": selective.error_auroc,
+}
+CONTROLS = ("centre", "random")
+Table = list[list[str]]
+
+
+def gather(cells: Sequence[str], models_dir: Path) -> dict[str, Any]:
+    """Figures of some cells, each with its 95 % interval, and paired differences to the first.
+
+    Args:
+        cells: `<loss>-<padding>`.
+        models_dir: holds the raw results of the family.
+
+    Returns:
+        cell -> 'metrics' and 'masks' (state -> method -> score), each figure with 'value', 'low',
+        'high', and from the second cell on 'difference' with its own 'low' and 'high'.
+
+    Raises:
+        CheckpointError: the raw results are missing, damaged, or lack a cell.
+    """
+    runs, labels = raw.read(models_dir / NAME / raw.FOLDER)
+    lacking = [cell for cell in cells if cell not in runs]
+    if lacking:
+        raise CheckpointError(
+            f"no raw results of {lacking} of {NAME}; `nls train --grid {NAME}` makes them"
+        )
+    chosen = {cell: runs[cell][min(runs[cell])] for cell in cells}
+    return {
+        cell: {
+            "metrics": _metrics(chosen[cell], chosen[cells[0]], labels),
+            "masks": _masks(chosen[cell], chosen[cells[0]]),
+        }
+        for cell in cells
+    }
+
+
+def _draws(count: int) -> Tensor:
+    """(RESAMPLES, count) indices, the same for all models: differences are paired."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(count, (RESAMPLES, count), generator=generator)
+
+
+def _entry(value: float, drawn: Tensor) -> dict[str, float]:
+    """A figure and its interval: percentiles of the resamples, moved to the figure itself."""
+    drawn = drawn.double()
+    tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    low, high = (drawn.quantile(tail) - drawn.mean() + value).tolist()
+    return {"value": value, "low": low, "high": high}
+
+
+def _compared(value: float, drawn: Tensor, base: tuple[float, Tensor] | None) -> dict[str, Any]:
+    found: dict[str, Any] = _entry(value, drawn)
+    if base is not None:
+        gap = _entry(value - base[0], drawn - base[1])
+        found["difference"] = {"difference": gap["value"], "low": gap["low"], "high": gap["high"]}
+    return found
+
+
+def _metrics(run: Run, base: Run, labels: Tensor) -> dict[str, Any]:
+    draws = _draws(len(labels))
+
+    def values(of: Run, metric: Callable[[Tensor, Tensor], float]) -> tuple[float, Tensor]:
+        probs = of.logits.softmax(1)
+        drawn = torch.tensor([metric(probs[i], labels[i]) for i in draws])
+        return metric(probs, labels), drawn
+
+    return {
+        name: _compared(*values(run, metric), None if run is base else values(base, metric))
+        for name, metric in METRICS.items()
+    }
+
+
+def _masks(run: Run, base: Run) -> dict[str, dict[str, dict[str, Any]]]:
+    """state -> method or control -> score -> figure."""
+    found: dict[str, dict[str, dict[str, Any]]] = {state: {} for state in STATES}
+    for key, scores in run.scores.items():
+        state, method, score = key.split(" ")
+        if method == "control":  # 'energy_inside_centre', or 'area': what a uniform map gets
+            score, _, method = score.rpartition("_") if score != "area" else ("area", "", "uniform")
+        draws = _draws(len(scores))
+        other = base.scores[key]
+        pair = None if run is base else (float(other.mean()), other[draws].mean(1))
+        figure = _compared(float(scores.mean()), scores[draws].mean(1), pair)
+        found[state].setdefault(method, {})[score] = figure
+    return found
+
+
+def evaluate(ids: Sequence[str], models_dir: Path) -> dict[str, Any]:
+    """The record of `nls evaluate` for models of this family; errors as `gather`."""
+    cells = [model_id.split("/")[1] for model_id in ids]
+    found = gather(cells, models_dir)
+    return {
+        "schema": 1,
+        "command": f"nls evaluate {' '.join(ids)}",
+        "data": "everyday-objects, every object by a network that never saw it",
+        "intervals": f"95 %, {RESAMPLES} resamples of the objects, paired between models",
+        "created_with": created_with(),
+        "models": {f"{NAME}/{cell}": each for cell, each in found.items()},
+        "zero_shot": reference(models_dir),
+    }
+
+
+def reference(models_dir: Path) -> dict[str, Any]:
+    """ImageNet's probabilities summed per class, without any training: padding -> figures.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = models_dir / NAME / REFERENCE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(record["paddings"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+
+
+def tables(record: Mapping[str, Any]) -> list[Table]:
+    """Markdown tables of a record of `evaluate`: calibration, then mask scores; in percent."""
+    head = ["model, out of fold", "accuracy %", "ECE-15 %", "NLL", "AUROC of errors %"]
+    rows = [head]
+    for name, each in record["models"].items():
+        scales = {"accuracy": 100, "ece": 100, "nll": 1, "error_auroc": 100}
+        rows.append([name, *(_shown(each["metrics"][m], scale) for m, scale in scales.items())])
+    for padding, each in record["zero_shot"].items():
+        figures = [f"{100 * each['accuracy']:.1f}", f"{100 * each['ece']:.1f}"]
+        rows.append([f"zero-shot, {padding} padding", *figures, f"{each['nll']:.3f}", "-"])
+    return [rows, *(_mask_table(record, state) for state in STATES)]
+
+
+def _mask_table(record: Mapping[str, Any], state: str) -> Table:
+    titles = ["pointing game %", "energy inside %", "best IoU %"]
+    rows = [[f"maps on masks, {state}", "method", *titles]]
+    for name, each in record["models"].items():
+        found = each["masks"][state]
+        for method in METHODS:
+            figures = [_shown(found[method][s], 100) for s in mask_scores.SCORES]
+            rows.append([name, method, *figures])
+    first = next(iter(record["models"].values()))["masks"][state]
+    for control in CONTROLS:
+        figures = [f"{100 * first[control][s]['value']:.1f}" for s in mask_scores.SCORES]
+        rows.append(["control", f"{control} map", *figures])
+    area = f"{100 * first['uniform']['area']['value']:.1f}"
+    rows.append(["control", "uniform map", area, area, area])
+    return rows
+
+
+def _shown(figure: Mapping[str, Any], scale: float) -> str:
+    digits = 1 if scale == 100 else 3
+    value, low, high = (f"{scale * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def build(models_dir: Path) -> dict[str, Any]:
+    """Write report.json of the family: as `report.build`, and mask scores of every cell."""
+    record = report.build(NAME, models_dir, f"nls train --grid {NAME}")
+    names = sorted(cell for cell in record["cells"] if not cell.startswith(report.TEMPERED))
+    names.sort(key=lambda cell: cell != report.BASE)  # first: all are compared with it
+    found = gather(names, models_dir)
+    for cell in names:
+        record["cells"][cell]["masks"] = found[cell]["masks"]
+    record["zero_shot"] = reference(models_dir)
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (models_dir / NAME / report.REPORT).write_text(text + "\n", encoding="utf-8")
+    return record
