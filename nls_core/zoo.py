@@ -250,9 +250,9 @@ def _shown(value: Any) -> str:
 TESTED = "On {images} test images, with the float16 weights stored here;"
 MEASURED: dict[str, str] = {
     "everyday-objects": """Out of fold: each of {images} objects, rendered once, was answered by one
-of five networks that were trained like this one on other objects; this one was trained on all. The temperature
-behind the calibrated figures of a fold was fitted on the other folds; zero-shot figures to
-compare with are in [zero_shot.json](../zero_shot.json);""",
+of five networks that were trained like this one, on other objects; this one was trained on all. The
+temperature behind the calibrated figures of a fold was fitted on the other folds. To compare with:
+[zero-shot](../zero_shot.json), the same weights before any training of ours;""",
 }
 
 
