@@ -19,6 +19,9 @@ STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε comput
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
 SLOW = {"scorecam": "ScoreCAM runs the model once per channel", "square": "Square asks 500 times"}
 AUTOMATIC = "its own prediction"
+FIRST = "photos"  # the family with which the page opens: what people upload
+QUICK = ("fgsm", "gaussian", "salt-pepper")  # one step
+LARGE = 100  # pixels; above, a sweep of PGD takes too long to begin with
 Values = Mapping[str, Any]  # the controls' values by name
 
 
@@ -55,19 +58,13 @@ def epsilon_label(attack: str) -> str:
     return f"ε {unit}"
 
 
-def slow_note(values: Values) -> str:
-    """A warning for choices that take seconds, or nothing."""
-    slow = [SLOW[values[key]] for key in ("cam", "attack") if values[key] in SLOW]
-    return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
-
-
 class Compare:
     """The page's work around one `Analyzer`."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
-        self.families = analyzer.families()
+        self.families = tuple(sorted(analyzer.families(), key=lambda family: family != FIRST))
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
@@ -80,7 +77,7 @@ class Compare:
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
-            "attack": "pgd-linf",
+            "attack": "fgsm" if self._large(baseline) else "pgd-linf",
             "epsilon": 4,
             "cam": "gradcam",
             "layer": self.analyzer.layers(baseline)[-1],
@@ -142,6 +139,16 @@ class Compare:
             return None
         size, settings = (geometry.width, geometry.height), self.analyzer.settings
         return focus.read_mask(example.mask.read_bytes(), size, settings)
+
+    def slow_note(self, values: Values) -> str:
+        """A warning for choices that take seconds, or nothing."""
+        slow = [SLOW[values[key]] for key in ("cam", "attack") if values[key] in SLOW]
+        if not slow and self._large(values["baseline"]) and values["attack"] not in QUICK:
+            slow = [f"many steps at {STRENGTHS} strengths on a large picture"]
+        return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
+
+    def _large(self, model_id: str) -> bool:
+        return self.analyzer.manifest(model_id).input_size > LARGE
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep and two reliability charts (or None), numbers (HTML)."""

@@ -21,6 +21,9 @@ SCALES: dict[str, str] = {
 }
 
 
+CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
+
+
 @dataclass(frozen=True)
 class View:
     """What of an analysis is shown: the index of the ε, the scale of the maps, the true class."""
@@ -35,8 +38,9 @@ def result(analysis: Analysis, view: View) -> str:
     rows = "".join(_row(analysis, i, view) for i in range(len(analysis.models)))
     known = f"In truth: {view.truth}. " if view.truth else ""
     notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
+    cells = " nls-cells" if analysis.x.shape[-1] < CELLS else ""
     return (
-        f'<div class="nls-result"><p class="nls-sentence" role="status">'
+        f'<div class="nls-result{cells}"><p class="nls-sentence" role="status">'
         f"{escape(known + sentence(analysis))}</p>{rows}{_colourbars(analysis, view)}"
         f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
     )

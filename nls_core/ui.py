@@ -13,13 +13,13 @@ from fastapi import FastAPI
 from nls_core import analyzer as spine
 from nls_core import attacks, cams, pages, panels
 from nls_core.analyzer import Analyzer
-from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label, slow_note
+from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
 from nls_core.focus_panel import FocusPanel, Paint
 from nls_core.types import Analysis, NLSLabError
 from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
-REFILLED = ("baseline", "candidate", "layer", "target")  # by another family
+REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
@@ -228,7 +228,7 @@ class Page:
         keep = [gr.skip(), unit, *[gr.skip()] * 5]
         if not values["image"]:
             return [message("Upload, paste or photograph a picture, or click an example."), *keep]
-        note = slow_note(values)
+        note = self.work.slow_note(values)
         try:
             analysis = self.work.analyze(
                 values, lambda done, what: progress(done, desc=what + note)
@@ -265,6 +265,7 @@ class Page:
             self._gallery(family),
             gr.update(choices=ids, value=start["baseline"]),
             gr.update(choices=ids, value=start["candidate"]),
+            gr.update(value=start["attack"]),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
         ]

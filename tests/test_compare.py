@@ -9,7 +9,7 @@ import pytest
 
 from nls_core import sentences
 from nls_core.analyzer import Analyzer
-from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, epsilon_label, slow_note
+from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, epsilon_label
 from nls_core.images import decode_image
 from nls_core.types import InvalidInput
 from tests.conftest import TINY
@@ -85,8 +85,20 @@ def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:
         compare.analyze(compare.start("tiny") | {"seed": -1})
 
 
-def test_labels_and_warnings_follow_the_choices() -> None:
+def test_labels_and_warnings_follow_the_choices(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "L2" in epsilon_label("pgd-l2")
     assert "1/255" in epsilon_label("fgsm")
-    assert "Square" in slow_note({"cam": "gradcam", "attack": "square"})
-    assert slow_note({"cam": "gradcam", "attack": "fgsm"}) == ""
+    small = {"cam": "gradcam", "baseline": TINY[0]}
+    assert "Square" in compare.slow_note(small | {"attack": "square"})
+    assert compare.slow_note(small | {"attack": "pgd-linf"}) == ""
+    monkeypatch.setattr("nls_core.compare.LARGE", 8)
+    assert "16 strengths" in compare.slow_note(small | {"attack": "pgd-linf"})
+    assert compare.slow_note(small | {"attack": "fgsm"}) == ""
+    assert compare.start("tiny")["attack"] == "fgsm"
+
+
+def test_photos_come_first(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Analyzer, "families", lambda self: ("fashion", "photos"))
+    assert Compare(analyzer).families == ("photos", "fashion")
