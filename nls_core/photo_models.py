@@ -33,7 +33,7 @@ from nls_core.transfer import Plan, Prepared
 from nls_core.types import CheckpointError, Manifest
 
 COMMAND = f"nls train --grid {NAME}"
-RESULT, SEARCH = "result.pt", "search.json"
+RESULT, SEARCH, VARIANTS = "result.pt", "search.json", "variants.json"
 VERSIONS = ("nls-lab", "torch", "torchvision", "timm", "numpy")
 
 
@@ -62,7 +62,8 @@ def train_photos(
         raise CheckpointError(f"there is no finished run in {folder}; `{COMMAND}` makes them")
     made = [publish(cell, collection, settings) for cell in cells]
     _write_search(folder, settings.models_dir)
-    _write_reference(collection, folder, settings.models_dir, report)
+    variants = compare_variants(collection, folder, report, finished=finished)
+    _write_reference(collection, folder, settings.models_dir, variants, report)
     photo_report.build(settings.models_dir)
     return made
 
@@ -239,21 +240,65 @@ def _write_search(folder: Path, models_dir: Path) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_reference(
-    collection: objects.Collection, folder: Path, models_dir: Path, report: Report
-) -> None:
-    """zero_shot.json: what ImageNet's own probabilities, summed per class, get on the same test."""
-    kept = folder / photo_report.REFERENCE
-    if not kept.exists():
-        test, labels = objects.fixed(collection).images, collection.labels()
-        found = {}
+def compare_variants(
+    collection: objects.Collection, folder: Path, report: Report = silent, *, finished: bool = False
+) -> list[dict[str, Any]]:
+    """How much is trained against how good it gets: the rows of variants.json, kept one by one.
+
+    With `finished` nothing is trained, and only what is kept is told.
+    """
+    path = folder / VARIANTS
+    rows: list[dict[str, Any]] = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    )
+    for name, plan in () if finished else photos.VARIANTS.items():
+        if any(row["plan"] == asdict(plan) for row in rows):
+            continue
+        prepared = transfer.prepare(plan, collection, lambda n: report("variants: features", n))
+        logits = photos.out_of_fold(plan, prepared, report)
+        rows.append({"name": name, "plan": asdict(plan)} | _figures(logits.softmax(1), collection))
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return rows
+
+
+def _figures(probs: Tensor, collection: objects.Collection) -> dict[str, Any]:
+    labels = collection.labels()
+    found = {name: metric(probs, labels) for name, metric in calibration.METRICS.items()}
+    return found | by_kind(probs, collection)
+
+
+def _reference(
+    collection: objects.Collection, folder: Path, report: Report
+) -> dict[str, dict[str, Any]]:
+    """What ImageNet's own probabilities, summed per class, get on the same test, by padding."""
+    path = folder / "zero_shot.json"
+    if not path.exists():
+        test, found = objects.fixed(collection).images, {}
         for padding in PADDINGS:
             model = nets.Classifier(imagenet.load(padding), imagenet.MEAN, imagenet.STD)
             model.to(memory_format=torch.channels_last)
             logits = evaluate.predict(model, test, report=lambda n: report("zero-shot", n))
             probs = imagenet.zero_shot(logits, collection.classes)
-            figures = {name: f(probs, labels) for name, f in calibration.METRICS.items()}
-            found[padding] = figures | by_kind(probs, collection)
-        record = {"schema": 1, "command": COMMAND, "images": len(labels), "paddings": found}
-        kept.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (models_dir / NAME / kept.name).write_text(kept.read_text(encoding="utf-8"), encoding="utf-8")
+            found[padding] = _figures(probs, collection)
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    kept: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def _write_reference(
+    collection: objects.Collection,
+    folder: Path,
+    models_dir: Path,
+    variants: list[dict[str, Any]],
+    report: Report,
+) -> None:
+    """zero_shot.json: the reference, and how much training more blocks is worth."""
+    record = {
+        "schema": 1,
+        "command": COMMAND,
+        "images": len(collection.objects),
+        "paddings": _reference(collection, folder, report),
+        "variants": variants,
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    (models_dir / NAME / photo_report.REFERENCE).write_text(text, encoding="utf-8")

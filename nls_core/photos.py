@@ -28,6 +28,12 @@ RATES: dict[str, tuple[float, ...]] = {
     "nls": (0.06, 0.12, 0.25),
     "nls_ls": (0.12, 0.25, 0.5),
 }
+# how much is trained: shorter runs than those that ship, for all of them costs an hour of a core
+VARIANTS: dict[str, Plan] = {
+    "frozen backbone": replace(PLAN, frozen=7, renderings=4, lr=0.01),
+    "last block": replace(PLAN, frozen=6, renderings=4, lr=0.01),
+    "all blocks": replace(PLAN, frozen=0, renderings=4, lr=0.01),
+}
 METHODS = tuple(name for name in cams.CAMS if name != "scorecam")  # it takes minutes an image
 STATES = ("clean", "attacked")
 EVERY = 3  # of the objects one is attacked, for the maps under attack
@@ -129,6 +135,17 @@ def train(
     _, back = transfer.halves(model, prepared.frozen)
     outside = transfer.answer(back, prepared.outside_features)
     return Cell(plan, rates, logits, _gathered(parts), outside, model.net.state_dict())
+
+
+def out_of_fold(plan: Plan, prepared: Prepared, report: Report = silent) -> Tensor:
+    """Logits (N, K) of every object by a network that never saw it, at the plan's own rate."""
+    logits = torch.zeros(len(prepared.test.labels), prepared.classes)
+    for fold in range(FOLDS):
+        others = set(range(FOLDS)) - {fold}
+        model = transfer.trained(plan, prepared, others, lambda n: report("variants", n))
+        held = prepared.test.folds == fold
+        logits[held], _ = _answers(model, prepared, held)
+    return logits
 
 
 def _gathered(parts: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Tensor]:

@@ -44,6 +44,9 @@ def small() -> Iterator[None]:
             patch.delitem(photos.RATES, loss)
         patch.setitem(photos.RATES, "ce", (0.01, 0.02))
         patch.setitem(photos.RATES, "nls", (0.1,))
+        for name in set(photos.VARIANTS) - {"last block"}:
+            patch.delitem(photos.VARIANTS, name)
+        patch.setitem(photos.VARIANTS, "last block", replace(PLAN, frozen=6))
         yield
 
 
@@ -158,6 +161,13 @@ def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:
     assert "vs_ce_zero" in cell["metrics"]["ece"]
     assert set(cell["masks"]) == set(photos.STATES)
     assert record["zero_shot"]["zero"]["accuracy"] >= 0
+
+
+def test_how_much_is_trained_is_compared(home: Path) -> None:
+    record = json.loads((home / "models/photos/zero_shot.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in record["variants"]] == ["last block"]
+    assert 0 <= record["variants"][0]["accuracy"] <= 1
+    assert record["variants"][0]["plan"]["frozen"] == 6
 
 
 def test_nls_evaluate_prints_what_was_measured_out_of_fold(
