@@ -133,12 +133,26 @@ def reference(models_dir: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    return dict(_compared_with(models_dir)["paddings"])
+
+
+def _compared_with(models_dir: Path) -> dict[str, Any]:
     path = models_dir / NAME / REFERENCE
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return dict(record["paddings"])
+        return {key: record[key] for key in ("paddings", "variants")}
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+
+
+def variants_table(models_dir: Path) -> Table:
+    """How much of the network is trained, against the figures out of fold; in percent."""
+    rows = [["what is trained", "accuracy %", "photos %", "drawings %", "ECE-15 %"]]
+    kept = _compared_with(models_dir)
+    each = [(f"nothing: zero-shot, {k} padding", v) for k, v in kept["paddings"].items()]
+    each += [(f"{row['name']}, ce", row) for row in kept["variants"]]
+    keys = ("accuracy", "accuracy_photo", "accuracy_drawing", "ece")
+    return rows + [[name, *(f"{100 * found[key]:.1f}" for key in keys)] for name, found in each]
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:

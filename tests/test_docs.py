@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nls_core import findings, verdicts, zoo
+from nls_core import findings, photo_report, verdicts, zoo
 from nls_core.settings import ROOT, Settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,3 +62,16 @@ def test_the_ablation_of_the_weight_is_what_the_training_page_shows() -> None:
     for row in rows:
         shares = f"{100 * row['val_accuracy']:.2f} | {100 * row['val_ece']:.2f}"
         assert f"| {row['weight']:g} | {row['lr']:g} | {shares} | {row['val_nll']:.4f} |" in page
+
+
+def test_the_page_on_photos_shows_what_nls_evaluate_prints() -> None:
+    page = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8")
+    models_dir = Settings().models_dir
+    ids = [i for i in zoo.available(models_dir) if i.startswith("photos/")]
+    record = photo_report.evaluate(ids, models_dir)
+    calibration, *masks = photo_report.tables(record)
+    shown = [row for table in masks for row in table if row[1] in ("gradcam", "eigencam", "method")]
+    for row in calibration + shown:
+        assert f"| {' | '.join(row)} |" in page
+    for row in photo_report.variants_table(models_dir):
+        assert f"| {' | '.join(row)} |" in page

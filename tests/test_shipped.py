@@ -9,21 +9,26 @@ import pytest
 import torch
 
 from nls_core import calibration, evaluate, raw, report, sample, zoo
+from nls_core.compare import read_examples
+from nls_core.images import PREPROCESS, decode_image
 from nls_core.raw import Run, Runs
 from nls_core.settings import Settings
 
 MODELS = Settings().models_dir
 IDS = zoo.available(MODELS)
+FAMILIES = sorted({model_id.split("/")[0] for model_id in IDS})
+FASHION = [model_id for model_id in IDS if model_id.startswith("fashion/")]
+PHOTOS = [model_id for model_id in IDS if model_id.startswith("photos/")]
 
 
 @cache
-def results() -> tuple[Runs, torch.Tensor]:
-    return raw.read(MODELS / "fashion" / raw.FOLDER)
+def results(family: str = "fashion") -> tuple[Runs, torch.Tensor]:
+    return raw.read(MODELS / family / raw.FOLDER)
 
 
 def run_of(model_id: str) -> Run:
     manifest = zoo.read_manifest(model_id, MODELS)
-    return results()[0][model_id.split("/")[1]][manifest.seed]
+    return results(manifest.family)[0][model_id.split("/")[1]][manifest.seed]
 
 
 @pytest.mark.parametrize("model_id", IDS)
@@ -34,7 +39,7 @@ def test_the_raw_results_are_of_the_shipped_weights(model_id: str) -> None:
     assert run.found["temperature"] == manifest.temperature
 
 
-@pytest.mark.parametrize("model_id", IDS)
+@pytest.mark.parametrize("model_id", FASHION)
 def test_the_shipped_model_gives_the_recorded_answers_on_the_sample(model_id: str) -> None:
     shipped = sample.read("fashion", MODELS)
     model, _ = zoo.load(model_id, MODELS)
@@ -48,25 +53,46 @@ def test_the_shipped_model_gives_the_recorded_answers_on_the_sample(model_id: st
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_the_recorded_logits_give_the_recorded_figures(model_id: str) -> None:
-    run, labels = run_of(model_id), results()[1]
+    run, labels = run_of(model_id), results(model_id.split("/", maxsplit=1)[0])[1]
     probs = run.logits.softmax(1)
     for name in ("accuracy", "ece", "nll", "brier"):
         wanted = run.found["metrics"][name]
         assert calibration.METRICS[name](probs, labels) == pytest.approx(wanted, abs=3e-4), name
 
 
-def test_the_report_has_every_shipped_cell_and_its_seeds() -> None:
-    cells = report.read("fashion", MODELS)["cells"]
-    for cell, seeds in results()[0].items():
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_report_has_every_shipped_cell_and_its_seeds(family: str) -> None:
+    cells = report.read(family, MODELS)["cells"]
+    for cell, seeds in results(family)[0].items():
         assert cells[cell]["seeds"] == sorted(seeds)
         mean = np.mean([run.found["metrics"]["accuracy"] for run in seeds.values()])
         assert cells[cell]["metrics"]["accuracy"]["mean"] == pytest.approx(mean)
-    assert {model_id.split("/")[1] for model_id in IDS} <= set(cells)
+    mine = {model_id.split("/")[1] for model_id in IDS if model_id.startswith(f"{family}/")}
+    assert mine <= set(cells)
+
+
+@pytest.mark.parametrize("model_id", PHOTOS)
+def test_a_photos_model_is_small_and_names_the_bundled_photographs(model_id: str) -> None:
+    folder = zoo.folder_of(model_id, MODELS)
+    assert (folder / zoo.WEIGHTS).stat().st_size < 10_000_000
+    model, manifest = zoo.load(model_id, MODELS)
+    known = [
+        example
+        for example in read_examples(Settings())
+        if example.family == "photos" and example.label in manifest.classes
+    ]
+    assert len(known) >= 12
+    right = []
+    for example in known:
+        picture = decode_image(example.path.read_bytes())
+        x = PREPROCESS[manifest.preprocess](picture, manifest.input_size, manifest.channels).x
+        right.append(manifest.classes[int(model(x).argmax())] == example.label)
+    assert np.mean(right) >= 0.85, [e.title for e, ok in zip(known, right, strict=True) if not ok]
 
 
 def test_the_shipped_seed_is_the_median_of_its_cell() -> None:
     """By validation accuracy: raw results hold the curve, whose best epoch is what was stored."""
-    for model_id in IDS:
+    for model_id in FASHION:
         seeds = results()[0][model_id.split("/")[1]]
         best = {k: max(row["val_accuracy"] for row in r.found["curve"]) for k, r in seeds.items()}
         ordered = sorted(best, key=lambda k: best[k])
