@@ -32,14 +32,15 @@ def dash(cell: str) -> str:
     return figures.DASHES[cell.rsplit("-", 1)[1]]
 
 
-def _dot(cell: str) -> dict[str, Any]:
+def dot(cell: str) -> dict[str, Any]:
     """A cell's marker: full for zero padding, open for partial."""
     symbol = "circle" if cell.endswith("zero") else "circle-open"
     line = {"width": 2, "color": colour(cell)}
     return {"color": colour(cell), "size": 12, "symbol": symbol, "line": line}
 
 
-def _finish(figure: go.Figure, title: str, height: int = 380, **layout: Any) -> go.Figure:
+def finish(figure: go.Figure, title: str, height: int = 380, **layout: Any) -> go.Figure:
+    """Give a figure its title, and the style of all others."""
     figures.style(figure, height=height, title={"text": title, "font": {"size": 14}})
     figure.update_layout(legend=LEGEND, margin=MARGIN, **layout)
     return figure
@@ -59,14 +60,14 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
             y=[label(cell)],
             error_x={"array": [entry["sd"] or 0.0], "thickness": 1.5, "width": 4},
             mode="markers",
-            marker=_dot(cell),
+            marker=dot(cell),
             customdata=[gap(entry, scale=100.0 if share else 1.0)],
             hovertemplate="%{x:.4f}, against ce-zero: %{customdata}<extra>%{y}</extra>",
             showlegend=False,
         )
     figure.update_xaxes(title=title, **(SHARES | {"tickformat": ".1%"} if share else {}))
     figure.update_yaxes(automargin=True)
-    return _finish(figure, f"{title} by cell (● zero, ○ partial padding)", 90 + 28 * len(names))
+    return finish(figure, f"{title} by cell (● zero, ○ partial padding)", 90 + 28 * len(names))
 
 
 def over_epsilon(cells: Cells, attack: str, shown: Sequence[str]) -> go.Figure:
@@ -91,7 +92,7 @@ def _lines_over_epsilon(
         )
     figure.update_xaxes(title="ε in 1/255", rangemode="tozero")
     figure.update_yaxes(title=axis, range=[0, 1.02], **SHARES)
-    return _finish(figure, title)
+    return finish(figure, title)
 
 
 def _clean(cell: Mapping[str, Any], axis: str) -> Mapping[str, Any]:
@@ -145,7 +146,7 @@ def attacks_of(cells: Cells, cell: str) -> go.Figure:
         )
     figure.update_xaxes(title="ε in 1/255", rangemode="tozero")
     figure.update_yaxes(title="accuracy", range=[0, 1.02], **SHARES)
-    return _finish(figure, f"{label(cell)}: every attack")
+    return finish(figure, f"{label(cell)}: every attack")
 
 
 def transfer(cells: Cells, epsilon: str) -> go.Figure:
@@ -177,7 +178,7 @@ def transfer(cells: Cells, epsilon: str) -> go.Figure:
     )
     figure.update_xaxes(title="shown to", automargin=True)
     figure.update_yaxes(title="made on", automargin=True, autorange="reversed")
-    return _finish(figure, f"PGD images at ε = {epsilon}/255", 120 + 42 * len(sources))
+    return finish(figure, f"PGD images at ε = {epsilon}/255", 120 + 42 * len(sources))
 
 
 def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
@@ -193,7 +194,7 @@ def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
     figure.update_xaxes(title="epoch")
     what = key.replace("val_", "validation ").replace("ece", "ECE-15").replace("nll", "NLL")
     figure.update_yaxes(title=what)
-    return _finish(figure, f"{what} while training")
+    return finish(figure, f"{what} while training")
 
 
 def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> go.Figure:
@@ -211,7 +212,7 @@ def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> 
         _line(figure, cell, [float(i) for i in range(len(entries))], entries)
     figure.update_xaxes(title="severity (0: clean)", dtick=1)
     figure.update_yaxes(title="ECE-15" if key == "ece" else key, rangemode="tozero", **SHARES)
-    return _finish(figure, f"{'ECE-15' if key == 'ece' else 'Accuracy'} under {corruption}")
+    return finish(figure, f"{'ECE-15' if key == 'ece' else 'Accuracy'} under {corruption}")
 
 
 def search(record: Mapping[str, Any]) -> go.Figure:
@@ -230,7 +231,7 @@ def search(record: Mapping[str, Any]) -> go.Figure:
         )
     figure.update_xaxes(title="learning rate", type="log")
     figure.update_yaxes(title="validation accuracy", tickformat=".1%")
-    return _finish(figure, "Learning-rate search (large: chosen)")
+    return finish(figure, "Learning-rate search (large: chosen)")
 
 
 def smoothing(record: Mapping[str, Any]) -> go.Figure:
@@ -254,7 +255,7 @@ def smoothing(record: Mapping[str, Any]) -> go.Figure:
         figure.add_annotation(text="not measured yet", showarrow=False)
     figure.update_xaxes(title="smoothing s")
     figure.update_yaxes(title="mean confidence (validation)", **SHARES)
-    return _finish(figure, "Smoothing s (nls: matched step)")
+    return finish(figure, "Smoothing s (nls: matched step)")
 
 
 # finding -> its chart
@@ -287,9 +288,9 @@ def tradeoff(cells: Cells) -> go.Figure:
             error_y={"array": [y["sd"] or 0.0], "thickness": 1},
             name=label(cell),
             mode="markers",
-            marker=_dot(cell),
+            marker=dot(cell),
             hovertemplate="ECE-15 %{x:.2%}, accuracy %{y:.2%}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title="ECE-15", tickformat=".1%", rangemode="tozero")
     figure.update_yaxes(title="accuracy", tickformat=".1%")
-    return _finish(figure, "Accuracy against calibration (up and left is better)", 420)
+    return finish(figure, "Accuracy against calibration (up and left is better)", 420)

@@ -17,6 +17,7 @@ from nls_core import (
     features_page,
     findings_page,
     loss_lab,
+    maps_page,
     robustness_page,
     training_page,
 )
@@ -28,6 +29,7 @@ HOME, HOME_TITLE = "/ui/", "Compare"
 PAGES: dict[str, Callable[[Analyzer], None]] = {
     "Calibration": calibration_page.build,
     "Robustness": robustness_page.build,
+    "Maps": maps_page.build,
     "Training": training_page.build,
     "Features": features_page.build,
     "Loss lab": loss_lab.build,

@@ -157,15 +157,27 @@ def variants_table(models_dir: Path) -> Table:
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
     """Markdown tables of a record of `evaluate`: calibration, then mask scores; in percent."""
-    head = ["model, out of fold", "accuracy %", "ECE-15 %", "NLL", "AUROC of errors %"]
-    rows = [head]
-    for name, each in record["models"].items():
-        scales = {"accuracy": 100, "ece": 100, "nll": 1, "error_auroc": 100}
-        rows.append([name, *(_shown(each["metrics"][m], scale) for m, scale in scales.items())])
-    for padding, each in record["zero_shot"].items():
+    metrics = {name: each["metrics"] for name, each in record["models"].items()}
+    first = _calibration_table(metrics, record["zero_shot"])
+    return [first, *(_mask_table(record, state) for state in STATES)]
+
+
+def summary(record: Mapping[str, Any]) -> Table:
+    """The first of `tables`, from report.json."""
+    cells = record["cells"]
+    metrics = {f"{NAME}/{c}": cells[c]["intervals"] for c in cells if "intervals" in cells[c]}
+    return _calibration_table(metrics, record["zero_shot"])
+
+
+def _calibration_table(metrics: Mapping[str, Any], zero_shot: Mapping[str, Any]) -> Table:
+    rows = [["model, out of fold", "accuracy %", "ECE-15 %", "NLL", "AUROC of errors %"]]
+    scales = {"accuracy": 100, "ece": 100, "nll": 1, "error_auroc": 100}
+    for name, each in metrics.items():
+        rows.append([name, *(_shown(each[m], scale) for m, scale in scales.items())])
+    for padding, each in zero_shot.items():
         figures = [f"{100 * each['accuracy']:.1f}", f"{100 * each['ece']:.1f}"]
         rows.append([f"zero-shot, {padding} padding", *figures, f"{each['nll']:.3f}", "-"])
-    return [rows, *(_mask_table(record, state) for state in STATES)]
+    return rows
 
 
 def _mask_table(record: Mapping[str, Any], state: str) -> Table:
@@ -198,7 +210,8 @@ def build(models_dir: Path) -> dict[str, Any]:
     names.sort(key=lambda cell: cell != report.BASE)  # first: all are compared with it
     found = gather(names, models_dir)
     for cell in names:
-        record["cells"][cell]["masks"] = found[cell]["masks"]
+        record["cells"][cell] |= {"masks": found[cell]["masks"]}
+        record["cells"][cell] |= {"intervals": found[cell]["metrics"]}
     record["zero_shot"] = reference(models_dir)
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (models_dir / NAME / report.REPORT).write_text(text + "\n", encoding="utf-8")
