@@ -29,6 +29,12 @@ from nls_core.types import ImageRejected, InvalidInput, TooLarge
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "static" / "examples"
 ENTRIES = json.loads((EXAMPLES / "examples.json").read_text(encoding="utf-8"))
+FASHION = [entry for entry in ENTRIES if entry["family"] == "fashion"]
+PHOTOS = [entry for entry in ENTRIES if entry["family"] == "photos"]
+OBJECT_CLASSES = (
+    *("animal", "building", "clothing", "food"),
+    *("household", "music", "plant", "vehicle"),
+)
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}}
 
 
@@ -346,7 +352,7 @@ def on_white(box: tuple[int, int, int, int], size: tuple[int, int], colour: str)
     return picture
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
+@pytest.mark.parametrize("entry", FASHION, ids=lambda entry: entry["file"])
 def test_examples_convert(entry: dict[str, str]) -> None:
     image = decode_image((EXAMPLES / entry["file"]).read_bytes())
     prepared = PREPROCESS["fashion"](image, 28, 1)
@@ -364,7 +370,7 @@ def test_examples_convert(entry: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("edge", [56, 280, 301, 500])
 def test_enlarged_examples_convert_back(edge: int) -> None:
-    for entry in ENTRIES:
+    for entry in FASHION:
         image = decode_image((EXAMPLES / entry["file"]).read_bytes())
         if image.size == (28, 28):
             large = image.resize((edge, edge), Image.Resampling.NEAREST)
@@ -543,14 +549,28 @@ def test_png_refuses(array: NDArray[Any]) -> None:
 
 
 def test_examples_are_complete() -> None:
-    assert len(ENTRIES) >= 14
-    assert {entry["label"] for entry in ENTRIES} == set(FASHION_CLASSES)
-    assert {entry["family"] for entry in ENTRIES} == {"fashion"}
+    assert len(FASHION) >= 14
+    assert {entry["label"] for entry in FASHION} == set(FASHION_CLASSES)
+    assert len(PHOTOS) >= 12
+    assert {entry["label"] for entry in PHOTOS} == {*OBJECT_CLASSES, ""}  # "": of none of them
+    assert len(FASHION) + len(PHOTOS) == len(ENTRIES)
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*")}
     assert {entry["file"] for entry in ENTRIES} == files
     assert len({entry["title"] for entry in ENTRIES}) == len(ENTRIES)
+    # the page knows an example by its file name
+    assert len({entry["file"].rpartition("/")[2] for entry in ENTRIES}) == len(ENTRIES)
     credits = (EXAMPLES / "CREDITS.md").read_text(encoding="utf-8")
     assert all(f"`{entry['file']}`: {entry['credit']}" in credits for entry in ENTRIES)
+
+
+@pytest.mark.parametrize("entry", PHOTOS, ids=lambda entry: entry["file"])
+def test_photographs_are_small_and_without_metadata(entry: dict[str, str]) -> None:
+    data = (EXAMPLES / entry["file"]).read_bytes()
+    image = decode_image(data)
+    assert len(data) <= 150_000
+    assert 128 <= min(image.size) <= max(image.size) <= 1024
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as stored:
+        assert not stored.getexif()
 
 
 @pytest.mark.skipif(not DEBIAN_FASHION.exists(), reason="needs Debian's dataset-fashion-mnist")
@@ -561,7 +581,7 @@ def test_examples_are_test_images() -> None:
 
     images = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
     labels = read("t10k-labels-idx1-ubyte.gz", 8)
-    for entry in ENTRIES:
+    for entry in FASHION:
         if entry["file"].endswith(".png"):
             index = int(entry["credit"].rpartition(" ")[2])
             picture = decode_image((EXAMPLES / entry["file"]).read_bytes())
