@@ -1,9 +1,10 @@
 """Make static/examples: the pictures that the page offers, with their labels and credits.
 
-    python scripts/make_examples.py [--fashion DIR] [--stamps DIR] [--photos DIR]
+    python scripts/make_examples.py [--fashion DIR] [--stamps DIR] [--photos DIR] [--objects DIR]
 
 Needs the Debian packages dataset-fashion-mnist, tuxpaint-stamps-default and librsvg2-bin. Without
---photos the photographs stay as they are; scripts/example_photos.py says how that DIR is made. No
+--photos the photographs stay as they are, and without --objects the objects with masks;
+scripts/example_photos.py and scripts/example_objects.py say how these folders are made. No
 model has a say in the choice. From the test split of Fashion-MNIST come the first image of each
 class, and of each pair of classes in CLOSE_PAIRS the two images with the smallest squared distance
 between their pixels: hard ones. The drawings are laid on white with a margin, as in a shop.
@@ -20,6 +21,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import example_objects
 import example_photos
 import numpy as np
 from numpy.typing import NDArray
@@ -126,10 +128,10 @@ def entry(file: str, label: str, title: str, credit: str) -> dict[str, str]:
     return {"file": file, "family": "fashion", "label": label, "title": title, "credit": credit}
 
 
-def kept_photos() -> list[dict[str, str]]:
-    """The photographs' entries as they are."""
+def kept(masks: bool) -> list[dict[str, str]]:
+    """The entries of the photographs, or of the objects with masks, as they are."""
     entries = json.loads((OUT / "examples.json").read_text(encoding="utf-8"))
-    return [e for e in entries if e["family"] == "photos"]
+    return [e for e in entries if e["family"] == "photos" and ("mask" in e) == masks]
 
 
 def main() -> None:
@@ -138,6 +140,7 @@ def main() -> None:
     parser.add_argument("--fashion", type=Path, default="/usr/share/datasets/fashion-mnist")
     parser.add_argument("--stamps", type=Path, default="/usr/share/tuxpaint/stamps/clothes")
     parser.add_argument("--photos", type=Path, help="Debian packages, unpacked")
+    parser.add_argument("--objects", type=Path, help="the data folder with everyday-objects")
     arguments = parser.parse_args()
     rsvg = shutil.which("rsvg-convert")
     if rsvg is None:
@@ -145,13 +148,15 @@ def main() -> None:
     shutil.rmtree(OUT / "fashion", ignore_errors=True)
     (OUT / "fashion").mkdir(parents=True)
     entries = from_fashion_mnist(arguments.fashion) + from_drawings(arguments.stamps, rsvg)
-    photos = arguments.photos
-    entries += example_photos.from_packages(photos, OUT) if photos else kept_photos()
+    photos, things = arguments.photos, arguments.objects
+    entries += example_photos.from_packages(photos, OUT) if photos else kept(masks=False)
+    entries += example_objects.from_data(things, OUT) if things else kept(masks=True)
     text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     (OUT / "examples.json").write_text(text, encoding="utf-8")
     credits = "".join(f"- `{e['file']}`: {e['credit']}\n" for e in entries)
     (OUT / "CREDITS.md").write_text(
-        f"{CREDITS}{example_photos.CREDITS}## Each\n\n{credits}", encoding="utf-8"
+        f"{CREDITS}{example_photos.CREDITS}{example_objects.CREDITS}## Each\n\n{credits}",
+        encoding="utf-8",
     )
 
 
