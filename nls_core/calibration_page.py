@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -37,20 +38,22 @@ NAMES = {
 READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
 split. Diagrams show one seed, all test images, 15 equal-width bins closed on the right, with
 Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a paired
-bootstrap over images and seeds. 'ce + T' is cross-entropy with its fitted temperature: what a loss
-has to beat."""
+bootstrap over images and seeds. Photos are answered by networks that never saw the object, and the
+T of the table's 'ce + T' saw all their answers. 'ce + T' is cross-entropy with its fitted
+temperature: what a loss has to beat."""
 
 
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Calibration", INTRO)
-    where = reports.where(analyzer)
-    if where is None:
+    families, folder = reports.families(analyzer), analyzer.settings.models_dir
+    if not families:
         no_report()
         return
-    cells = reports.cells(*where)
-    start = [c for c in ("ce-zero", "nls-zero") if c in cells] or cells[:2]
+    cells, start = choices((families[0], folder))
     with gr.Row():
+        several = len(families) > 1
+        family = gr.Dropdown(families, value=families[0], label="Family", visible=several)
         shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
         mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Temperature")
         slider = gr.Slider(0.25, 4, value=1, step=0.05, label="T", elem_id="temperature")
@@ -63,12 +66,13 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
+    family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
     # moving the slider is meant: it takes effect at once
     slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
     gr.on(
         None,
-        partial(show, where),
-        [shown, mode, slider],
+        lambda family, *chosen: show((family, folder), *chosen),
+        [family, shown, mode, slider],
         [words, *plots],
         trigger_mode="always_last",
         show_progress="hidden",
@@ -76,12 +80,24 @@ def build(analyzer: Analyzer) -> None:
     )
     gr.on(
         None,
-        partial(show_shift, where),
-        [shown, corruption],
+        lambda family, *chosen: show_shift((family, folder), *chosen),
+        [family, shown, corruption],
         [table, *shifted],
         show_progress="hidden",
         **PRIVATE,
     )
+
+
+def choices(where: Where) -> tuple[list[str], list[str]]:
+    """The cells of a family, and those that are shown first."""
+    cells = reports.cells(*where)
+    return cells, [c for c in ("ce-zero", "nls-zero") if c in cells] or cells[:2]
+
+
+def other(folder: Path, family: str) -> Any:
+    """Fill the menu of models for another family."""
+    cells, start = choices((family, folder))
+    return gr.update(choices=cells, value=start)
 
 
 def temperature(data: Reports, cell: str, mode: str, own: float) -> float:
@@ -106,7 +122,7 @@ def show(where: Where, cells: list[str], mode: str, own: float) -> list[Any]:
     """The sentences and up to four diagrams; plots that are not needed are hidden."""
     data = reports.load(*where)
     sentences, plots = [], []
-    for cell in cells[:4]:
+    for cell in [cell for cell in cells if cell in data.runs][:4]:  # not those of another family
         t = temperature(data, cell, mode, own)
         bins, found = measured(data, cell, t)
         sentences.append(sentence(cell, t, found))
@@ -133,6 +149,7 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     """The table over seeds, and accuracy and ECE over severity."""
     data = reports.load(*where)
     every = data.evidence.cells
+    cells = [cell for cell in cells if cell in data.runs]  # not those of another family
     tempered = [c.replace("ce-", "ce_temperature-") for c in cells if c.startswith("ce-")]
     head = ["model", "seeds", *NAMES.values(), "ECE: difference to ce-zero"]
     rows = []
@@ -143,5 +160,8 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
             for name in METRICS
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
+    table = html_table([head, *rows])
+    if not any("shift" in data.run(cell).found for cell in cells):  # photos have none
+        return [table, *[gr.update(visible=False)] * 2]
     plots = [charts.under_shift(data.runs, corruption, key, cells) for key in ("accuracy", "ece")]
-    return [html_table([head, *rows]), *plots]
+    return [table, *(gr.update(value=plot, visible=True) for plot in plots)]

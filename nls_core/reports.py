@@ -30,11 +30,16 @@ class Reports:
 Where = tuple[str, Path]  # a family, and the models folder that holds it
 
 
+def families(analyzer: Analyzer) -> list[str]:
+    """The families that have a report, sorted."""
+    folder = analyzer.settings.models_dir
+    named = sorted({model_id.split("/")[0] for model_id in analyzer.ids()})
+    return [family for family in named if (folder / family / report.REPORT).exists()]
+
+
 def where(analyzer: Analyzer) -> Where | None:
     """The first family that has a report; None where the page can only say what makes one."""
-    families = sorted({model_id.split("/")[0] for model_id in analyzer.ids()})
-    folder = analyzer.settings.models_dir
-    return next(((f, folder) for f in families if (folder / f / report.REPORT).exists()), None)
+    return next(((f, analyzer.settings.models_dir) for f in families(analyzer)), None)
 
 
 def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]:
