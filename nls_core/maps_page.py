@@ -97,7 +97,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
             line={"dash": dash, "color": "#94a3b8"},
             name=f"{control} map",
         )
-    figure.update_xaxes(title=score, rangemode="tozero", tickformat=".0%")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%")  # the same for both, to compare
     figure.update_yaxes(automargin=True)
     return charts.finish(figure, f"{state}: {score.lower()}", 170 + 34 * len(names))
 

@@ -173,14 +173,11 @@ def by_kind(logits: Tensor, collection: objects.Collection) -> dict[str, float]:
 
 
 def _unfamiliar(cell: Cell) -> dict[str, Any]:
-    """The threshold of the score that tells objects from bare backgrounds best.
-
-    The even backgrounds choose the score, the odd ones measure it.
-    """
-    even, odd = cell.outside[::2], cell.outside[1::2]
-    best = max(unfamiliar.SCORES, key=lambda name: _auroc(name, cell.logits, even))
+    """The threshold of the hint, and how well its score tells objects from bare backgrounds."""
+    score = photos.HINTS[cell.plan.loss]
+    found = _auroc(score, cell.logits, cell.outside)
     return unfamiliar.entry(
-        best, cell.logits, auroc=_auroc(best, cell.logits, odd), outside=len(odd), command=COMMAND
+        score, cell.logits, auroc=found, outside=len(cell.outside), command=COMMAND
     )
 
 

@@ -101,7 +101,8 @@ def test_the_hint_lets_at_most_one_in_twenty_objects_through(home: Path) -> None
     manifest = zoo.read_manifest(IDS[1], home / "models")
     assert manifest.ood["rate"] == 0.05
     assert 0 <= manifest.ood["auroc"] <= 1
-    assert manifest.ood["outside"] == 100
+    assert manifest.ood["outside"] == 200
+    assert manifest.ood["score"] == photos.HINTS["nls"]
 
 
 def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
