@@ -123,7 +123,7 @@ def compare(
     *,
     image: Annotated[Path, typer.Argument(help="A picture: JPEG, PNG, WebP, BMP or GIF.")],
     baseline: Annotated[str, typer.Option(help="Model id.")] = "photos/ce-zero",
-    candidate: Annotated[str, typer.Option(help="Model id.")] = "photos/nls-partial",
+    candidate: Annotated[str, typer.Option(help="Model id.")] = "photos/nls-zero",
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
     attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
