@@ -211,7 +211,10 @@ class Page:
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
             given = inputs | {self.state, self.focus.paint}
             button.click(partial(self.export, kind), given, self.file, **PRIVATE)
-        scripted = [self.inputs[n] for n in ("image", "baseline", "candidate", "attack", "cam")]
+        # text, not the menus: they hold the models of one family, a script may ask for any
+        names = ("baseline", "candidate", "attack", "cam")
+        scripted = [self.inputs["image"]]
+        scripted += [gr.Textbox(self.start[name], visible=False) for name in names]
         gr.Button(visible=False).click(
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )

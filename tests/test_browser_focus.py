@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from nls_core import zoo
-from nls_core.settings import Settings
+from nls_core.settings import ROOT, Settings
 from tests import browsing
 from tests.browsing import DESKTOP, PHONE
-from tests.conftest import picture_bytes
 
 pytestmark = pytest.mark.browser
 
@@ -49,8 +48,9 @@ def turn_to(page: Page, family: str) -> None:
 
 
 def upload(page: Page, folder: Path) -> None:
-    file = folder / "photo.png"
-    file.write_bytes(picture_bytes(400, 300))
+    """A natural photograph, under a name that is no example's."""
+    file = folder / "photo.jpg"
+    file.write_bytes((ROOT / "static/examples/photos/dog-kemperman.jpg").read_bytes())
     before = picture(page)
     page.locator("#upload button[aria-label='Remove Image']").click()
     page.locator("#upload input[type=file]").set_input_files(str(file))
