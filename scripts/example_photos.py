@@ -44,9 +44,9 @@ this repository: public domain and CC0 ask for nothing; [CC BY 2.0], [CC BY 4.0]
 the LGPL let everybody pass on and change the pictures on their terms ([texts]). Authors and
 licences of the pictures of gcompris-qt-data stand in the README files inside its resources, those
 of python3-sklearn in `images/README.txt` (which links to vultilion for the flower but writes
-danielbuechele), that of python3-skimage in `data/_fetchers.py` and Ian Hex's in `metadata.json`.
-The licences of the others stand in the packages' copyright files, Bill Kendrick's name also in
-`AUTHORS.txt`, that of the US Department of Agriculture in `citrus-fruits.desktop`.
+danielbuechele), that of python3-skimage in `data/_fetchers.py`, Ian Hex's in `metadata.json` and
+those of the citrus fruit in `citrus-fruits.desktop`. The licences of the others stand in the
+packages' copyright files, Bill Kendrick's name also in `AUTHORS.txt`.
 
 [CC BY 2.0]: https://creativecommons.org/licenses/by/2.0/
 [CC BY 4.0]: https://creativecommons.org/licenses/by/4.0/
@@ -147,7 +147,7 @@ PHOTOS = (
         "palapeli-data",
         "citrus-fruits.jpg",
         "US Department of Agriculture",
-        "GPL-2+",
+        "public domain",
     ),
     Photo(
         "fig-freespace",
