@@ -12,7 +12,7 @@ and the idea of summing two losses, as `nls_ls` does).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -243,3 +243,9 @@ def options(smoothing: float, gamma: float, weight: float | None) -> dict[str, f
     """The keyword arguments of a loss from a recipe; a weight of None leaves `nls_ls` its own."""
     shared = {"smoothing": smoothing, "gamma": gamma}
     return shared | ({} if weight is None else {"weight": weight})
+
+
+def stated(loss: str, given: Mapping[str, float]) -> dict[str, float]:
+    """Of a loss's options those that it heeds, as manifests tell them."""
+    deaf = ("smoothing",) if loss in ("ce", "focal") else ()
+    return {name: value for name, value in given.items() if name not in deaf}

@@ -61,7 +61,7 @@ def build(analyzer: Analyzer) -> None:
 
 
 def _plot(folder: Path, state: str, score: str, method: str) -> Any:
-    return chart(verdicts.read(NAME, folder).cells, state, method, score)
+    return chart(report.read(NAME, folder)["cells"], state, method, score)
 
 
 def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
@@ -83,7 +83,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
             error_x=_interval(entry),
             mode="markers",
             marker=charts.dot(cell),
-            customdata=[_gap(entry)],
+            customdata=[verdicts.gap(entry, "difference")],
             hovertemplate="%{x:.1%}, against ce-zero: %{customdata}<extra>%{y}</extra>",
             showlegend=False,
         )
@@ -106,7 +106,3 @@ def _interval(entry: Mapping[str, float]) -> dict[str, Any]:
     """Plotly's error bar of a figure with 'low' and 'high'."""
     above, below = entry["high"] - entry["value"], entry["value"] - entry["low"]
     return {"array": [above], "arrayminus": [below], "thickness": 1.5, "width": 4}
-
-
-def _gap(entry: Mapping[str, Any]) -> str:
-    return verdicts.gap(entry, "difference")

@@ -16,6 +16,7 @@ from nls_core import (
     calibration,
     evaluate,
     imagenet,
+    losses,
     nets,
     objects,
     photo_report,
@@ -134,7 +135,7 @@ def publish(cell: Cell, collection: objects.Collection, settings: Settings) -> M
     measured = measure(cell.logits, labels, folds)
     net = nets.build(imagenet.ARCH, len(collection.classes), 3, cell.plan.padding)
     net.load_state_dict(dict(cell.state))
-    manifest = _manifest(cell, collection, measured, labels)
+    manifest = _manifest(cell, collection, measured)
     manifest = zoo.store(net, manifest, settings.models_dir)
     shifted = cell.logits - cell.logits.amax(1, keepdim=True)
     arrays = {"logits": shifted.numpy().astype("float16")}
@@ -185,22 +186,15 @@ def _auroc(name: str, known: Tensor, outside: Tensor) -> float:
     return auroc(unfamiliar.scores(name, known), unfamiliar.scores(name, outside))
 
 
-def _manifest(
-    cell: Cell, collection: objects.Collection, measured: evaluate.Measured, labels: Tensor
-) -> Manifest:
+def _manifest(cell: Cell, collection: objects.Collection, measured: evaluate.Measured) -> Manifest:
     plan = cell.plan
     model_id = f"{NAME}/{name_of(plan)}"
-    parameters = {"gamma": plan.gamma}
-    if plan.loss != "ce":
-        parameters = {"smoothing": plan.smoothing} | parameters
-    if plan.weight is not None:
-        parameters["weight"] = plan.weight
     return Manifest(
         id=model_id,
         arch=imagenet.ARCH,
         padding=plan.padding,
         loss=plan.loss,
-        loss_parameters=parameters,
+        loss_parameters=losses.stated(plan.loss, plan.loss_options()),
         classes=collection.classes,
         channels=3,
         input_size=objects.SIZE,

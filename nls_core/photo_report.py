@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
 }
 CONTROLS = ("centre", "random")
 Table = list[list[str]]
+Resampled = dict[str, tuple[float, Tensor]]  # name -> a figure, and (RESAMPLES,) of resamples
 
 
 def gather(cells: Sequence[str], models_dir: Path) -> dict[str, Any]:
@@ -51,16 +53,19 @@ def gather(cells: Sequence[str], models_dir: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"no raw results of {lacking} of {NAME}; `nls train --grid {NAME}` makes them"
         )
-    chosen = {cell: runs[cell][min(runs[cell])] for cell in cells}
+    chosen = [runs[cell][min(runs[cell])] for cell in cells]
+    metrics = [_resampled_metrics(run, labels) for run in chosen]
+    masks = [_resampled_masks(run) for run in chosen]
     return {
         cell: {
-            "metrics": _metrics(chosen[cell], chosen[cells[0]], labels),
-            "masks": _masks(chosen[cell], chosen[cells[0]]),
+            "metrics": _compared(metrics[i], metrics[0] if i else None),
+            "masks": _by_method(_compared(masks[i], masks[0] if i else None)),
         }
-        for cell in cells
+        for i, cell in enumerate(cells)
     }
 
 
+@cache
 def _draws(count: int) -> Tensor:
     """(RESAMPLES, count) indices, the same for all models: differences are paired."""
     generator = torch.Generator().manual_seed(0)
@@ -75,39 +80,42 @@ def _entry(value: float, drawn: Tensor) -> dict[str, float]:
     return {"value": value, "low": low, "high": high}
 
 
-def _compared(value: float, drawn: Tensor, base: tuple[float, Tensor] | None) -> dict[str, Any]:
-    found: dict[str, Any] = _entry(value, drawn)
-    if base is not None:
-        gap = _entry(value - base[0], drawn - base[1])
-        found["difference"] = {"difference": gap["value"], "low": gap["low"], "high": gap["high"]}
+def _compared(mine: Resampled, base: Resampled | None) -> dict[str, dict[str, Any]]:
+    """name -> a figure with its interval, and with that of its difference to `base`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, (value, drawn) in mine.items():
+        found[name] = dict(_entry(value, drawn))
+        if base is not None:
+            gap = _entry(value - base[name][0], drawn - base[name][1])
+            found[name]["difference"] = {"difference": gap.pop("value"), **gap}
     return found
 
 
-def _metrics(run: Run, base: Run, labels: Tensor) -> dict[str, Any]:
-    draws = _draws(len(labels))
-
-    def values(of: Run, metric: Callable[[Tensor, Tensor], float]) -> tuple[float, Tensor]:
-        probs = of.logits.softmax(1)
-        drawn = torch.tensor([metric(probs[i], labels[i]) for i in draws])
-        return metric(probs, labels), drawn
-
+def _resampled_metrics(run: Run, labels: Tensor) -> Resampled:
+    probs = run.logits.softmax(1)
     return {
-        name: _compared(*values(run, metric), None if run is base else values(base, metric))
+        name: (
+            metric(probs, labels),
+            torch.tensor([metric(probs[i], labels[i]) for i in _draws(len(labels))]),
+        )
         for name, metric in METRICS.items()
     }
 
 
-def _masks(run: Run, base: Run) -> dict[str, dict[str, dict[str, Any]]]:
-    """state -> method or control -> score -> figure."""
+def _resampled_masks(run: Run) -> Resampled:
+    return {
+        key: (float(scores.mean()), scores[_draws(len(scores))].mean(1))
+        for key, scores in run.scores.items()
+    }
+
+
+def _by_method(figures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """state -> method or control -> score -> figure, from '<state> <method> <score>'."""
     found: dict[str, dict[str, dict[str, Any]]] = {state: {} for state in STATES}
-    for key, scores in run.scores.items():
+    for key, figure in figures.items():
         state, method, score = key.split(" ")
         if method == "control":  # 'energy_inside_centre', or 'area': what a uniform map gets
             score, _, method = score.rpartition("_") if score != "area" else ("area", "", "uniform")
-        draws = _draws(len(scores))
-        other = base.scores[key]
-        pair = None if run is base else (float(other.mean()), other[draws].mean(1))
-        figure = _compared(float(scores.mean()), scores[draws].mean(1), pair)
         found[state].setdefault(method, {})[score] = figure
     return found
 

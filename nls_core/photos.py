@@ -6,7 +6,7 @@ calibration and the maps' scores rest on every object; the network that ships is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,6 +116,16 @@ def _answers(model: nets.Classifier, prepared: Prepared, which: Tensor) -> tuple
     return transfer.answer(back, prepared.test_features[which]), prepared.test.labels[which]
 
 
+def _fold_models(
+    plan: Plan, rates: Sequence[float], prepared: Prepared, report: Callable[[int], None]
+) -> Iterator[tuple[Tensor, nets.Classifier]]:
+    """For each fold: (N,) bool, its objects, and a network that was trained on the others."""
+    for fold, rate in enumerate(rates):
+        others = set(range(FOLDS)) - {fold}
+        model = transfer.trained(replace(plan, lr=rate), prepared, others, report)
+        yield prepared.test.folds == fold, model
+
+
 def train(
     plan: Plan, rows: Sequence[Mapping[str, float]], prepared: Prepared, report: Report = silent
 ) -> Cell:
@@ -124,12 +134,7 @@ def train(
     name = name_of(plan)
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
     parts: list[tuple[Tensor, dict[str, Tensor]]] = []
-    for fold in range(FOLDS):
-        others = set(range(FOLDS)) - {fold}
-        model = transfer.trained(
-            replace(plan, lr=rates[fold]), prepared, others, lambda n: report(name, n)
-        )
-        held = prepared.test.folds == fold
+    for held, model in _fold_models(plan, rates, prepared, lambda n: report(name, n)):
         logits[held], _ = _answers(model, prepared, held)
         parts.append((torch.nonzero(held).flatten(), map_scores(model, prepared, held)))
         report(f"{name}: maps", int(held.sum()))
@@ -143,10 +148,8 @@ def train(
 def out_of_fold(plan: Plan, prepared: Prepared, report: Report = silent) -> Tensor:
     """Logits (N, K) of every object by a network that never saw it, at the plan's own rate."""
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
-    for fold in range(FOLDS):
-        others = set(range(FOLDS)) - {fold}
-        model = transfer.trained(plan, prepared, others, lambda n: report("variants", n))
-        held = prepared.test.folds == fold
+    rates = [plan.lr] * FOLDS
+    for held, model in _fold_models(plan, rates, prepared, lambda n: report("variants", n)):
         logits[held], _ = _answers(model, prepared, held)
     return logits
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nls_core import datasets, train, zoo
+from nls_core import datasets, losses, train, zoo
 from nls_core.evaluate import measure
 from nls_core.evidence import SURROGATES
 from nls_core.families import Family
@@ -61,11 +61,6 @@ def publish(
 
 def _manifest(job: Job, family: Family, model: Any, data: datasets.Data) -> Manifest:
     recipe = job.recipe
-    parameters = {"smoothing": recipe.smoothing, "gamma": recipe.gamma}
-    if recipe.loss in ("ce", "focal"):
-        parameters.pop("smoothing")
-    if recipe.weight is not None:
-        parameters["weight"] = recipe.weight
     log = rows(job.out / LOG)
     best = max(log, key=accuracy)
     model_id = _model_id(job, family)
@@ -74,7 +69,7 @@ def _manifest(job: Job, family: Family, model: Any, data: datasets.Data) -> Mani
         arch=recipe.arch,
         padding=recipe.padding,
         loss=recipe.loss,
-        loss_parameters=parameters,
+        loss_parameters=losses.stated(recipe.loss, recipe.loss_options()),
         classes=data.classes,
         channels=data.images.shape[1],
         input_size=data.images.shape[-1],
