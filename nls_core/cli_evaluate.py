@@ -64,10 +64,10 @@ def command(
             _photos(ids, settings, output, as_json)
             return
         group = evidence.subjects(ids, settings, dataset, download=download)
-        other = evidence.surrogate(
+        others = evidence.surrogate(
             next(iter(group.values())), settings.models_dir / evidence.SURROGATES
         )
-        measured = _measure(group, parts, store, other)
+        measured = _measure(group, parts, store, others)
         record = {
             "schema": evidence.SCHEMA,
             "command": f"nls evaluate {' '.join(ids)} --only {only}",
@@ -97,7 +97,10 @@ def _photos(ids: Sequence[str], settings: Settings, output: Path | None, as_json
 
 
 def _measure(
-    group: Mapping[str, Subject], parts: Sequence[str], store: Store, other: Subject | None
+    group: Mapping[str, Subject],
+    parts: Sequence[str],
+    store: Store,
+    others: Mapping[str, Subject],
 ) -> dict[str, Evidence]:
     """Measure with a progress bar for each model and part."""
     some = next(iter(group.values()))
@@ -111,7 +114,7 @@ def _measure(
                 tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
             bar.advance(tasks[model, part], done)
 
-        return evidence.gather(group, parts, store, other=other, report=tell)
+        return evidence.gather(group, parts, store, others=others, report=tell)
 
 
 def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
@@ -130,10 +133,9 @@ def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> d
         here = settings.model_copy(update={"models_dir": folder})
         group = evidence.subjects(zoo.available(folder), here)
         some = next(iter(group.values()))
-        neighbour = folders[(i + 1) % len(folders)]
-        other = evidence.surrogate(some, neighbour) if len(folders) > 1 else None
+        others = _sources(group, folders[i + 1 :] + folders[:i])
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
-        measured = _measure(group, list(PARTS), store, other)
+        measured = _measure(group, list(PARTS), store, others)
         for name, each in measured.items():
             curve = publish.rows(folder / name / publish.CURVE)
             raw.write(each, some.test.labels, curve, target)
@@ -145,6 +147,22 @@ def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> d
             f"nls evaluate --family {family}",
             lambda done: bar.advance(task, done),
         )
+
+
+def _sources(group: Mapping[str, Subject], folders: Sequence[Path]) -> dict[str, Subject]:
+    """Whose attacks are tried on the models of a seed, beside each other's.
+
+    Not all cells have all seeds, but every cell is attacked from every other: a cell that is not
+    in `group` comes from the first of the other seeds, `folders`, that has it.
+    """
+    some = next(iter(group.values()))
+    first = {name: folder for folder in reversed(folders) for name in zoo.available(folder)}
+    missing = {
+        name: evidence.elsewhere(some, name, folder)
+        for name, folder in first.items()
+        if name not in group
+    }
+    return (evidence.surrogate(some, folders[0]) if folders else {}) | missing
 
 
 def tables(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:

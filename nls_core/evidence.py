@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nls_core.types import CheckpointError, InvalidInput, Manifest, choose
 
 SCHEMA = 2
 SURROGATES = "surrogates"  # folder in a models folder: a cross-entropy model of another seed
+SURROGATE = "surrogate"  # its name among the sources of transfer
 MAP_IMAGES = 200
 MAP_EPSILON = 4 / 255
 
@@ -178,14 +179,17 @@ def subjects(
     return made
 
 
-def surrogate(subject: Subject, folder: Path) -> Subject | None:
-    """The family's cross-entropy model in another models folder, where there is one."""
-    model_id = f"{subject.manifest.family}/ce-zero"
-    if model_id not in zoo.available(folder):
-        return None
+def elsewhere(subject: Subject, model_id: str, folder: Path) -> Subject:
+    """A model of another models folder, on what `subject` is measured on."""
     model, manifest = zoo.load(model_id, folder, next(subject.model.parameters()).device)
-    same = {k: v for k, v in vars(subject).items() if k not in ("manifest", "model")}
-    return Subject(manifest, model, **same)
+    return replace(subject, manifest=manifest, model=model)
+
+
+def surrogate(subject: Subject, folder: Path) -> dict[str, Subject]:
+    """'surrogate': the family's cross-entropy model in another models folder, if it is there."""
+    model_id = f"{subject.manifest.family}/ce-zero"
+    there = model_id in zoo.available(folder)
+    return {SURROGATE: elsewhere(subject, model_id, folder)} if there else {}
 
 
 def gather(
@@ -193,7 +197,7 @@ def gather(
     parts: Sequence[str],
     store: Store,
     *,
-    other: Subject | None = None,
+    others: Mapping[str, Subject] | None = None,
     report: Callable[[str, str, int], None] = lambda model, part, done: None,
 ) -> dict[str, Evidence]:
     """Measure all parts of all models; with 'attacks', also how attacks transfer among them.
@@ -202,7 +206,7 @@ def gather(
         group: models of one data set, by name.
         parts: keys of `PARTS`.
         store: where parts are kept.
-        other: a surrogate whose attacks are tried on all of them too.
+        others: not measured, but their attacks are tried on all of the group too, by name.
         report: called with the model's name, the part and the number of images done.
     """
     result: dict[str, Evidence] = {}
@@ -216,9 +220,9 @@ def gather(
         if "crafted" in arrays:
             crafted[name] = torch.from_numpy(arrays.pop("crafted"))
         result[name] = Evidence(subject.manifest, found, arrays)
-    if other is not None and "attacks" in parts:
-        _, made = store.part(other, "attacks", lambda n: report("surrogate", "attacks", n))
-        crafted["surrogate"] = torch.from_numpy(made["crafted"])
+    for name, subject in (others or {}).items() if "attacks" in parts else ():
+        _, made = store.part(subject, "attacks", lambda n, a=name: report(a, "attacks", n))  # type: ignore[misc]
+        crafted[name] = torch.from_numpy(made["crafted"])
     for name, subject in group.items() if crafted else ():
         result[name] = _with_transfer(name, subject, result[name], crafted)
     return result

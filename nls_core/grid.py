@@ -131,8 +131,9 @@ def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -
             ),
             runs / family.name / f"{loss}-{padding}" / f"seed{seed}",
         )
-        for seed in range(seeds)
+        for seed in range(max(family.seeds(cell, seeds) for cell in family.cells()))
         for loss, padding in family.pairs()
+        if seed < family.seeds(f"{loss}-{padding}", seeds)
     ]
 
 
@@ -154,7 +155,7 @@ def train_family(
         settings: where models and data are.
         runs: folder of the runs.
         workers: training processes side by side.
-        seeds: seeds per cell, from 0; of each cell the median is published.
+        seeds: seeds per cell, from 0 (see `Family.seeds`); of each cell the median is published.
         finished: train nothing, publish what is finished.
         download: fetch a missing data set, where its source allows.
         report: called with the stage, the epochs done and the epochs in all.

@@ -111,12 +111,11 @@ def test_an_interrupted_part_leaves_no_trace_that_looks_whole(
 def test_a_surrogates_images_are_tried_on_all(settings: Settings, store: Store) -> None:
     group = evidence.subjects(TINY[1:], settings)
     some = next(iter(group.values()))
-    assert evidence.surrogate(some, settings.models_dir / "none") is None
-    other = evidence.surrogate(some, settings.models_dir)
-    assert other is not None
-    assert other.manifest.id == TINY[0]
-    got = evidence.gather(group, ["attacks"], store, other=other)[TINY[1]]
-    made = store.part(other, "attacks", lambda n: None)[1]["crafted"]
+    assert evidence.surrogate(some, settings.models_dir / "none") == {}
+    others = evidence.surrogate(some, settings.models_dir)
+    assert others["surrogate"].manifest.id == TINY[0]
+    got = evidence.gather(group, ["attacks"], store, others=others)[TINY[1]]
+    made = store.part(others["surrogate"], "attacks", lambda n: None)[1]["crafted"]
     moved = robust.transferred(some.model, torch.from_numpy(made), some.y)
     assert got.found["transfer"]["surrogate"] == moved.double().mean(1).tolist()
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,14 @@ def test_cells_come_seed_by_seed(tmp_path: Path) -> None:
     assert [job.recipe.seed for job in found] == [0] * 4 + [1] * 4
     assert {job.recipe.lr for job in found if job.recipe.loss == "nls"} == {1.0}
     assert len({job.out for job in found}) == 8
+
+
+def test_the_headline_cells_get_two_seeds_more_from_three_on(tmp_path: Path) -> None:
+    family, rates = replace(FAMILY, headline=("nls-zero",)), {"ce": 0.2, "nls": 1.0}
+    for asked, more in ((1, 0), (2, 0), (3, 2), (4, 2)):
+        found = grid.cell_jobs(family, rates, tmp_path, seeds=asked)
+        counts = Counter(f"{job.recipe.loss}-{job.recipe.padding}" for job in found)
+        assert counts == dict.fromkeys(FAMILY.cells(), asked) | {"nls-zero": asked + more}
 
 
 @pytest.mark.parametrize("family", GRIDS.values(), ids=list(GRIDS))
