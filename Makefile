@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format browser data models reproduce charts
+.PHONY: help install run test check format browser data models reproduce tables charts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -61,13 +61,18 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
 	@echo '  3. nls bench                            the price of partial padding: seconds'
 	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
-	@echo '  5. make charts                          the images of README and findings: a minute'
+	@echo '  5. make tables                          those of README and docs: seconds'
+	@echo '  6. make charts                          the images of README and findings: a minute'
 	@echo 'Stop it at any time; the same command goes on where it was.'
 	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 	$(BIN)/nls evaluate --family fashion
 	$(BIN)/nls bench --json > models/fashion/bench.json
 	$(BIN)/nls findings fashion
-	$(MAKE) charts
+	$(BIN)/python scripts/make_golden.py
+	$(MAKE) tables charts
+
+tables: install ## write the tables of README and docs anew from the reports
+	$(BIN)/python scripts/make_tables.py
 
 charts: $(VENV)/.installed-dev browser ## draw the charts of README and findings as images
 	$(BIN)/python scripts/make_charts.py

@@ -69,6 +69,16 @@ GRIDS: dict[str, Family] = {
             + tuple(
                 {"loss": "nls_ls", "weight": weight, "lr": 16.0, "epochs": 40, "seed": 0}
                 for weight in (0.006, 0.009)
+            )
+            + (
+                {
+                    "loss": "nls_ls",
+                    "weight": 0.006,
+                    "lr": 16.0,
+                    "epochs": 40,
+                    "seed": 0,
+                    "smoothing": 0.05,
+                },
             ),
             "smoothing of ls": tuple(
                 {"loss": "ls", "smoothing": s, "lr": 0.4} for s in (0.0, 0.05, 0.1, 0.2, 0.4)

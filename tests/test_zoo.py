@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,24 +16,16 @@ import yaml
 from safetensors.torch import load_file, save
 
 from nls_core import zoo
-from nls_core.settings import ROOT, Settings
+from nls_core.settings import Settings
 from nls_core.types import CheckpointError, InvalidInput, UnknownModel
 from nls_core.zoo import CARD, CONFIG, WEIGHTS
 from tests.conftest import TINY, make_model, tiny_manifest
+from tests.scripts import script
 
 SHIPPED = zoo.available(Settings().models_dir)
 
 
-def golden_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts/make_golden.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-golden = golden_script()
+golden = script("make_golden")
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Write the tables of README.md, docs/training.md and docs/photos.md anew, from what is in models/.
+
+A table stands between `<!-- name -->` and `<!-- end -->`. Run by `make tables`; a test makes them
+again and compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nls_core import findings, photo_report, photos, verdicts, zoo
+from nls_core.grid import ABLATIONS, SEARCH
+from nls_core.recipe import Recipe
+from nls_core.settings import ROOT, Settings
+from nls_core.verdicts import Table
+
+DEFAULT = Recipe()
+SHORT = ("method", "gradcam", "eigencam")  # of the five methods, those that docs/photos.md shows
+
+
+def claims(models_dir: Path) -> Table:
+    """Every claim with its verdict."""
+    found = findings.all_of(verdicts.read("fashion", models_dir))
+    return [["claim", "verdict"], *([each.claim, each.verdict] for each in found)]
+
+
+def shipped(models_dir: Path) -> Table:
+    """What `nls models --markdown` prints."""
+    return zoo.summary([zoo.read_manifest(i, models_dir) for i in zoo.available(models_dir)])
+
+
+def search(models_dir: Path) -> Table:
+    """The learning rates that were tried."""
+    record = _json(models_dir / "fashion" / SEARCH)
+    rows = [["loss", "learning rate", "accuracy %", "ECE-15 %", "NLL", ""]]
+    for row in record["tried"]:
+        chosen = record["chosen"][row["loss"]] == row["lr"]
+        rows.append([row["loss"], f"{row['lr']:g}", *_ended(row), "chosen" if chosen else ""])
+    return rows
+
+
+def weight(models_dir: Path) -> Table:
+    """The weights λ of nls_ls that were tried."""
+    ended = ["accuracy %", "ECE-15 %", "NLL", "confidence %"]
+    rows = [["λ", "s", "learning rate", *ended, "epochs"]]
+    for row in _json(models_dir / "fashion" / ABLATIONS)["ablations"]["weight"]:
+        options = [
+            f"{row['weight']:g}",
+            f"{row.get('smoothing', DEFAULT.smoothing):g}",
+            f"{row['lr']:g}",
+        ]
+        confidence = f"{100 * row['val_confidence']:.2f}"
+        rows.append([*options, *_ended(row), confidence, str(row["epochs"])])
+    return rows
+
+
+def _ended(row: dict[str, Any]) -> list[str]:
+    """What a run ended with on the validation split."""
+    shares = [f"{100 * row[key]:.2f}" for key in ("val_accuracy", "val_ece")]
+    return [*shares, f"{row['val_nll']:.4f}"]
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def of_photos(part: int) -> Callable[[Path], Table]:
+    """The tables that `nls evaluate` prints of all photo models, the masks' shortened."""
+
+    def make(models_dir: Path) -> Table:
+        ids = [i for i in zoo.available(models_dir) if i.startswith(f"{photos.NAME}/")]
+        table = photo_report.tables(photo_report.evaluate(ids, models_dir))[part]
+        return table if part == 0 else [r for r in table if r[1] in SHORT or r[0] == "control"]
+
+    return make
+
+
+PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
+    "README.md": {"claims": claims, "models": shipped},
+    "docs/training.md": {"search": search, "weight": weight},
+    "docs/photos.md": {
+        "variants": photo_report.variants_table,
+        "calibration": of_photos(0),
+        "clean": of_photos(1),
+        "attacked": of_photos(2),
+    },
+}
+
+
+def filled(page: str, text: str, models_dir: Path) -> str:
+    """The text of a page of `PAGES` with its tables made anew.
+
+    Raises:
+        ValueError: the text has not exactly one place for a table.
+    """
+    for name, make in PAGES[page].items():
+        table = findings.markdown(make(models_dir))
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        text, count = re.subn(
+            pattern, lambda found, t=table: found[1] + t + found[2], text, flags=re.DOTALL
+        )
+        if count != 1:
+            raise ValueError(f"expected one <!-- {name} --> … <!-- end --> in {page}; got {count}")
+    return text
+
+
+def main() -> None:
+    """Fill every page."""
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        made = filled(page, text, Settings().models_dir)
+        path.write_text(made, encoding="utf-8")
+        print(f"{page}: {'as it was' if made == text else 'changed'}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
