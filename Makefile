@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format browser data models reproduce tables charts
+.PHONY: help install run test check format browser data models reproduce verify tables charts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -70,6 +70,9 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	$(BIN)/nls findings fashion
 	$(BIN)/python scripts/make_golden.py
 	$(MAKE) tables charts
+
+verify: install data ## measure the shipped models anew and compare with the committed report (an hour)
+	$(BIN)/nls verify
 
 tables: install ## write the tables of README and docs anew from the reports
 	$(BIN)/python scripts/make_tables.py

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_data, cli_evaluate, cli_train, findings, train, zoo
+from nls_core import cli_data, cli_evaluate, cli_train, cli_verify, findings, train, zoo
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
 from nls_core.types import AnalysisRequest, InvalidInput, NLSLabError
@@ -85,6 +85,9 @@ app.command("train")(cli_train.command)
 
 
 app.command("evaluate")(cli_evaluate.command)
+
+
+app.command("verify")(cli_verify.command)
 
 
 app.command("data")(cli_data.command)

@@ -99,7 +99,7 @@ def _chosen(
     """Models of one data set, and how the images of their family's surrogate transfer to them."""
     some = next(iter(group.values()))
     others = evidence.surrogate(some, models_dir / evidence.SURROGATES)
-    measured = _measure(group, parts, store, others)
+    measured = measure_all(group, parts, store, others)
     models = {name: evidence.to_json(each) for name, each in measured.items()}
     record = {
         "schema": evidence.SCHEMA,
@@ -109,7 +109,7 @@ def _chosen(
     return record, tables(models)
 
 
-def _measure(
+def measure_all(
     group: Mapping[str, Subject],
     parts: Sequence[str],
     store: Store,
@@ -148,7 +148,7 @@ def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> d
         some = next(iter(group.values()))
         others = _sources(group, folders[i + 1 :] + folders[:i])
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
-        measured = _measure(group, list(PARTS), store, others)
+        measured = measure_all(group, list(PARTS), store, others)
         for name, each in measured.items():
             curve = publish.rows(folder / name / publish.CURVE)
             raw.write(each, some.test.labels, curve, target)
