@@ -44,7 +44,7 @@ class Family:
         return asked + HEADLINE_MORE * more
 
 
-# nls train --grid fashion --seeds 3: 26 search runs of 6 epochs, 13 ablations and 27 runs of 40,
+# nls train --grid fashion --seeds 3: 26 search runs of 6 epochs, 16 ablations and 31 runs of 40,
 # about 8 hours on one core of a small server; see docs/training.md for what came out.
 GRIDS: dict[str, Family] = {
     "fashion": Family(
