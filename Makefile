@@ -61,7 +61,7 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
 	@echo '  3. nls bench                            the price of partial padding: seconds'
 	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
-	@echo '  5. make tables                          those of README and docs: seconds'
+	@echo '  5. make_golden.py, make tables          what tests compare; tables of README and docs: seconds'
 	@echo '  6. make charts                          the images of README and findings: a minute'
 	@echo 'Stop it at any time; the same command goes on where it was.'
 	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)

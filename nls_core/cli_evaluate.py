@@ -48,9 +48,7 @@ def command(
     Parts that were measured before, of the same weights, are read and not measured again.
     """
     settings = Settings()
-    parts = only.split(",")
-    for part in parts:
-        choose("part", part, PARTS)
+    parts = chosen_parts(only)
     store = Store(runs / "evaluate")
     if family is not None:
         if ids or dataset or only != ",".join(PARTS):
@@ -73,6 +71,14 @@ def command(
     )
     record["models"] = {name: m for each, _ in made for name, m in each["models"].items()}
     _show(record, [table for _, each in made for table in each], output, as_json)
+
+
+def chosen_parts(only: str) -> list[str]:
+    """The parts that `--only` names; an unknown one is refused."""
+    parts = only.split(",")
+    for part in parts:
+        choose("part", part, PARTS)
+    return parts
 
 
 def _show(

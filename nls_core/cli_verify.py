@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from nls_core import agreement, evidence, photos, zoo
-from nls_core.cli_evaluate import measure_all
+from nls_core.cli_evaluate import chosen_parts, measure_all
 from nls_core.evidence import PARTS, Store
 from nls_core.findings import markdown
 from nls_core.settings import Settings
 from nls_core.terminal import err
-from nls_core.types import CheckpointError, InvalidInput, NLSLabError, choose
+from nls_core.types import CheckpointError, InvalidInput, NLSLabError
 
 
 def command(
@@ -32,9 +32,7 @@ def command(
     Nothing that was measured before is read. All parts of a model take five minutes on one core.
     """
     settings = Settings()
-    parts = only.split(",")
-    for part in parts:
-        choose("part", part, PARTS)
+    parts = chosen_parts(only)
     there = zoo.available(settings.models_dir)
     asked = ids or [name for name in there if name.startswith(f"{family}/")]
     if not asked:

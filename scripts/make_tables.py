@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,18 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@cache
+def _photos(models_dir: Path) -> list[Table]:
+    """Every interval takes a thousand resamples: once for all the tables."""
+    ids = [i for i in zoo.available(models_dir) if i.startswith(f"{photos.NAME}/")]
+    return photo_report.tables(photo_report.evaluate(ids, models_dir))
+
+
 def of_photos(part: int) -> Callable[[Path], Table]:
     """The tables that `nls evaluate` prints of all photo models, the masks' shortened."""
 
     def make(models_dir: Path) -> Table:
-        ids = [i for i in zoo.available(models_dir) if i.startswith(f"{photos.NAME}/")]
-        table = photo_report.tables(photo_report.evaluate(ids, models_dir))[part]
+        table = _photos(models_dir)[part]
         return table if part == 0 else [r for r in table if r[1] in SHORT or r[0] == "control"]
 
     return make
