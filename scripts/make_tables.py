@@ -45,13 +45,14 @@ def search(models_dir: Path) -> Table:
 
 
 def weight(models_dir: Path) -> Table:
-    """The weights λ of nls_ls that were tried."""
+    """The weights λ of nls_ls that were tried, with their smoothing and focal exponent."""
     ended = ["accuracy %", "ECE-15 %", "NLL", "confidence %"]
-    rows = [["λ", "s", "learning rate", *ended, "epochs"]]
+    rows = [["λ", "s", "γ", "learning rate", *ended, "epochs"]]
     for row in _json(models_dir / "fashion" / ABLATIONS)["ablations"]["weight"]:
         options = [
             f"{row['weight']:g}",
             f"{row.get('smoothing', DEFAULT.smoothing):g}",
+            f"{row.get('gamma', DEFAULT.gamma):g}",
             f"{row['lr']:g}",
         ]
         confidence = f"{100 * row['val_confidence']:.2f}"
