@@ -57,7 +57,7 @@ models: install data ## train the Fashion-MNIST models again, one seed (hours)
 SEEDS ?= 3
 reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from the data to the findings (a day)
 	@echo 'This runs, on one core of a small server (two cores: about half, with JOBS=2):'
-	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 9 cells: about 8 hours'
+	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 9 cells: 8 to 14 hours'
 	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
 	@echo '  3. nls bench                            the price of partial padding: seconds'
 	@echo '  4. nls findings fashion                 docs/findings.md: seconds'

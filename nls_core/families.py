@@ -45,7 +45,7 @@ class Family:
 
 
 # nls train --grid fashion --seeds 3: 26 search runs of 6 epochs, 18 ablations and 31 runs of 40,
-# about 8 hours on one core of a small server; see docs/training.md for what came out.
+# 8 to 14 hours on one core of a small server; see docs/training.md for what came out.
 GRIDS: dict[str, Family] = {
     "fashion": Family(
         "fashion",
