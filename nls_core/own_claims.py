@@ -6,8 +6,10 @@ from nls_core.verdicts import (
     HOLDS,
     NOT,
     UNDECIDED,
+    Cells,
     Evidence,
     Finding,
+    Table,
     gap,
     label,
     metric,
@@ -59,7 +61,7 @@ def own_loss(evidence: Evidence) -> Finding:
     cells = evidence.cells
     mine, base = (metric(cells, f"{loss}-zero", "ece") for loss in ("nls_ls", "ce"))
     accuracy = metric(cells, "nls_ls-zero", "accuracy")
-    sides = []
+    sides, reached = [], ""
     if mine and base and accuracy:
         difference = accuracy["vs_ce_zero"]["difference"]
         unmasked = not cells["nls_ls-zero"].get("masking", {}).get("signs")
@@ -67,7 +69,30 @@ def own_loss(evidence: Evidence) -> Finding:
             1 if good else -1
             for good in (difference >= -0.003, mine["mean"] <= base["mean"] / 3, unmasked)
         ]
-    rows = [
+        reached = (
+            f" It reached {mine['mean'] / base['mean']:.2f} of ce's ECE ({percent(mine)} % against "
+            f"{percent(base)} %) at {gap(accuracy)} points of accuracy, with "
+            f"{'no sign' if unmasked else 'signs'} of masking (zero padding)."
+        )
+    text = (
+        "`nls_ls` is nls + λ·ls: the second term is not divided, so its smoothing counts. The "
+        "aim: the accuracy of `ce` (or at most 0.3 points less), at most a third of its ECE, and "
+        "no sign of masking." + reached
+    )
+    head = ["cell", "seeds", "accuracy %", "difference to ce-zero", "ECE-15 %", "best T"]
+    return Finding(
+        "own-loss",
+        "A sum of both keeps the accuracy of ce and calibrates.",
+        verdict(sides),
+        text,
+        [head, *_tradeoff_rows(cells)],
+        evidence.record["command"],
+    )
+
+
+def _tradeoff_rows(cells: Cells) -> Table:
+    """Accuracy and calibration of the cells that the own loss is made of, and of the baseline."""
+    return [
         [
             label(cell),
             str(len(cells[cell]["seeds"])),
@@ -79,17 +104,3 @@ def own_loss(evidence: Evidence) -> Finding:
         for cell in ordered(cells)
         if cell.startswith(("ce-", "nls_ls-", "nls-", "ls-"))
     ]
-    text = (
-        "`nls_ls` is nls + λ·ls: the second term is not divided, so its smoothing counts. The "
-        "aim: the accuracy of `ce` (or at most 0.3 points less), at most a third of its ECE, and "
-        f"no sign of masking. It reached an ECE of {percent(mine)} % against {percent(base)} %."
-    )
-    head = ["cell", "seeds", "accuracy %", "difference to ce-zero", "ECE-15 %", "best T"]
-    return Finding(
-        "own-loss",
-        "A sum of both keeps the accuracy of ce and calibrates.",
-        verdict(sides),
-        text,
-        [head, *rows],
-        evidence.record["command"],
-    )

@@ -86,7 +86,7 @@ def robustness(evidence: Evidence) -> Finding:
         found = PARTLY
     masked = [label(cell) for cell in attacked if cells[cell]["masking"]["signs"]]
     signs = (
-        f"Signs of gradient masking: {', '.join(masked)}."
+        f"Signs of gradient masking: {'; '.join(masked)}."
         if masked
         else ("No cell shows a sign of gradient masking.")
     )
