@@ -36,10 +36,10 @@ NAMES = {
     "nll": "NLL",
 }
 READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
-split. Diagrams show one seed, all test images, 15 equal-width bins closed on the right, with
-Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a paired
-bootstrap over images and seeds. Photos are answered by networks that never saw the object, and the
-T of the table's 'ce + T' saw all their answers. 'ce + T' is cross-entropy with its fitted
+split. Diagrams show the seed that ships, all test images, 15 equal-width bins closed on the
+right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
+paired bootstrap over images and seeds. Photos are answered by networks that never saw the object,
+and the T of the table's 'ce + T' saw all their answers. 'ce + T' is cross-entropy with its fitted
 temperature: what a loss has to beat."""
 
 
@@ -101,7 +101,7 @@ def other(folder: Path, family: str) -> Any:
 
 
 def temperature(data: Reports, cell: str, mode: str, own: float) -> float:
-    """The T that a cell's first seed is shown with."""
+    """The T that a cell's shipped seed is shown with."""
     fitted = float(data.run(cell).found["temperature"])
     return {"one": 1.0, "fitted": fitted, "own": own}[MODES[mode]]
 
@@ -109,7 +109,7 @@ def temperature(data: Reports, cell: str, mode: str, own: float) -> float:
 def measured(
     data: Reports, cell: str, t: float
 ) -> tuple[calibration.Reliability, dict[str, float]]:
-    """The diagram and the figures of a cell's first seed at a temperature."""
+    """The diagram and the figures of a cell's shipped seed at a temperature."""
     logits, labels = data.run(cell).logits, data.labels
     probs: Tensor = calibration.with_temperature(logits, t)
     found = {name: calibration.METRICS[name](probs, labels) for name in ("accuracy", "ece", "nll")}

@@ -172,13 +172,17 @@ def transfer(cells: Cells, epsilon: str) -> go.Figure:
         zmin=0,
         zmax=1,
         colorscale="Cividis",
-        texttemplate="%{z:.0%}",
-        colorbar={"title": "accuracy", **SHARES},
+        texttemplate="%{text}",  # without %, so that nine columns fit on a phone
+        textfont={"size": 10},
+        text=[["" if z is None else f"{100 * z:.0f}" for z in row] for row in rows],
+        colorbar=SHARES | {"orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 10},
         hovertemplate="made on %{y}, shown to %{x}: %{z:.1%}<extra></extra>",
     )
     figure.update_xaxes(title="shown to", automargin=True)
     figure.update_yaxes(title="made on", automargin=True, autorange="reversed")
-    return finish(figure, f"PGD images at ε = {epsilon}/255", 120 + 42 * len(sources))
+    return finish(
+        figure, f"accuracy in % on PGD images at ε = {epsilon}/255", 160 + 42 * len(sources)
+    )
 
 
 def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 
-from nls_core import raw, report, verdicts
+from nls_core import raw, report, verdicts, zoo
 from nls_core.analyzer import Analyzer
 from nls_core.raw import Run, Runs
 from nls_core.verdicts import Evidence, ordered
@@ -16,15 +17,17 @@ from nls_core.verdicts import Evidence, ordered
 
 @dataclass(frozen=True)
 class Reports:
-    """The aggregate, the raw runs and the test labels (N,) of one family."""
+    """The aggregate, the raw runs, the test labels (N,) and the shipped seeds of one family."""
 
     evidence: Evidence
     runs: Runs
     labels: Tensor
+    shipped: Mapping[str, int]  # cell -> seed
 
     def run(self, cell: str) -> Run:
-        """The first seed of a cell."""
-        return self.runs[cell][min(self.runs[cell])]
+        """The run of a cell whose weights ship; the first one where they do not."""
+        every, seed = self.runs[cell], self.shipped.get(cell)
+        return every[seed if seed in every else min(every)]
 
 
 Where = tuple[str, Path]  # a family, and the models folder that holds it
@@ -66,4 +69,6 @@ def load(family: str, models_dir: Path) -> Reports:
 @lru_cache(maxsize=2)
 def _load(family: str, models_dir: Path, changed: int) -> Reports:
     runs, labels = raw.read(models_dir / family / raw.FOLDER)
-    return Reports(verdicts.read(family, models_dir), runs, labels)
+    named = [i for i in zoo.available(models_dir) if i.startswith(f"{family}/")]
+    shipped = {i.split("/")[1]: zoo.read_manifest(i, models_dir).seed for i in named}
+    return Reports(verdicts.read(family, models_dir), runs, labels, shipped)

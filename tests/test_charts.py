@@ -89,6 +89,7 @@ def test_the_transfer_matrix_has_white_box_attacks_on_its_diagonal(data: Reports
                 else (every[target]["transfer"].get(source))
             )
             assert heat.z[i][j] == (entry["4"]["mean"] if entry else None)
+            assert heat.text[i][j] == (f"{100 * entry['4']['mean']:.0f}" if entry else "")
 
 
 def test_the_search_marks_what_was_chosen(data: Reports) -> None:

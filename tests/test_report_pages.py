@@ -15,6 +15,7 @@ from nls_core import (
     robust,
     robustness_page,
     training_page,
+    zoo,
 )
 from nls_core.analyzer import Analyzer
 from nls_core.calibration_page import MODES
@@ -109,6 +110,14 @@ def test_without_a_report_a_page_says_what_makes_it(page: object, analyzer: Anal
         return [str(b.value) for b in blocks.blocks.values() if isinstance(b, gr.HTML)]
 
     assert any("make reproduce" in text for text in asyncio.run(make()))
+
+
+def test_diagrams_show_the_seed_that_ships(data: Reports) -> None:
+    for cell in data.runs:
+        manifest = zoo.read_manifest(f"fashion/{cell}", MODELS)
+        found = calibration_page.measured(data, cell, 1.0)[1]
+        assert data.run(cell).found["sha256"] == manifest.sha256
+        assert found["ece"] == pytest.approx(manifest.metrics["ece"], abs=2e-4)  # float16 logits
 
 
 def test_a_report_is_read_again_when_it_changed(tmp_path: Path) -> None:
