@@ -16,7 +16,11 @@ from nls_core import figures, report, robust
 from nls_core.raw import Runs
 from nls_core.verdicts import Cells, Evidence, gap, label, ordered
 
-LEGEND = {"orientation": "h", "y": -0.24, "yanchor": "top", "x": 0}
+# at the foot of the whole picture: the plot leaves it room, however many rows it takes; small
+# enough for two columns on a phone
+LEGEND = {"orientation": "h", "xref": "container", "x": 0, "font": {"size": 10}} | {
+    "yref": "container", "y": 0, "yanchor": "bottom", "tracegroupgap": 0,
+}  # fmt: skip
 MARGIN = {"l": 60, "r": 16, "t": 44, "b": 50}
 SHARES = {"tickformat": ".0%"}
 COLOURS = figures.LOSS_COLOURS | {report.TEMPERED: "#94a3b8"}  # a paler ce
@@ -65,9 +69,12 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
             hovertemplate="%{x:.4f}, against ce-zero: %{customdata}<extra>%{y}</extra>",
             showlegend=False,
         )
-    figure.update_xaxes(title=title, **(SHARES | {"tickformat": ".1%"} if share else {}))
+    ticks = {"tickformat": ".1%"} if share else {}
+    figure.update_xaxes(title="mean ± sd over seeds", **ticks)
     figure.update_yaxes(automargin=True)
-    return finish(figure, f"{title} by cell (● zero, ○ partial padding)", 90 + 28 * len(names))
+    finish(figure, title, 90 + 28 * len(names))
+    figure.update_layout(title_subtitle={"text": "● zero, ○ partial padding", "font_size": 11})
+    return figure
 
 
 def over_epsilon(cells: Cells, attack: str, shown: Sequence[str]) -> go.Figure:
@@ -297,4 +304,4 @@ def tradeoff(cells: Cells) -> go.Figure:
         )
     figure.update_xaxes(title="ECE-15", tickformat=".1%", rangemode="tozero")
     figure.update_yaxes(title="accuracy", tickformat=".1%")
-    return finish(figure, "Accuracy against calibration (up and left is better)", 420)
+    return finish(figure, "Accuracy over ECE (best: top left)", 440)
