@@ -66,9 +66,9 @@ class Analyzer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
-    def ids(self) -> tuple[str, ...]:
-        """The ids of all models."""
-        return zoo.available(self.settings.models_dir)
+    def ids(self, family: str | None = None) -> tuple[str, ...]:
+        """The ids of all models, or of a family's."""
+        return zoo.available(self.settings.models_dir, family)
 
     def families(self) -> tuple[str, ...]:
         """The families that have models."""

@@ -92,7 +92,6 @@ def upload(image: bytes) -> bytes:
 
 def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, object]]:
     """All comparisons, as rows."""
-    ids = app_analyzer.ids()
     rows = [
         compare(
             "training step",
@@ -115,7 +114,7 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
     ]
     picture = upload(image)
     for family in app_analyzer.families():
-        mine = tuple(name for name in ids if name.startswith(f"{family}/"))[:2]
+        mine = app_analyzer.ids(family)[:2]
         if len(mine) > 1:
             rows.append(
                 compare(

@@ -18,9 +18,16 @@ from nls_core.verdicts import Cells, Evidence, gap, label, ordered
 
 # at the foot of the whole picture: the plot leaves it room, however many rows it takes; small
 # enough for two columns on a phone
-LEGEND = {"orientation": "h", "xref": "container", "x": 0, "font": {"size": 10}} | {
-    "yref": "container", "y": 0, "yanchor": "bottom", "tracegroupgap": 0,
-}  # fmt: skip
+LEGEND = {
+    "orientation": "h",
+    "xref": "container",
+    "x": 0,
+    "yref": "container",
+    "y": 0,
+    "yanchor": "bottom",
+    "tracegroupgap": 0,
+    "font": {"size": 10},
+}
 MARGIN = {"l": 60, "r": 16, "t": 44, "b": 50}
 SHARES = {"tickformat": ".0%"}
 COLOURS = figures.LOSS_COLOURS | {report.TEMPERED: "#94a3b8"}  # a paler ce
@@ -72,9 +79,8 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
     ticks = {"tickformat": ".1%"} if share else {}
     figure.update_xaxes(title="mean ± sd over seeds", **ticks)
     figure.update_yaxes(automargin=True)
-    finish(figure, title, 90 + 28 * len(names))
-    figure.update_layout(title_subtitle={"text": "● zero, ○ partial padding", "font_size": 11})
-    return figure
+    key = {"text": "● zero, ○ partial padding", "font": {"size": 11}}
+    return finish(figure, title, 90 + 28 * len(names), title_subtitle=key)
 
 
 def over_epsilon(cells: Cells, attack: str, shown: Sequence[str]) -> go.Figure:

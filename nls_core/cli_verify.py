@@ -33,8 +33,7 @@ def command(
     """
     settings = Settings()
     parts = chosen_parts(only)
-    there = zoo.available(settings.models_dir)
-    asked = ids or [name for name in there if name.startswith(f"{family}/")]
+    asked = ids or list(zoo.available(settings.models_dir, family))
     if not asked:
         raise CheckpointError(f"no models of {family} in {settings.models_dir}")
     if any(name.startswith(f"{photos.NAME}/") for name in asked):

@@ -91,7 +91,7 @@ class Compare:
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""
-        return [i for i in self.analyzer.ids() if i.startswith(f"{family}/")]
+        return list(self.analyzer.ids(family))
 
     def of_family(self, family: str) -> tuple[Example, ...]:
         """The examples of a family."""

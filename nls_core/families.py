@@ -67,12 +67,10 @@ GRIDS: dict[str, Family] = {
                 for weight, lr in ((0.006, 4.0), (0.012, 4.0), (0.006, 8.0))
             )
             + tuple(
-                {"loss": "nls_ls", "weight": weight, "lr": 16.0, "epochs": 40, "seed": 0}
-                for weight in (0.006, 0.009)
-            )
-            + tuple(
                 {"loss": "nls_ls", "weight": 0.006, "lr": 16.0, "epochs": 40, "seed": 0} | more
                 for more in (
+                    {},
+                    {"weight": 0.009},
                     {"smoothing": 0.05},
                     {"smoothing": 0.05, "gamma": 0.5},
                     {"smoothing": 0.02, "gamma": 1.0},

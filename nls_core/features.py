@@ -176,8 +176,7 @@ class Features:
 
     def ids(self) -> list[str]:
         """The models of these families."""
-        families = self.families()
-        return [i for i in self.analyzer.ids() if i.split("/")[0] in families]
+        return [i for family in self.families() for i in self.analyzer.ids(family)]
 
     def _read(self, family: str) -> sample.Sample:
         return sample.read(family, self.analyzer.settings.models_dir)

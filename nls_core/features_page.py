@@ -81,7 +81,7 @@ class Page:
         )
 
     def _models(self) -> list[gr.Dropdown]:
-        ids = [i for i in self.work.ids() if i.startswith(f"{self.family}/")]
+        ids = list(self.work.analyzer.ids(self.family))
         wanted = [f"{self.family}/ce-zero", f"{self.family}/nls-zero"]
         values = wanted if set(wanted) <= set(ids) else [ids[0], ids[-1]]
         labels = ("Baseline", "Candidate")

@@ -36,8 +36,7 @@ Where = tuple[str, Path]  # a family, and the models folder that holds it
 def families(analyzer: Analyzer) -> list[str]:
     """The families that have a report, sorted."""
     folder = analyzer.settings.models_dir
-    named = sorted({model_id.split("/")[0] for model_id in analyzer.ids()})
-    return [family for family in named if (folder / family / report.REPORT).exists()]
+    return [each for each in analyzer.families() if (folder / each / report.REPORT).exists()]
 
 
 def where(analyzer: Analyzer) -> Where | None:
@@ -69,6 +68,6 @@ def load(family: str, models_dir: Path) -> Reports:
 @lru_cache(maxsize=2)
 def _load(family: str, models_dir: Path, changed: int) -> Reports:
     runs, labels = raw.read(models_dir / family / raw.FOLDER)
-    named = [i for i in zoo.available(models_dir) if i.startswith(f"{family}/")]
-    shipped = {i.split("/")[1]: zoo.read_manifest(i, models_dir).seed for i in named}
+    named = [zoo.read_manifest(i, models_dir) for i in zoo.available(models_dir, family)]
+    shipped = {f"{each.loss}-{each.padding}": each.seed for each in named}
     return Reports(verdicts.read(family, models_dir), runs, labels, shipped)

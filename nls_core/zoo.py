@@ -26,11 +26,15 @@ _ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
 _TUPLES = ("classes", "mean", "std")
 
 
-def available(models_dir: Path) -> tuple[str, ...]:
-    """Ids of the models in a folder, sorted; a folder counts when it has a manifest."""
+def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
+    """Ids of the models in a folder, sorted; a folder counts when it has a manifest.
+
+    `family` leaves only the models of that one.
+    """
     folders = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
     ids = (f"{folder.parent.name}/{folder.name}" for folder in folders)
-    return tuple(sorted(name for name in ids if _ID.fullmatch(name)))
+    named = sorted(name for name in ids if _ID.fullmatch(name))
+    return tuple(name for name in named if family in (None, name.split("/")[0]))
 
 
 def folder_of(model_id: str, models_dir: Path) -> Path:

@@ -73,7 +73,7 @@ def _json(path: Path) -> Any:
 @cache
 def _photos(models_dir: Path) -> list[Table]:
     """Every interval takes a thousand resamples: once for all the tables."""
-    ids = [i for i in zoo.available(models_dir) if i.startswith(f"{photos.NAME}/")]
+    ids = zoo.available(models_dir, photos.NAME)
     return photo_report.tables(photo_report.evaluate(ids, models_dir))
 
 

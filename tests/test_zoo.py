@@ -95,6 +95,8 @@ def test_only_well_formed_ids_are_listed(models: Path) -> None:
     (models / "tiny" / "empty").mkdir()
     assert zoo.available(models) == TINY
     assert zoo.available(models / "none") == ()
+    assert zoo.available(models, "tiny") == TINY
+    assert zoo.available(models, "tin") == zoo.available(models, "*") == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])  # 1e5 overflows float16
