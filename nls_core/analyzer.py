@@ -6,24 +6,26 @@ hook into the modules, so two computations on one model must never overlap.
 
 from __future__ import annotations
 
-import threading
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nls_core import attacks, cams, nets, sweep, zoo
+from nls_core import attacks, cams, cost, nets, sweep, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.images import PREPROCESS, Prepared, decode_image
+from nls_core.lane import Lane, Queue
+from nls_core.memory import give_back
 from nls_core.settings import Settings
+from nls_core.store import Store
 from nls_core.types import (
     Analysis,
     AnalysisRequest,
@@ -31,8 +33,8 @@ from nls_core.types import (
     InvalidInput,
     Manifest,
     ModelAnalysis,
-    QueueFull,
     choose,
+    shown,
 )
 
 MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
@@ -44,15 +46,20 @@ Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to run, with its manifest and the names of its target layers."""
+    """A model ready to run, with its manifest, its target layers, and what it costs."""
 
     model: nets.Classifier
     manifest: Manifest
-    layers: tuple[str, ...]
+    layers: dict[str, cams.Shape]
+    seconds: float  # of a forward pass of one picture, as measured when it was loaded
 
 
 class Analyzer:
-    """Answers `AnalysisRequest`s; thread-safe, one computation at a time."""
+    """Answers `AnalysisRequest`s; thread-safe, one computation at a time.
+
+    `queue` bounds what runs or waits; `lane` is the one thread that computes, and `decoding` the
+    one that decodes, so that a slow file holds up neither computations nor other routes.
+    """
 
     def __init__(self, settings: Settings, accelerate: Accelerate | None = None) -> None:
         """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
@@ -60,9 +67,10 @@ class Analyzer:
         self._accelerated = accelerate(self._analyze_models) if accelerate else None
         self._run = accelerate(self._work) if accelerate else self._work
         self.device = settings.torch_device()
-        self._lane = threading.Lock()
-        self._count, self._in_use = threading.Lock(), 0
-        self._load = lru_cache(maxsize=None)(self._read)
+        self.queue = Queue(settings.max_queue, settings.max_seconds)
+        self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
+        self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
+        self._models: dict[str, Loaded] = {}
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
@@ -80,37 +88,42 @@ class Analyzer:
 
     def layers(self, model_id: str) -> tuple[str, ...]:
         """The target layers of a model, in forward order; the last is the default."""
-        with self._queue():
-            return self._load(model_id).layers
+        loaded = self._models.get(model_id)
+        return tuple((loaded or self.compute(lambda: self._load(model_id))).layers)
 
-    def _read(self, model_id: str) -> Loaded:
-        model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
-        shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
-        return Loaded(model, manifest, cams.layer_names(model, shape))
+    def _load(self, model_id: str) -> Loaded:
+        """The model, read when it is first asked for; only ever in the compute lane."""
+        if model_id not in self._models:
+            model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
+            shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
+            layers = cams.layer_shapes(model, shape)
+            seconds = _forward_seconds(model, torch.zeros(shape, device=self.device))
+            self._models[model_id] = Loaded(model, manifest, layers, seconds)
+        return self._models[model_id]
 
     @property
     def in_use(self) -> int:
         """Analyses that run or wait."""
-        return self._in_use
+        return self.queue.in_use
 
-    @contextmanager
-    def _queue(self) -> Iterator[None]:
-        """Wait for the lane; with too many waiting, refuse at once."""
-        with self._count:
-            if self._in_use >= self.settings.max_queue:
-                raise QueueFull(
-                    f"{self.settings.max_queue} analyses are waiting already; try again in a moment"
-                )
-            self._in_use += 1
-        try:
-            with self._lane:
-                yield
-        finally:
-            with self._count:
-                self._in_use -= 1
+    def compute(self, work: Callable[[], T]) -> T:
+        """Do some work that computes, in the one compute lane; errors as `Lane.run`."""
+        with self.queue.place() as place:
+            return self.lane.run(place, work)
 
     def decode(self, data: bytes) -> Image.Image:
-        """Decode an upload under this deployment's limits; see `images.decode_image`."""
+        """Decode an upload under this deployment's limits; see `images.decode_image`.
+
+        In a lane of its own; errors as there and as `Lane.run`.
+        """
+        return self.in_decoder(partial(self._decode, data))
+
+    def in_decoder(self, work: Callable[[], T]) -> T:
+        """Read an upload, in the one thread that does so; errors as `Lane.run`."""
+        with self.queue.place() as place:
+            return self.decoding.run(place, work)
+
+    def _decode(self, data: bytes) -> Image.Image:
         return decode_image(
             data, max_bytes=self.settings.max_upload_bytes, max_pixels=self.settings.max_pixels
         )
@@ -121,7 +134,7 @@ class Analyzer:
         request: AnalysisRequest,
         report: Report = lambda done, what: None,
     ) -> Analysis:
-        """Compare models on one picture.
+        """Compare models on one picture. What was asked before and is still kept is not computed.
 
         Args:
             image: an image file's bytes, or a decoded RGB picture.
@@ -131,20 +144,47 @@ class Analyzer:
         Raises:
             InvalidInput: a bad request (unknown name, ε or class out of range, ImageRejected …).
             CheckpointError: a model cannot be loaded.
-            QueueFull: too many analyses wait.
+            TooCostly: it would compute for too long; the message says what to reduce.
+            QueueFull, Departed, Overdue: see `lane`.
         """
-        begin = time.perf_counter()
         manifests = [self.manifest(model_id) for model_id in request.models]
         check_request(request, manifests)
-        picture = self.decode(image) if isinstance(image, bytes) else image
-        first = manifests[0]
-        prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
-        with self._queue():
-            results: tuple[ModelAnalysis, ...]
-            if self._accelerated:  # in another process: only what pickles goes there
-                results = self._accelerated(prepared, request)
+        known = {i: self._models[i] for i in request.models if i in self._models}
+        if len(known) == len(request.models):  # else it is checked once they are loaded
+            self._check_cost(known, request)
+        key = _key(image, request) if isinstance(image, bytes) else None
+        if key and (found := self.finished.get(key)):
+            return found
+        with self.queue.place() as place:
+            if isinstance(image, bytes):
+                picture = self.decoding.run(place, partial(self._decode, image))
             else:
-                results = self._analyze_models(prepared, request, report)
+                picture = image
+
+            def watched(done: float, what: str) -> None:
+                place.check()
+                report(done, what)
+
+            def work() -> Analysis:  # others may have asked for the same meanwhile
+                found = self.finished.get(key) if key else None
+                result = found or self._analyze(picture, request, watched)
+                if key:
+                    self.finished.put(key, result)
+                return result
+
+            return self.lane.run(place, work)
+
+    def _analyze(self, picture: Image.Image, request: AnalysisRequest, report: Report) -> Analysis:
+        begin = time.perf_counter()
+        models = {model_id: self._load(model_id) for model_id in request.models}
+        self._check_cost(models, request)
+        first = models[request.models[0]].manifest
+        prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
+        results: tuple[ModelAnalysis, ...]
+        if self._accelerated:  # in another process: only what pickles goes there
+            results = self._accelerated(prepared, request)
+        else:
+            results = self._analyze_models(prepared, request, report)
         report(1.0, "done")
         return Analysis(
             request=request,
@@ -155,6 +195,13 @@ class Analyzer:
             notes=prepared.notes,
             seconds=time.perf_counter() - begin,
         )
+
+    def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
+        speeds = {}
+        for model_id, loaded in models.items():
+            channels = loaded.layers[_layer(request.layer, tuple(loaded.layers))][0]
+            speeds[model_id] = cost.Speed(loaded.seconds, channels)
+        cost.check(request, speeds, self.settings.max_seconds)
 
     def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         """Do something else than an analysis with a model, in the same one compute lane.
@@ -168,11 +215,9 @@ class Analyzer:
 
         Raises:
             UnknownModel, CheckpointError: there is no such model, or it cannot be loaded.
-            QueueFull: too many analyses wait.
+            QueueFull, Departed, Overdue: see `lane`.
         """
-        with self._queue():
-            result: T = self._run(model_id, work)
-        return result
+        return self.compute(lambda: cast(T, self._run(model_id, work)))
 
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         return work(self._load(model_id))
@@ -190,7 +235,7 @@ class Analyzer:
         self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, report: Report
     ) -> ModelAnalysis:
         model, manifest = loaded.model, loaded.manifest
-        layer = _layer(request.layer, loaded.layers)
+        layer = _layer(request.layer, tuple(loaded.layers))
         x = prepared.x.to(self.device)  # (1, C, H, W)
         report(0.0, f"{manifest.id}: prediction")
         clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
@@ -214,6 +259,32 @@ class Analyzer:
         seen = list(zip(predictions, others, strict=True))
         points = sweep.points(x, swept, request, clean, seen)
         return ModelAnalysis(manifest, clean, first, points)
+
+
+def _key(image: bytes, request: AnalysisRequest) -> str:
+    """What names an analysis: all that it depends on."""
+    return f"{hashlib.sha256(image).hexdigest()} {request!r}"
+
+
+@torch.no_grad()
+def _forward_seconds(model: nets.Classifier, x: torch.Tensor) -> float:
+    """What a forward pass takes, the least of three.
+
+    On a CPU it is the computing time of a single thread: other work on the machine, which would
+    make the model look slow for good, does not count.
+    """
+    threads, alone = torch.get_num_threads(), x.device.type == "cpu"
+    clock = time.thread_time if alone else time.perf_counter
+    times = []
+    torch.set_num_threads(1 if alone else threads)
+    try:
+        for _ in range(3):
+            begin = clock()
+            model(x).cpu()  # waits for a GPU
+            times.append(clock() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times)
 
 
 def _thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:
@@ -242,7 +313,8 @@ def parse_epsilons(text: str) -> tuple[float, ...]:
         return tuple(float(part) / 255 for part in text.split(","))
     except ValueError:
         raise InvalidInput(
-            f"epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; got {text!r}"
+            "epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; "
+            f"got {shown(text)}"
         ) from None
 
 

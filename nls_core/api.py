@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
@@ -13,6 +17,7 @@ from nls_core import __version__, api_docs, focus, problems
 from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
+from nls_core.lane import VISITOR, Visitor
 from nls_core.middleware import UI_PATH, BodyLimit, Metrics, Observed
 from nls_core.model_schemas import (
     Health,
@@ -31,6 +36,7 @@ from nls_core.types import (
     UnknownName,
     unknown,
 )
+from nls_core.visitors import Streams
 
 FORM_BYTES = 1_048_576  # what a form may hold beside its file
 MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
@@ -49,6 +55,24 @@ async def _analyzer(request: Request) -> Analyzer:
 async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
+
+
+async def _visitor(request: Request) -> AsyncIterator[None]:
+    """Who asks, for the lanes: gone once the connection is closed before the answer."""
+    gone = threading.Event()
+
+    async def watch() -> None:  # the body has been read: all that can come is the end
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    host = request.client.host if request.client else "unknown"
+    watcher = asyncio.create_task(watch())
+    VISITOR.set(Visitor(host, gone.is_set))  # in the context of this request alone
+    try:
+        yield
+    finally:
+        watcher.cancel()
 
 
 TheAnalyzer = Annotated[Analyzer, Depends(_analyzer)]
@@ -145,6 +169,7 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
 @v1.post(
     "/analyze",
     response_model=AnalysisResponse,
+    dependencies=[Depends(_visitor)],
     responses=_problems(
         s400="The form cannot be parsed.",
         s404="No model of that id.",
@@ -196,7 +221,8 @@ def _answer(
     if mask is None:
         return analysis_response(analyzer.analyze(data, request))
     picture = analyzer.decode(data)  # a bad mask is refused before anything is computed
-    marked = focus.read_mask(mask.file.read(), picture.size, analyzer.settings)
+    read = partial(focus.read_mask, mask.file.read(), picture.size, analyzer.settings)
+    marked = analyzer.in_decoder(read)
     analysis = analyzer.analyze(picture, request)
     return analysis_response(analysis, focus.score(analysis, marked))
 
@@ -285,6 +311,7 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     metrics.queue.set_function(lambda: analyzer.in_use)
     problems.install(app)
     # the last one added is the outermost
+    app.add_middleware(Streams)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES)
     app.add_middleware(Observed, metrics=metrics)
     app.include_router(v1)

@@ -199,8 +199,11 @@ def _targets(target_class: Any, images: int, classes: int) -> list[Any]:
     return [ClassifierOutputTarget(index) for index in chosen]
 
 
-def _probe(model: nn.Module, x: Tensor) -> tuple[dict[str, tuple[int, int]], int]:
-    """The (h, w) of each module that returns one 4-D map, in forward order, and K.
+Shape = tuple[int, int, int]  # (c, h, w) of a layer's output
+
+
+def _probe(model: nn.Module, x: Tensor) -> tuple[dict[str, Shape], int]:
+    """The (c, h, w) of each module that returns one 4-D map, in forward order, and K.
 
     Modules that run more than once (a shared ReLU) have no single map and are left out.
     """
@@ -223,14 +226,14 @@ def _probe(model: nn.Module, x: Tensor) -> tuple[dict[str, tuple[int, int]], int
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InvalidInput("the model must return logits (B, K); it returned something else")
     maps = {
-        name: seen[0][2:]
+        name: seen[0][1:]
         for name, seen in calls.items()
         if len(seen) == 1 and seen[0] is not None and len(seen[0]) == 4
     }
     return maps, logits.shape[1]
 
 
-def _blocks(model: nn.Module, maps: dict[str, tuple[int, int]]) -> tuple[str, ...]:
+def _blocks(model: nn.Module, maps: dict[str, Shape]) -> tuple[str, ...]:
     """The block-level layers among `maps` that are larger than 1x1, in forward order."""
     found: list[str] = []
 
@@ -238,14 +241,14 @@ def _blocks(model: nn.Module, maps: dict[str, tuple[int, int]]) -> tuple[str, ..
         for child_name, child in module.named_children():
             name = prefix + child_name
             inner = [f"{name}.{part}" for part, sub in child.named_children() if _has_parts(sub)]
-            spans_stages = len({maps[part] for part in inner if part in maps}) > 1
+            spans_stages = len({maps[part][1:] for part in inner if part in maps}) > 1
             if name in maps and not spans_stages:
                 found.append(name)
             else:  # the net itself, or a trunk such as densenet's `features`
                 visit(f"{name}.", child)
 
     visit("", model)
-    found = [name for name in maps if name in found and maps[name] != (1, 1)]  # forward order
+    found = [name for name in maps if name in found and maps[name][1:] != (1, 1)]  # forward order
     # single operations (a stem's convolution, a pooling) count only where there is nothing else,
     # or as the last: densenet's final norm
     blocks = [name for name in found[:-1] if _has_parts(model.get_submodule(name))]
@@ -256,7 +259,7 @@ def _has_parts(module: nn.Module) -> bool:
     return next(module.children(), None) is not None
 
 
-def _choose_layer(model: nn.Module, layer: str | None, maps: dict[str, tuple[int, int]]) -> str:
+def _choose_layer(model: nn.Module, layer: str | None, maps: dict[str, Shape]) -> str:
     blocks = _blocks(model, maps)
     if layer is None and blocks:
         return blocks[-1]
@@ -267,8 +270,8 @@ def _choose_layer(model: nn.Module, layer: str | None, maps: dict[str, tuple[int
     return layer
 
 
-def layer_names(model: nn.Module, x_shape: Sequence[int]) -> tuple[str, ...]:
-    """The layers worth looking at, as dotted names in forward order.
+def layer_shapes(model: nn.Module, x_shape: Sequence[int]) -> dict[str, Shape]:
+    """The layers worth looking at, as dotted names in forward order, with the (c, h, w) of each.
 
     These are the stages and blocks of the trunk whose output is a map larger than 1x1, e.g.
     'net.stage2' or 'net.features.5'. `activation_maps` takes finer names as well.
@@ -284,7 +287,13 @@ def layer_names(model: nn.Module, x_shape: Sequence[int]) -> tuple[str, ...]:
         raise InvalidInput(f"x_shape must be (C, H, W) or (B, C, H, W); got {tuple(x_shape)}")
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     with frozen(model):
-        return _blocks(model, _probe(model, weight.new_zeros((1, *x_shape[-3:])))[0])
+        maps, _ = _probe(model, weight.new_zeros((1, *x_shape[-3:])))
+    return {name: maps[name] for name in _blocks(model, maps)}
+
+
+def layer_names(model: nn.Module, x_shape: Sequence[int]) -> tuple[str, ...]:
+    """The names of `layer_shapes`, with its arguments and errors."""
+    return tuple(layer_shapes(model, x_shape))
 
 
 def default_layer(model: nn.Module, x_shape: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from nls_core import attacks, figures, focus, focus_html, panels, schemas
 from nls_core.analyzer import Analyzer, Report
 from nls_core.focus import Marked
 from nls_core.settings import Settings
-from nls_core.types import Analysis, AnalysisRequest, Geometry, InvalidInput
+from nls_core.types import Analysis, AnalysisRequest, Geometry, InvalidInput, choose
 
 STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
@@ -66,6 +67,7 @@ class Compare:
     def __init__(self, analyzer: Analyzer) -> None:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
+        self._known = {_digest(e.path.read_bytes()): e for e in self.examples}
         self.families = tuple(sorted(analyzer.families(), key=lambda family: family != FIRST))
 
     def start(self, family: str) -> dict[str, Any]:
@@ -104,9 +106,10 @@ class Compare:
     def analyze(self, values: Values, report: Report = lambda done, what: None) -> Analysis:
         """Compute what the controls say; errors as `Analyzer.analyze`."""
         chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        unit = UNIT[attacks.NORMS[values["attack"]]]
+        unit = UNIT[choose("attack", values["attack"], attacks.NORMS)]
         classes = self.analyzer.manifest(values["baseline"]).classes
-        target = None if values["target"] == AUTOMATIC else classes.index(values["target"])
+        places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
+        target = choose("class", values["target"], places)
         request = AnalysisRequest(
             models=tuple(chosen),
             cam=values["cam"],
@@ -117,7 +120,7 @@ class Compare:
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
         )
-        return self.analyzer.analyze(Path(values["image"]).read_bytes(), request, report)
+        return self.analyzer.analyze(_read(values["image"]), request, report)
 
     def view(self, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
@@ -126,9 +129,11 @@ class Compare:
         return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
 
     def _example(self, values: Values) -> Example | None:
-        """The example whose picture is chosen; Gradio keeps its file name."""
-        name = Path(values["image"] or "").name
-        return next((e for e in self.examples if e.path.name == name), None)
+        """The example whose picture is chosen, known by its content."""
+        try:
+            return self._known.get(_digest(_read(values["image"])))
+        except InvalidInput:
+            return None
 
     def known_mask(self, values: Values, geometry: Geometry) -> focus.Mask | None:
         """The mask of the chosen example's object, where it has one.
@@ -194,6 +199,20 @@ class Compare:
         path = Path(tempfile.mkdtemp(prefix="nls-")) / f"nls-lab-comparison.{kind}"
         path.write_text(text, encoding="utf-8")
         return path
+
+
+def _read(path: str | None) -> bytes:
+    """An upload; old ones are swept from the disk."""
+    try:
+        return Path(path or "").read_bytes()
+    except OSError:
+        raise InvalidInput(
+            "expected a picture, but there is none, or it is no longer kept; upload it again"
+        ) from None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _focus(analysis: Analysis, marked: Marked | None) -> focus.FocusScores | None:

@@ -207,7 +207,7 @@ class Features:
         return Embedding(
             model_id,
             answers,
-            flatten(answers.features),
+            self.analyzer.compute(partial(flatten, answers.features)),
             images.labels,
             knn_accuracy(apart, images.labels),
             float(silhouette_score(answers.features, images.labels)),

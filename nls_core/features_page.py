@@ -12,6 +12,7 @@ from nls_core.analyzer import Analyzer
 from nls_core.compare import read_examples
 from nls_core.features import NEIGHBOURS, VOTERS, Features
 from nls_core.types import NLSLabError
+from nls_core.visitors import visiting
 from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message, note
 
 INTRO = """Each dot is a test image, drawn near those that the model's last layer finds similar.
@@ -98,6 +99,7 @@ class Page:
         """The style rules with the sprite sheet."""
         return feature_map.style(self.work.sample(self.family), self._classes())
 
+    @visiting
     def show(
         self, baseline: str, candidate: str, picture: str | None, progress: gr.Progress = PROGRESS
     ) -> list[Any]:

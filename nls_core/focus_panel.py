@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -13,20 +15,28 @@ from nls_core import focus_html
 from nls_core.compare import Compare, Values
 from nls_core.decode import decode_mask
 from nls_core.focus import Marked, Mask
-from nls_core.types import Analysis, ImageRejected, InvalidInput, TooLarge
-from nls_core.widgets import PRIVATE, message, note
+from nls_core.store import Store
+from nls_core.types import Analysis, ImageRejected, InvalidInput, NLSLabError
+from nls_core.visitors import visiting
+from nls_core.widgets import LOOK, PRIVATE, message, note
 
 MAX_BYTES, MAX_PIXELS = 1_000_000, 4 * focus_html.CANVAS**2
 PREFIX = "data:image/png;base64,"
 YOURS, KNOWN = "Your paint", "The object's mask"
 
 
+MASKS_BYTES = 32_000_000  # of all visitors' masks together
+
+
 @dataclass(frozen=True)
 class Paint:
-    """What is marked in which picture, named by `focus_html.digest`."""
+    """What a session holds: of which picture, named by `focus_html.digest`, which mask is shown.
+
+    `mask` is a key of `FocusPanel.masks`, as Gradio copies what a session holds for each of them.
+    """
 
     picture: str
-    marked: Marked | None = None
+    mask: str = ""
 
 
 def read_paint(uri: object) -> Mask:
@@ -45,10 +55,11 @@ def read_paint(uri: object) -> Mask:
 
 
 class FocusPanel:
-    """Picture to paint on, tools, and scores; the page's own state holds the analysis."""
+    """Picture to paint on, tools, and scores of the analysis that the controls ask for."""
 
     def __init__(self, compare: Compare, first: Analysis, start: Values) -> None:
         self.work = compare
+        self.masks: Store[Marked] = Store(MASKS_BYTES)
         begun, shown = self._begin(first, start)
         script = compare.analyzer.settings.static_dir / "paint.js"
         with gr.Accordion("Do they look at the object?", open=True, elem_id="focus"):
@@ -57,35 +68,35 @@ class FocusPanel:
             with gr.Row():
                 with gr.Column(scale=2, min_width=280):
                     self.painter = gr.HTML(
-                        focus_html.painter(first, begun.marked),
+                        focus_html.painter(first, self.marked(begun)),
                         js_on_load=script.read_text(encoding="utf-8"),
                         elem_id="paint",
                     )
                 with gr.Column(scale=3, min_width=280):
                     self.scores = gr.HTML(shown, elem_id="focus-scores")
 
-    def listen(self, inputs: Mapping[str, Any], state: gr.State, computed: Any) -> None:
+    def listen(self, inputs: Mapping[str, Any], computed: Any) -> None:
         """Follow what the page does.
 
         Args:
             inputs: the page's controls by name.
-            state: holds the analysis.
-            computed: the event after which `state` may hold another one.
+            computed: the event after which there may be another analysis.
         """
-        self.state = state
-        self.inputs = {name: inputs[name] for name in ("image", "epsilon", "scale")}
-        given = {state, self.paint, *self.inputs.values()}
+        self.inputs = dict(inputs)
+        given = {self.paint, *self.inputs.values()}
         # the picture comes from the analysis, not from the upload: paint always fits the maps
         computed.then(
             self.follow,
             given,
             [self.paint, self.painter, self.scores],
             show_progress="hidden",
+            **LOOK,
             **PRIVATE,
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
-        inputs["epsilon"].input(self.rescore, given, self.scores, **quiet, **PRIVATE)
-        self.painter.paint(self.painted, given, [self.paint, self.scores], **quiet, **PRIVATE)
+        inputs["epsilon"].input(self.rescore, given, self.scores, **quiet, **LOOK, **PRIVATE)
+        shown = [self.paint, self.scores]
+        self.painter.paint(self.painted, given, shown, **quiet, **LOOK, **PRIVATE)
 
     def _begin(self, analysis: Analysis, values: Values) -> tuple[Paint, str]:
         """The paint that a picture begins with, and its scores: none, or an example's mask."""
@@ -94,38 +105,58 @@ class FocusPanel:
             mask = self.work.known_mask(values, analysis.geometry)
         except InvalidInput as error:
             return blank, message(str(error), wrong=True)
-        begun = blank if mask is None else Paint(blank.picture, Marked(mask, KNOWN))
+        begun = blank if mask is None else self._paint(blank.picture, Marked(mask, KNOWN))
         return begun, self._scores(analysis, values, begun)
+
+    def _paint(self, picture: str, marked: Marked) -> Paint:
+        key = hashlib.sha256(marked.source.encode() + marked.mask.tobytes()).hexdigest()
+        self.masks.put(key, marked)
+        return Paint(picture, key)
+
+    def marked(self, paint: Paint) -> Marked | None:
+        """The mask that a session's paint stands for, while it is kept."""
+        return self.masks.get(paint.mask)
 
     def _scores(self, analysis: Analysis, values: Values, paint: Paint) -> str:
         index = self.work.view(values).index
-        return focus_html.scores(analysis, index, paint.marked)
+        return focus_html.scores(analysis, index, self.marked(paint))
 
     def _given(self, data: Mapping[Any, Any]) -> tuple[Analysis, Values, Paint]:
+        """The analysis that the controls ask for (kept, or computed again), and the paint."""
         values = {name: data[component] for name, component in self.inputs.items()}
-        return data[self.state], values, data[self.paint]
+        return self.work.analyze(values), values, data[self.paint]
 
+    @visiting
     def follow(self, data: dict[Any, Any]) -> list[Any]:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""
-        analysis, values, paint = self._given(data)
+        try:
+            analysis, values, paint = self._given(data)
+        except NLSLabError:  # the page has said so above the result, which stays
+            return [gr.skip()] * 3
         if paint.picture == focus_html.digest(analysis):
             return [gr.skip(), gr.skip(), self._scores(analysis, values, paint)]
         begun, shown = self._begin(analysis, values)
-        return [begun, focus_html.painter(analysis, begun.marked), shown]
+        return [begun, focus_html.painter(analysis, self.marked(begun)), shown]
 
+    @visiting
     def rescore(self, data: dict[Any, Any]) -> str:
         """The scores at another ε."""
-        return self._scores(*self._given(data))
+        try:
+            return self._scores(*self._given(data))
+        except NLSLabError as error:
+            return message(str(error), wrong=True)
 
+    @visiting
     def painted(self, data: dict[Any, Any], event: gr.EventData) -> list[Any]:
         """After a stroke: its scores; paint on a picture that is gone is dropped."""
-        analysis, values, paint = self._given(data)
         sent = event._data if isinstance(event._data, dict) else {}
-        if sent.get("picture") != paint.picture:
-            return [gr.skip(), gr.skip()]
         try:
-            mask = read_paint(sent.get("mask"))
-        except (ImageRejected, TooLarge) as error:
+            analysis, values, _ = self._given(data)
+            picture = focus_html.digest(analysis)
+            if sent.get("picture") != picture:
+                return [gr.skip(), gr.skip()]
+            mask = self.work.analyzer.in_decoder(partial(read_paint, sent.get("mask")))
+        except NLSLabError as error:
             return [gr.skip(), message(str(error), wrong=True)]
-        paint = Paint(paint.picture, Marked(mask, YOURS))
+        paint = self._paint(picture, Marked(mask, YOURS))
         return [paint, self._scores(analysis, values, paint)]

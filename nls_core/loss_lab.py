@@ -12,6 +12,7 @@ from nls_core.loss_curves import Choice
 from nls_core.padding_maps import METHODS, Border, PaddingMaps, mean_of
 from nls_core.sentences import percent
 from nls_core.types import NLSLabError
+from nls_core.visitors import visiting
 from nls_core.widgets import LANE, PRIVATE, PROGRESS, intro, message, note
 
 INTRO = """What each loss asks of a model and how hard it pulls; below, what partial padding does
@@ -138,6 +139,7 @@ class _Padding:
         )
         button.click(self.measure, [pair, method, layer], [told, chart], **LANE, **PRIVATE)
 
+    @visiting
     def show(self, pair: str) -> list[Any]:
         """The scales in a model, and its layers."""
         try:
@@ -149,6 +151,7 @@ class _Padding:
             gr.update(choices=list(layers), value=layers[-1]),
         ]
 
+    @visiting
     def measure(
         self, pair: str, method: str, layer: str, progress: gr.Progress = PROGRESS
     ) -> list[Any]:

@@ -26,6 +26,12 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")
     max_pixels: int = Field(40_000_000, gt=0, description="pixel cap of an upload")
     max_queue: int = Field(16, gt=0, description="analyses that may wait or run")
+    max_seconds: float = Field(
+        120, gt=0, description="computing time of an analysis; beyond it is refused, or stopped"
+    )
+    max_cache_bytes: int = Field(
+        256_000_000, ge=0, description="finished analyses kept in memory for those who look at them"
+    )
     host: str = Field(
         default_factory=lambda: "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",  # noqa: S104
         description="address to listen on; on a Hugging Face Space all, else this machine only",

@@ -82,6 +82,26 @@ class QueueFull(NLSLabError):
     title = "Queue full"
 
 
+class TooCostly(InvalidInput):
+    """A request would compute longer than this deployment allows."""
+
+    title = "Too costly"
+
+
+class Overdue(NLSLabError):
+    """A computation took longer than this deployment allows and was stopped."""
+
+    status = 503
+    title = "Overdue"
+
+
+class Departed(NLSLabError):
+    """Whoever asked has left; the work was stopped. Nobody reads the answer."""
+
+    status = 499
+    title = "Client gone"
+
+
 def choose(kind: str, name: str, options: Mapping[str, T]) -> T:
     """Look a name up in a registry, or say which names there are.
 
@@ -94,9 +114,15 @@ def choose(kind: str, name: str, options: Mapping[str, T]) -> T:
         raise UnknownName(unknown(kind, name, options)) from None
 
 
+def shown(value: object, longest: int = 80) -> str:
+    """A value as messages repeat it: its repr, cut; what strangers send is not echoed whole."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def unknown(kind: str, name: object, options: Iterable[str]) -> str:
     """The sentence for a name that is not one of `options`."""
-    return f"unknown {kind} {name!r}; expected one of {sorted(options)}"
+    return f"unknown {kind} {shown(name)}; expected one of {sorted(options)}"
 
 
 @dataclass(frozen=True)

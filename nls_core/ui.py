@@ -9,20 +9,24 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.utils import LRUCache
 
 from nls_core import analyzer as spine
 from nls_core import attacks, cams, pages, panels
 from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
-from nls_core.focus_panel import FocusPanel, Paint
+from nls_core.focus_panel import FocusPanel
+from nls_core.settings import Settings
 from nls_core.types import Analysis, NLSLabError
-from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message
+from nls_core.visitors import visiting
+from nls_core.widgets import LANE, LOOK, PRIVATE, PROGRESS, gallery, intro, message
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
+SESSIONS = 128  # visitors whose state is kept: a session holds some 100 KB, mostly Gradio's own
 NO_MODELS = (
     "There are no models in {folder}: name their folder in NLS_MODELS_DIR, "
     "or train them with `make models`."
@@ -48,13 +52,15 @@ def build(analyzer: Analyzer) -> gr.Blocks:
 def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
     """Put the pages at /ui of an app."""
     settings = analyzer.settings
+    blocks = build(analyzer)
+    bound(blocks, settings)
     mounted: FastAPI
     with warnings.catch_warnings():
         # Gradio says so of every app with several pages, also of one that asks for no SSR
         warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
         mounted = gr.mount_gradio_app(
             app,
-            build(analyzer),
+            blocks,
             path="/ui",
             footer_links=[],
             run_history=False,
@@ -67,6 +73,16 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
             css_paths=settings.static_dir / "style.css",
         )
     return mounted
+
+
+def bound(blocks: gr.Blocks, settings: Settings) -> None:
+    """Set the limits that `launch` would, and those that Gradio has no option for."""
+    # else Gradio takes any path of this machine that a request names for a file of the app's own
+    blocks.has_launched = True
+    blocks.state_session_capacity = SESSIONS
+    blocks.queue(max_size=4 * settings.max_queue, api_open=False)
+    # answers that wait to be heard, by session: those of nobody must not pile up
+    blocks._queue.pending_messages_per_session = LRUCache(SESSIONS)
 
 
 def theme() -> gr.Theme:
@@ -90,7 +106,6 @@ class Page:
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
             pages.header(pages.HOME_TITLE)
             intro(TITLE, INTRO)
-            self.state = gr.State(first)
             with gr.Row(elem_id="main"):
                 with gr.Column(scale=1, min_width=300):
                     self._pictures(start)
@@ -111,6 +126,7 @@ class Page:
             label="Your picture",
             show_label=False,
             type="filepath",  # our own decoder reads it
+            image_mode=None,  # or Gradio would decode and write again what is not RGB
             sources=["upload", "webcam", "clipboard"],
             height=210,
             elem_id="upload",
@@ -183,7 +199,7 @@ class Page:
             [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
             self.compute,
             inputs,
-            [self.message, self.state, self.inputs["epsilon"], *shown],
+            [self.message, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
             **LANE,
             **PRIVATE,
@@ -191,13 +207,14 @@ class Page:
         gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
             self.show,
-            inputs | {self.state},
-            shown,
+            inputs,
+            [self.message, *shown],
             trigger_mode="always_last",
             show_progress="hidden",
+            **LOOK,
             **PRIVATE,
         )
-        self.focus.listen(self.inputs, self.state, computed)
+        self.focus.listen(self.inputs, computed)
         self.gallery.select(
             self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
         )
@@ -209,12 +226,12 @@ class Page:
             **PRIVATE,
         ).then(self.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
-            given = inputs | {self.state, self.focus.paint}
-            button.click(partial(self.export, kind), given, self.file, **PRIVATE)
+            given = inputs | {self.focus.paint}
+            button.click(partial(self.export, kind), given, self.file, **LOOK, **PRIVATE)
         # text, not the menus: they hold the models of one family, a script may ask for any
         names = ("baseline", "candidate", "attack", "cam")
         scripted = [self.inputs["image"]]
-        scripted += [gr.Textbox(self.start[name], visible=False) for name in names]
+        scripted += [gr.Textbox(self.start[name], visible=False, max_length=100) for name in names]
         gr.Button(visible=False).click(
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )
@@ -224,11 +241,12 @@ class Page:
         """Component -> value, as Gradio gives it, to name -> value."""
         return {name: data[component] for name, component in self.inputs.items()}
 
+    @visiting
     def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Analyze the picture; on an error keep what is shown and say why."""
         values = self._values(data)
         unit = gr.update(label=epsilon_label(values["attack"]))
-        keep = [gr.skip(), unit, *[gr.skip()] * 5]
+        keep = [unit, *[gr.skip()] * 5]
         if not values["image"]:
             return [message("Upload, paste or photograph a picture, or click an example."), *keep]
         note = self.work.slow_note(values)
@@ -238,8 +256,9 @@ class Page:
             )
         except NLSLabError as error:
             return [message(str(error), wrong=True), *keep]
-        return ["", analysis, unit, *self.work.show(analysis, values)]
+        return ["", unit, *self.work.show(analysis, values)]
 
+    @visiting
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
@@ -249,16 +268,27 @@ class Page:
         try:
             return self.work.answer(values)
         except NLSLabError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
 
+    @visiting
     def show(self, data: dict[Any, Any]) -> list[Any]:
-        """Show the analysis at hand at another ε or on another colour scale."""
-        return self.work.show(data[self.state], self._values(data))
+        """Show the analysis at hand at another ε or on another colour scale.
+
+        No session holds it: `Analyzer` keeps what was computed, and computes again what it let go.
+        """
+        values = self._values(data)
+        if not values["image"]:
+            return [gr.skip()] * 6
+        try:
+            return ["", *self.work.show(self.work.analyze(values), values)]
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), *[gr.skip()] * 5]
 
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
 
+    @visiting
     def pick_family(self, family: str) -> list[Any]:
         """Fill the menus for another family."""
         start = self.work.start(family)
@@ -277,9 +307,13 @@ class Page:
         """The path of the picture that a family begins with."""
         return str(self.work.start(family)["image"])
 
+    @visiting
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
-        analysis: Analysis = data[self.state]
-        paint: Paint = data[self.focus.paint]
-        path = self.work.export(kind, analysis, self._values(data), paint.marked)
-        return gr.File(str(path), visible=True)
+        values = self._values(data)
+        try:
+            analysis = self.work.analyze(values)
+        except NLSLabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        marked = self.focus.marked(data[self.focus.paint])
+        return gr.File(str(self.work.export(kind, analysis, values, marked)), visible=True)

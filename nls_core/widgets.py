@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-# Events that run models wait for one another; Gradio's limits are per listener without the id.
-LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 1}
+# Events that run models: they wait in the analyzer's own queue, which is fair and bounded. Gradio's
+# limit, shared by all listeners of this id, only keeps threads free for events that run none.
+LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 20}
+LOOK: dict[str, Any] = {"concurrency_id": "look", "concurrency_limit": 10}  # at what is computed
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 PROGRESS = gr.Progress()  # as a default value: Gradio's way to ask for a progress bar
 

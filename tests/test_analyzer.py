@@ -148,7 +148,7 @@ def test_a_full_queue_refuses_at_once(models_dir: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(narrow.analyze, picture_bytes(), REQUEST, hold)
         assert inside.wait(20)
-        with pytest.raises(QueueFull, match="1 analyses"):
+        with pytest.raises(QueueFull, match="1 works"):
             narrow.analyze(picture_bytes(), REQUEST)
         leave.set()
         slow.result()

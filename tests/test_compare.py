@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from nls_core.analyzer import Analyzer
 from nls_core.compare import AUTOMATIC, STRENGTHS, Compare, epsilon_label
 from nls_core.images import decode_image
 from nls_core.types import InvalidInput
-from tests.conftest import TINY
+from tests.conftest import TINY, picture_bytes
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,17 @@ def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
     assert shown[3] is None
 
 
-def test_the_true_class_of_an_example_is_told(compare: Compare) -> None:
+def test_an_example_is_known_by_its_content_not_by_its_name(
+    compare: Compare, tmp_path: Path
+) -> None:
     start = compare.start("tiny")
     example = compare.of_family("fashion")[2]
-    values = start | {"image": f"/somewhere/else/{example.path.name}"}
-    assert compare.view(values).truth == example.label
-    assert compare.view(start | {"image": "/tmp/own.png"}).truth is None
+    copy, stranger = tmp_path / "mine.png", tmp_path / example.path.name
+    copy.write_bytes(example.path.read_bytes())
+    stranger.write_bytes(picture_bytes())
+    assert compare.view(start | {"image": str(copy)}).truth == example.label
+    assert compare.view(start | {"image": str(stranger)}).truth is None
+    assert compare.view(start | {"image": str(tmp_path / "gone.png")}).truth is None
 
 
 def test_exports_hold_the_same_numbers(compare: Compare) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from nls_core import focus, focus_html
 from nls_core.analyzer import Analyzer
 from nls_core.compare import Compare
+from nls_core.decode import decode_image
 from nls_core.focus import Marked
 from nls_core.focus_panel import KNOWN, MAX_BYTES, PREFIX, YOURS, Paint, read_paint
 from nls_core.settings import Settings
@@ -141,8 +142,9 @@ def compare(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Compa
         shutil.copy(shipped / name, static / name)
     folder = static / "examples"
     folder.mkdir()
-    for name in ("known.png", "plain.png", "bad.png"):
-        (folder / name).write_bytes(picture_bytes())
+    (folder / "known.png").write_bytes(picture_bytes())
+    (folder / "plain.png").write_bytes(picture_bytes(60, 90))
+    (folder / "bad.png").write_bytes(png(255 - np.asarray(decode_image(picture_bytes()))))
     (folder / "mask.png").write_bytes(png(HALF.mask.astype(np.uint8)))
     (folder / "small.png").write_bytes(png(left_of(6, 8).astype(np.uint8)))
     common = {"family": "tiny", "label": "a", "title": "A"}
@@ -206,12 +208,18 @@ def page(compare: Compare) -> Page:
     return asyncio.run(build())
 
 
-def data_of(page: Page, analysis: Analysis, paint: Paint, **values: Any) -> dict[Any, Any]:
+def data_of(page: Page, paint: Paint, **values: Any) -> dict[Any, Any]:
     """What Gradio gives the panel's handlers."""
     panel = page.focus
-    chosen = {"image": page.start["image"], "epsilon": 1, "scale": "joint"} | values
+    chosen = page.start | {"epsilon": 1, "scale": "joint"} | values
     given = {component: chosen[name] for name, component in panel.inputs.items()}
-    return given | {page.state: analysis, panel.paint: paint}
+    return given | {panel.paint: paint}
+
+
+@pytest.fixture
+def analysis_shown(page: Page) -> Analysis:
+    """What the page opens with."""
+    return page.work.analyze(page.start)
 
 
 def test_the_page_opens_with_the_examples_mask(page: Page) -> None:
@@ -219,44 +227,53 @@ def test_the_page_opens_with_the_examples_mask(page: Page) -> None:
     assert escape(KNOWN) in page.focus.scores.value
 
 
-def test_a_stroke_gives_scores_and_stays(page: Page, analysis: Analysis) -> None:
-    blank = Paint(focus_html.digest(analysis))
+def test_a_stroke_gives_scores_and_stays(page: Page, analysis_shown: Analysis) -> None:
+    blank = Paint(focus_html.digest(analysis_shown))
     sent = {"mask": uri(HALF.mask), "picture": blank.picture}
-    paint, said = page.focus.painted(data_of(page, analysis, blank), Event(sent))
-    assert said == focus_html.scores(analysis, 0, HALF)
-    assert page.focus.rescore(data_of(page, analysis, paint, epsilon=3)) == focus_html.scores(
-        analysis, 2, HALF
+    paint, said = page.focus.painted(data_of(page, blank), Event(sent))
+    assert said == focus_html.scores(analysis_shown, 0, HALF)
+    assert page.focus.rescore(data_of(page, paint, epsilon=3)) == focus_html.scores(
+        analysis_shown, 2, HALF
     )
-    again = page.focus.follow(data_of(page, analysis, paint))
+    again = page.focus.follow(data_of(page, paint))
     assert [isinstance(part, str) for part in again] == [False, False, True]
     assert again[2] == said
 
 
-def test_paint_on_a_picture_that_is_gone_is_dropped(page: Page, analysis: Analysis) -> None:
-    blank = Paint(focus_html.digest(analysis))
+def test_paint_on_a_picture_that_is_gone_is_dropped(page: Page, analysis_shown: Analysis) -> None:
+    blank = Paint(focus_html.digest(analysis_shown))
     for sent in ({"mask": uri(HALF.mask), "picture": "gone"}, [1], None):
         assert all(
             not isinstance(part, (str, Paint))
-            for part in page.focus.painted(data_of(page, analysis, blank), Event(sent))
+            for part in page.focus.painted(data_of(page, blank), Event(sent))
         )
 
 
-def test_another_picture_gets_a_new_canvas(page: Page, analysis: Analysis) -> None:
-    old = Paint("another", HALF)
-    paint, canvas, said = page.focus.follow(data_of(page, analysis, old, image="/x/own.png"))
+def test_another_picture_gets_a_new_canvas(page: Page, tmp_path: Path) -> None:
+    own = tmp_path / "own.png"
+    own.write_bytes(picture_bytes(50, 70))
+    paint, canvas, said = page.focus.follow(data_of(page, Paint("another"), image=str(own)))
+    analysis = page.work.analyze(page.start | {"image": str(own)})
     assert paint == Paint(focus_html.digest(analysis))
     assert paint.picture in canvas
     assert "Paint over the object" in said
 
 
-def test_bad_paint_and_bad_masks_are_told(page: Page, analysis: Analysis) -> None:
-    blank = Paint(focus_html.digest(analysis))
+def test_bad_paint_and_bad_masks_are_told(page: Page, analysis_shown: Analysis) -> None:
+    blank = Paint(focus_html.digest(analysis_shown))
     sent = {"mask": PREFIX + "AAAA", "picture": blank.picture}
-    said = page.focus.painted(data_of(page, analysis, blank), Event(sent))[1]
+    said = page.focus.painted(data_of(page, blank), Event(sent))[1]
     assert "nls-error" in said
-    bad = page.focus.follow(data_of(page, analysis, Paint("x"), image="/x/bad.png"))
+    image = picked(page.work, "bad.png")["image"]
+    bad = page.focus.follow(data_of(page, Paint("x"), image=image))
     assert "60 × 80 pixels, got 6 × 8" in bad[2]
-    assert bad[0].marked is None
+    assert page.focus.marked(bad[0]) is None
+
+
+def test_without_a_picture_nothing_moves(page: Page) -> None:
+    given = data_of(page, Paint("x"), image=None)
+    assert all(not isinstance(part, str) for part in page.focus.follow(given))
+    assert "expected a picture" in page.focus.rescore(given)
 
 
 def test_the_shipped_examples_masks_fit(analyzer: Analyzer) -> None:

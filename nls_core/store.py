@@ -1,0 +1,49 @@
+"""Finished analyses, kept once for everybody and within a limit of bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+V = TypeVar("V")
+
+
+class Store(Generic[V]):
+    """Values by key; the least recently used go first once all take more than `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._lock = threading.Lock()
+        self._values: OrderedDict[str, tuple[V, int]] = OrderedDict()
+
+    def get(self, key: str) -> V | None:
+        """The value, if it is still kept."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: str, value: V) -> None:
+        """Keep a value, unless it alone is beyond the limit."""
+        size = nbytes(value)
+        with self._lock:
+            if key in self._values:
+                self.bytes -= self._values.pop(key)[1]
+            self._values[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self.max_bytes:
+                self.bytes -= self._values.popitem(last=False)[1][1]
+
+
+def nbytes(value: Any) -> int:
+    """Bytes of all arrays in a value of nested dataclasses and tuples."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if dataclasses.is_dataclass(value):
+        return sum(nbytes(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return sum(map(nbytes, value)) if isinstance(value, tuple) else 0

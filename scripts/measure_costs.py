@@ -1,0 +1,46 @@
+"""Measure what each attack and map costs, in forward passes: the factors of `nls_core/cost.py`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from nls_core import attacks, cams, zoo
+
+STRENGTHS, STEPS, ROUNDS = 16, 2, 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Median of several runs after one to warm up."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    """A row for each method and model: seconds over those of a forward pass of as many pictures."""
+    torch.manual_seed(0)
+    for model_id in ("fashion/ce-zero", "photos/ce-zero"):
+        model, manifest = zoo.load(model_id)
+        x = torch.rand(STRENGTHS, manifest.channels, manifest.input_size, manifest.input_size)
+        y = model(x).argmax(1)
+        epsilon = torch.arange(1, STRENGTHS + 1) / 255
+        forward = seconds(lambda model=model, x=x: model(x))  # type: ignore[misc]
+        for name, attack in attacks.ATTACKS.items():
+            spent = seconds(lambda: attack(model, x, y, epsilon=epsilon, steps=STEPS))  # noqa: B023
+            print(f"{model_id} {name}: {spent / forward / STEPS:.2f} a step")  # noqa: T201
+        for name in cams.CAMS:
+            if name == "scorecam":
+                continue  # a forward pass for each channel, by definition
+            spent = seconds(lambda: cams.activation_maps(model, x, 0, method=name))  # noqa: B023
+            print(f"{model_id} {name}: {spent / forward:.2f} a picture")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
