@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nls_core import files, train
+from nls_core import files, publish, train
 from nls_core.settings import ROOT
 from nls_core.train import BEST, LAST
 from nls_core.types import CheckpointError, NotWritten
@@ -230,3 +230,16 @@ def test_a_signal_before_the_training_is_told_too(command: list[str], tmp_path: 
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 143, said
     assert said == "nls: stopped by SIGTERM; what was saved before is whole; go on with --resume\n"
+
+
+# ---------------------------------------------------------------- the log of a run
+
+
+@pytest.mark.parametrize(
+    "text", ["", "epoch,val_accuracy\n", "epoch,val_accuracy\n1\n", "a,b\n1,2\n", "\0\n1\n", "é\n1"]
+)
+def test_a_damaged_log_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(CheckpointError, match=r"^run/log\.csv is damaged: .+$"):
+        publish.rows(tmp_path / "run" / "log.csv")

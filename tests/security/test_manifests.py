@@ -250,7 +250,7 @@ def test_a_model_that_cannot_be_read_is_told_and_the_others_serve(
     states = zoo.verify(models)
     assert states[GOOD] is None
     assert states[BAD]
-    assert_one_line(states[BAD], models)
+    assert_one_line(str(states[BAD]), models)
 
 
 def test_the_shipped_models_are_whole() -> None:
