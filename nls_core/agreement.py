@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nls_core import raw, robust
+from nls_core import files, raw, robust
 from nls_core.types import CheckpointError, Manifest
 from nls_core.verdicts import Table
 
@@ -37,13 +36,9 @@ def read(manifest: Manifest, models_dir: Path) -> dict[str, Any]:
     """
     cell = manifest.id.split("/")[1]
     path = models_dir / manifest.family / raw.FOLDER / cell / f"seed{manifest.seed}.json"
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        sha256 = kept["sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is missing or damaged: {error}") from error
-    if sha256 != manifest.sha256:
-        raise CheckpointError(f"{path} is of other weights than {manifest.id}")
+    kept: dict[str, Any] = files.read_json(path)
+    if kept.get("sha256") != manifest.sha256:
+        raise CheckpointError(f"{files.shown(path)} is of other weights than {manifest.id}")
     return kept
 
 

@@ -1,4 +1,7 @@
-"""The `nls` command: exit status 0 fine, 2 wrong use, 1 failure with one clear line."""
+"""The `nls` command: exit status 0 fine, 2 wrong use, 1 failure with one clear line.
+
+Stopped by a signal it is 128 and the signal's number, as shells have it: 130 Ctrl-C, 143 SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_data, cli_evaluate, cli_train, cli_verify, findings, train, zoo
+from nls_core import cli_data, cli_evaluate, cli_train, cli_verify, files, findings, zoo
+from nls_core.processes import Interrupted
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
 from nls_core.types import AnalysisRequest, InvalidInput, NLSLabError
@@ -24,7 +28,7 @@ app = typer.Typer(
     help="See and check what normalized soft labels do to an image classifier.",
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-CTRL_C = 130  # typer's own status for it
+CTRL_C = 130  # 128 + SIGINT, and what typer makes of it
 
 
 def main() -> None:
@@ -38,11 +42,15 @@ def main() -> None:
             f"NLS_{e['loc'][-1]}".upper() + f"={e['input']!r}: {e['msg']}" for e in error.errors()
         ]
         _fail("; ".join(wrong), 2)
-    except (NLSLabError, train.Interrupted, OSError) as error:
+    except Interrupted as error:
+        if error.quiet:
+            sys.exit(128 + error.number)
+        _fail(str(error), 128 + error.number)
+    except (NLSLabError, OSError) as error:
         _fail(str(error), 1)
     except SystemExit as error:
         if error.code == CTRL_C:
-            _fail("stopped", 1)
+            _fail("stopped by SIGINT", CTRL_C)
         raise
 
 
@@ -158,7 +166,7 @@ def compare(
         typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
         return
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
-    output.write_text(panels.report(analysis, css=css), encoding="utf-8")
+    files.write_text(output, panels.report(analysis, css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
     for hinted in filter(sentences.hint, analysis.models):
         text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"

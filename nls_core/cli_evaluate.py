@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nls_core import evidence, photo_report, photos, publish, raw, report, robust, zoo
+from nls_core import evidence, files, photo_report, photos, publish, raw, report, robust, zoo
 from nls_core.evidence import PARTS, Evidence, Store, Subject
 from nls_core.findings import markdown
 from nls_core.settings import Settings
@@ -86,7 +86,7 @@ def _show(
 ) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False)
     if output is not None:
-        output.write_text(text + "\n", encoding="utf-8")
+        files.write_text(output, text + "\n")
         err.print(f"written: {output}", markup=False)
     typer.echo(text if as_json else "\n\n".join(markdown(table) for table in made))
 

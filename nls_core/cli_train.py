@@ -12,7 +12,7 @@ from nls_core import datasets, grid, photo_models, photos, train
 from nls_core.families import GRIDS, Family
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
-from nls_core.processes import processes
+from nls_core.processes import processes, stops_raise
 from nls_core.recipe import SCHEDULES, Recipe
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
@@ -64,7 +64,11 @@ def command(  # one option per field of Recipe
     seed: Annotated[int, typer.Option()] = DEFAULT.seed,
     weight: Annotated[float | None, typer.Option(help="λ of nls_ls.")] = DEFAULT.weight,
 ) -> None:
-    """Train one model into --out (also under torchrun), or a family with --grid."""
+    """Train one model into --out (also under torchrun), or a family with --grid.
+
+    Ctrl-C or SIGTERM stops it at the next step, with everything saved; the exit status is then 130
+    or 143, and --resume, or the same command with --grid, goes on.
+    """
     settings = Settings()
     if grid_name is not None:
         choose("grid", grid_name, dict.fromkeys(FAMILIES))
@@ -75,25 +79,19 @@ def command(  # one option per field of Recipe
                 f"--grid {grid_name} sets these itself: {fixed}; give them without --grid"
             )
         if grid_name == photos.NAME:
-            _train_photos(settings, quiet, runs, finished)
+            with stops_raise("what is finished is kept; the same command goes on"):
+                _train_photos(settings, quiet, runs, finished)
             return
-        family = GRIDS[grid_name]
-        _train_grid(
-            family,
-            settings,
-            quiet,
-            runs=runs,
-            workers=jobs,
-            seeds=seeds,
-            finished=finished,
-            download=download,
-        )
+        options = {"workers": jobs, "seeds": seeds, "finished": finished, "download": download}
+        with stops_raise("what is finished is kept; the same command goes on"):
+            _train_grid(GRIDS[grid_name], settings, quiet, runs=runs, **options)
         return
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
     values = locals()
     recipe = Recipe(**{name: values[name] for name in asdict(DEFAULT)})
-    _train_one(recipe, settings, out_dir, resume=resume, quiet=quiet, download=download)
+    with stops_raise("what was saved before is whole; go on with --resume"):
+        _train_one(recipe, settings, out_dir, resume=resume, quiet=quiet, download=download)
 
 
 def _train_one(

@@ -6,7 +6,6 @@ weights lie, and never taken for those of others.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nls_core import calibration, datasets, evaluate, map_quality, robust, zoo
+from nls_core import calibration, datasets, evaluate, files, map_quality, robust, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.corruptions import CORRUPTIONS, SEVERITIES
 from nls_core.settings import Settings
@@ -129,16 +128,12 @@ class Store:
         found_file, arrays_file = stem / f"{part}.json", stem / f"{part}.npz"
         if found_file.exists():
             try:
-                with np.load(arrays_file) as kept:
-                    return json.loads(found_file.read_text(encoding="utf-8")), dict(kept)
-            except (OSError, ValueError) as error:
-                raise CheckpointError(f"{found_file} is damaged; remove {stem}") from error
+                return files.read_json(found_file), files.read_arrays(arrays_file)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}; remove {stem}") from error
         found, arrays = run(subject, report)
-        stem.mkdir(parents=True, exist_ok=True)
-        np.savez(arrays_file, **arrays)  # type: ignore[arg-type]
-        partial = found_file.with_suffix(".partial")  # written last: it says that both are whole
-        partial.write_text(json.dumps(found), encoding="utf-8")
-        partial.replace(found_file)
+        files.write_arrays(arrays_file, **arrays)
+        files.write_json(found_file, found, indent=None)  # last: it says that both are there
         return found, arrays
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nls_core import own_claims, paper_claims, verdicts
+from nls_core import files, own_claims, paper_claims, verdicts
 from nls_core.verdicts import Evidence, Finding, Table
 
 FINDINGS: dict[str, Callable[[Evidence], Finding]] = {
@@ -76,5 +76,5 @@ def write(family: str, models_dir: Path, to: Path) -> list[Finding]:
         CheckpointError: the family has no report.
     """
     evidence = verdicts.read(family, models_dir)
-    to.write_text(document(evidence), encoding="utf-8")
+    files.write_text(to, document(evidence))
     return all_of(evidence)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nls_core import datasets
+from nls_core import datasets, files
 from nls_core.families import Family
 from nls_core.jobs import Job, run_jobs
 from nls_core.publish import accuracy, publish_seeds, rows
@@ -72,13 +71,8 @@ def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[
         "diverged": diverged,
         "chosen": chosen,
     }
-    _write(record, models_dir / family.name / SEARCH)
+    files.write_json(models_dir / family.name / SEARCH, record, indent=2)
     return chosen
-
-
-def _write(record: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def ablation_jobs(family: Family, runs: Path) -> dict[str, list[Job]]:
@@ -114,7 +108,7 @@ def record_ablations(family: Family, jobs: dict[str, list[Job]], models_dir: Pat
         "seed": SHORT_SEED,
         "ablations": found,
     }
-    _write(record, models_dir / family.name / ABLATIONS)
+    files.write_json(models_dir / family.name / ABLATIONS, record, indent=2)
 
 
 def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -> list[Job]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -15,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from nls_core import train
-from nls_core.processes import stop_signals
+from nls_core import files, train
+from nls_core.processes import Interrupted, stop_signals
 from nls_core.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.train import DIVERGED, LAST, LOG
-from nls_core.types import NLSLabError
+from nls_core.types import CheckpointError, NLSLabError
 
 POLL, PATIENCE = 0.2, 60.0  # seconds between looks at the runs; for a run to save and stop
 
@@ -53,10 +52,10 @@ class Job:
     def diverged(self) -> bool:
         """Whether this very run ended with a loss that is not finite."""
         try:
-            word = json.loads((self.out / DIVERGED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            word = files.read_json(self.out / DIVERGED)
+        except CheckpointError:
             return False
-        return bool(word["recipe"] == asdict(self.recipe))
+        return bool(word.get("recipe") == asdict(self.recipe))
 
     def command(self) -> list[str]:
         """The command that trains it, in a process of its own."""
@@ -126,7 +125,7 @@ def run_jobs(
         NLSLabError: a run failed; the others are trained before, and the message ends with what
             it said last. A diverged run is no failure: ask `Job.diverged`.
         CheckpointError: a folder holds a run of another recipe.
-        train.Interrupted: Ctrl-C or SIGTERM came; the runs have saved and stopped.
+        Interrupted: Ctrl-C or SIGTERM came; the runs have saved and stopped.
     """
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     if settings is not None:
@@ -134,16 +133,17 @@ def run_jobs(
     waiting = [job for job in jobs if not job.finished()]
     running: list[_Run] = []
     failed: list[str] = []
-    with stop_signals() as stopped, ExitStack() as files:
+    with stop_signals() as stopped, ExitStack() as stack:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    said = files.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
+                    said = stack.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
                     running.append(_start(waiting.pop(0), env, said))
                 ended = [run for run in running if run.process.poll() is not None]
                 running = [run for run in running if run not in ended]
-                if stopped():  # asked first: a run that Ctrl-C ended as well has not failed
-                    raise train.Interrupted("stopped; the same command goes on")
+                # asked first: a run that Ctrl-C ended as well has not failed
+                if number := stopped():
+                    raise Interrupted(number, "the runs are saved; the same command goes on")
                 for run in ended:
                     failed += run.failure()
                 report(sum(job.epochs_done() for job in jobs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nls_core import compose
+from nls_core import compose, files
 from nls_core.folds import Stamp
 from nls_core.stamps import INDEX, NAME, PACKAGE, SCHEMA
-from nls_core.types import DatasetMissing, InvalidInput
+from nls_core.types import CheckpointError, DatasetMissing, InvalidInput
 
 SIZE = 224
 TRAIN_RENDERINGS = 4  # of each object, for data sets in memory: 0.15 MB each
@@ -83,7 +82,7 @@ def read(data_dir: Path) -> Collection:
     if not (root / INDEX).is_file():
         raise DatasetMissing(f"{NAME} is not in {data_dir}; {again}")
     try:
-        index = json.loads((root / INDEX).read_text(encoding="utf-8"))
+        index = files.read_json(root / INDEX)
         if index["schema"] != SCHEMA:
             raise ValueError(f"schema {index['schema']}, expected {SCHEMA}")
         photos = [(bool(entry["test"]), _photo(root / entry["file"])) for entry in index["photos"]]
@@ -94,7 +93,7 @@ def read(data_dir: Path) -> Collection:
             tuple(photo for test, photo in photos if not test),
             tuple(photo for test, photo in photos if test),
         )
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
+    except (CheckpointError, OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise DatasetMissing(f"{root} is damaged ({error}); remove it and {again}") from error
 
 

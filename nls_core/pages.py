@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html import escape
 
 import gradio as gr
+import structlog
 
 from nls_core import (
     calibration_page,
@@ -22,7 +23,10 @@ from nls_core import (
     training_page,
 )
 from nls_core.analyzer import Analyzer
-from nls_core.widgets import PRIVATE
+from nls_core.types import NLSLabError, brief
+from nls_core.widgets import PRIVATE, message
+
+log = structlog.get_logger("nls_core")
 
 HOME, HOME_TITLE = "/ui/", "Compare"
 # title -> what builds the page; their order is that of the navigation
@@ -60,6 +64,17 @@ def header(current: str) -> gr.HTML:
     )
 
 
+def _build(title: str, build: Callable[[Analyzer], None], analyzer: Analyzer) -> None:
+    """Build a page; where its data are damaged, say so on it, and let the others be served."""
+    try:
+        build(analyzer)
+    except (NLSLabError, LookupError, TypeError, ValueError, AttributeError) as error:
+        log.error("page_unusable", page=title, why=brief(repr(error)))
+        # what a report lacks is found where it is read, as nearly anything
+        why = str(error) if isinstance(error, NLSLabError) else "its report lacks entries"
+        gr.HTML(message(f"This page cannot be shown: {why}.", wrong=True))
+
+
 def add(blocks: gr.Blocks, analyzer: Analyzer) -> None:
     """Add all of `PAGES` to the Blocks of the Compare page, at /ui/<slug>.
 
@@ -68,5 +83,5 @@ def add(blocks: gr.Blocks, analyzer: Analyzer) -> None:
     for title, build in PAGES.items():
         with blocks.route(title, slug(title)):
             header(title)
-            build(analyzer)
+            _build(title, build, analyzer)
             blocks.load(None, js=REVEAL, **PRIVATE)

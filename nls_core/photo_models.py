@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from torch import Tensor
 from nls_core import (
     calibration,
     evaluate,
+    files,
     imagenet,
     losses,
     nets,
@@ -31,7 +31,7 @@ from nls_core.photos import NAME, PADDINGS, PLAN, RATES, Cell, Report, name_of, 
 from nls_core.selective import auroc
 from nls_core.settings import Settings
 from nls_core.transfer import Plan, Prepared
-from nls_core.types import CheckpointError, Manifest
+from nls_core.types import CheckpointError, Manifest, brief
 
 COMMAND = f"nls train --grid {NAME}"
 RESULT, SEARCH, VARIANTS = "result.pt", "search.json", "variants.json"
@@ -89,11 +89,7 @@ def train_padding(
     prepared = transfer.prepare(missing[0], collection, lambda n: report(f"{padding}: features", n))
     for plan in missing:
         cell = photos.train(plan, _searched(plan, prepared, folder, report), prepared, report)
-        path = folder / name_of(plan) / RESULT
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(asdict(cell), partial)
-        partial.replace(path)
+        files.write_checkpoint(folder / name_of(plan) / RESULT, asdict(cell))
 
 
 def _searched(
@@ -103,12 +99,11 @@ def _searched(
     path = folder / "search" / f"{plan.loss}.json"
     rates = RATES[plan.loss]
     if path.exists():
-        rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, float]] = files.read_json(path, list)
         if tuple(dict.fromkeys(row["lr"] for row in rows)) == rates:
             return rows
     rows = photos.search(plan, prepared, rates, report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    files.write_json(path, rows)
     return rows
 
 
@@ -120,13 +115,15 @@ def read(path: Path, plan: Plan) -> Cell | None:
     """
     if not path.exists():
         return None
+    kept = files.read_checkpoint(path)
     try:
-        kept: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         made = Plan(**kept.pop("plan"))
         same = replace(made, lr=plan.lr) == plan
         return Cell(plan=made, **kept) if same else None
-    except Exception as error:  # a reader of damaged bytes may raise nearly anything
-        raise CheckpointError(f"{path} is damaged ({error}); remove it to train anew") from error
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{files.shown(path)} is damaged ({brief(error)}); remove it to train anew"
+        ) from error
 
 
 def publish(cell: Cell, collection: objects.Collection, settings: Settings) -> Manifest:
@@ -217,7 +214,7 @@ def _manifest(cell: Cell, collection: objects.Collection, measured: evaluate.Mea
 def _write_search(folder: Path, models_dir: Path) -> None:
     """search.json: every rate that was tried, and the one that the shipped network has."""
     found: dict[str, Sequence[dict[str, float]]] = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        path.stem: files.read_json(path, list)
         for path in sorted((folder / "search").glob("*.json"))
     }
     record = {
@@ -227,8 +224,7 @@ def _write_search(folder: Path, models_dir: Path) -> None:
         "tried": [{"loss": loss} | row for loss, rows in found.items() for row in rows],
         "chosen": {loss: photos.chosen(rows) for loss, rows in found.items()},
     }
-    path = models_dir / NAME / SEARCH
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    files.write_json(models_dir / NAME / SEARCH, record)
 
 
 def compare_variants(
@@ -239,16 +235,14 @@ def compare_variants(
     With `finished` nothing is trained, and only what is kept is told.
     """
     path = folder / VARIANTS
-    rows: list[dict[str, Any]] = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    )
+    rows: list[dict[str, Any]] = files.read_json(path, list) if path.exists() else []
     for name, plan in () if finished else photos.VARIANTS.items():
         if any(row["plan"] == asdict(plan) for row in rows):
             continue
         prepared = transfer.prepare(plan, collection, lambda n: report("variants: features", n))
         logits = photos.out_of_fold(plan, prepared, report)
         rows.append({"name": name, "plan": asdict(plan)} | _figures(logits.softmax(1), collection))
-        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        files.write_json(path, rows)
     return rows
 
 
@@ -271,8 +265,8 @@ def _reference(
             logits = evaluate.predict(model, test, report=lambda n: report("zero-shot", n))
             probs = imagenet.zero_shot(logits, collection.classes)
             found[padding] = _figures(probs, collection)
-        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    kept: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        files.write_json(path, found)
+    kept: dict[str, dict[str, Any]] = files.read_json(path)
     return kept
 
 
@@ -291,5 +285,4 @@ def _write_reference(
         "paddings": _reference(collection, folder, report),
         "variants": variants,
     }
-    text = json.dumps(record, indent=1) + "\n"
-    (models_dir / NAME / photo_report.REFERENCE).write_text(text, encoding="utf-8")
+    files.write_json(models_dir / NAME / photo_report.REFERENCE, record)

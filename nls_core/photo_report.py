@@ -6,7 +6,6 @@ trained on all objects, so measuring them on these again would flatter them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nls_core import calibration, mask_scores, raw, report, selective
+from nls_core import calibration, files, mask_scores, raw, report, selective
 from nls_core.photos import METHODS, NAME, STATES
 from nls_core.raw import Run, created_with
 from nls_core.types import CheckpointError
@@ -145,11 +144,11 @@ def reference(models_dir: Path) -> dict[str, Any]:
 
 def _compared_with(models_dir: Path) -> dict[str, Any]:
     path = models_dir / NAME / REFERENCE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: record[key] for key in ("paddings", "variants")}
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+    record: dict[str, Any] = files.read_json(path)
+    for key, kind in (("paddings", dict), ("variants", list)):
+        if not isinstance(record.get(key), kind):
+            raise CheckpointError(f"{files.shown(path)} is damaged: expected a {kind} in {key!r}")
+    return record
 
 
 def variants_table(models_dir: Path) -> Table:
@@ -220,6 +219,5 @@ def build(models_dir: Path) -> dict[str, Any]:
         record["cells"][cell] |= {"masks": found[cell]["masks"]}
         record["cells"][cell] |= {"intervals": found[cell]["metrics"]}
     record["zero_shot"] = reference(models_dir)
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (models_dir / NAME / report.REPORT).write_text(text + "\n", encoding="utf-8")
+    files.write_json(models_dir / NAME / report.REPORT, record)
     return record

@@ -10,18 +10,49 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM (its `number`) ended the work; what is done is saved."""
+
+    quiet = False  # another process of the group says so
+
+    def __init__(self, number: int, saved: str) -> None:
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
+
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question that a loop asks when it can stop."""
-    asked: list[int] = []
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, lambda number, _: asked.append(number)) for name in names}
+def _handled(handle: Callable[[int], None]) -> Iterator[None]:
+    before = {name: signal.signal(name, lambda number, _: handle(number)) for name in STOPS}
     try:
-        yield lambda: bool(asked)
+        yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Turn Ctrl-C and SIGTERM into a question that a loop asks when it can stop.
+
+    It is answered with the number of the first signal that came, or 0.
+    """
+    asked: list[int] = []
+    with _handled(asked.append):
+        yield lambda: asked[0] if asked else 0
+
+
+@contextmanager
+def stops_raise(saved: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise `Interrupted` wherever no `stop_signals` waits for them."""
+
+    def stop(number: int) -> None:
+        raise Interrupted(number, saved)
+
+    with _handled(stop):
+        yield
 
 
 @contextmanager
@@ -35,5 +66,8 @@ def processes() -> Iterator[int]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank()
+    except Interrupted as error:
+        error.quiet = dist.get_rank() > 0
+        raise
     finally:
         dist.destroy_process_group()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shutil
+import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nls_core import datasets, losses, train, zoo
+from nls_core import datasets, files, losses, train, zoo
 from nls_core.evaluate import measure
 from nls_core.evidence import SURROGATES
 from nls_core.families import Family
 from nls_core.jobs import Job
 from nls_core.settings import Settings
 from nls_core.train import BEST, LOG
-from nls_core.types import CheckpointError, Manifest, UnknownModel
+from nls_core.types import CheckpointError, Manifest, UnknownModel, brief
 
 CURVE = "training.csv"  # the log of the run, beside the weights
 
@@ -29,9 +29,21 @@ def accuracy(row: dict[str, Any]) -> float:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a run's log."""
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The rows of a run's log.
+
+    Raises:
+        CheckpointError: it is missing, or not as `train` writes it.
+    """
+    try:
+        found = list(csv.DictReader(io.StringIO(files.read_bytes(path).decode())))
+        for row in found:
+            for value in row.values():
+                float(value)
+    except (ValueError, TypeError, csv.Error) as error:  # a row cut short has None
+        raise CheckpointError(f"{files.shown(path)} is damaged: {brief(error)}") from error
+    if not found or "val_accuracy" not in found[0]:
+        raise CheckpointError(f"{files.shown(path)} is damaged: expected rows with 'val_accuracy'")
+    return found
 
 
 def publish(
@@ -55,7 +67,8 @@ def publish(
         manifest, measured.metrics, measured.temperature, measured.reliability
     )
     manifest = zoo.store(stored.net, manifest, settings.models_dir)
-    shutil.copy(job.out / LOG, zoo.folder_of(manifest.id, settings.models_dir) / CURVE)
+    curve = zoo.folder_of(manifest.id, settings.models_dir) / CURVE
+    files.write_bytes(curve, files.read_bytes(job.out / LOG))
     return manifest
 
 
@@ -148,4 +161,5 @@ def _stored(job: Job, family: Family, folder: Path) -> Manifest | None:
 
 def _copy(manifest: Manifest, runs: Path, family: Family, models_dir: Path) -> None:
     source = seed_folder(runs, family, manifest.seed) / manifest.id
-    shutil.copytree(source, models_dir / manifest.id, dirs_exist_ok=True)
+    for path in source.iterdir():
+        files.write_bytes(models_dir / manifest.id / path.name, files.read_bytes(path))

@@ -5,7 +5,6 @@ They lie in `models/<family>/raw/<cell>/seed<k>.{json,npz}`; the weights of extr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nls_core import files
 from nls_core.evidence import SCHEMA, Evidence, to_json
-from nls_core.types import CheckpointError
+from nls_core.types import CheckpointError, brief
 
 FOLDER, LABELS = "raw", "labels.npz"
 THRESHOLDS = (85, 88, 90)  # validation accuracy in %, whose first epoch tells convergence
@@ -46,13 +46,11 @@ def write(evidence: Evidence, labels: Tensor, curve: Sequence[Mapping[str, str]]
     """Write a run's raw results; `curve` are the rows of its training log, `to` the raw folder."""
     manifest = evidence.manifest
     folder = to / manifest.id.split("/")[1]
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [{key: float(value) for key, value in row.items()} for row in curve]
     found = to_json(evidence) | {"curve": rows, "schema": SCHEMA, "created_with": created_with()}
-    np.savez_compressed(folder / f"seed{manifest.seed}.npz", **evidence.arrays)  # type: ignore[arg-type]
-    text = json.dumps(found, indent=1, ensure_ascii=False)
-    (folder / f"seed{manifest.seed}.json").write_text(text + "\n", encoding="utf-8")
-    np.savez_compressed(to / LABELS, labels=labels.numpy().astype(np.uint8))
+    files.write_arrays(folder / f"seed{manifest.seed}.npz", **evidence.arrays)
+    files.write_json(folder / f"seed{manifest.seed}.json", found)
+    files.write_arrays(to / LABELS, labels=labels.numpy().astype(np.uint8))
 
 
 def created_with() -> dict[str, str]:
@@ -68,22 +66,30 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
     """
     runs: Runs = {}
     if not (folder / LABELS).exists():
-        raise CheckpointError(f"no raw results in {folder}; `nls evaluate --family` makes them")
+        raise CheckpointError(
+            f"no raw results in {files.shown(folder)}; `nls evaluate --family` makes them"
+        )
+    labels = _labels(folder / LABELS)
     for path in sorted(folder.glob("*/seed*.json")):
+        found, arrays = files.read_json(path), files.read_arrays(path.with_suffix(".npz"))
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            with np.load(path.with_suffix(".npz")) as arrays:
-                run = Run(
-                    found,
-                    torch.from_numpy(arrays["logits"].astype(np.float32)),
-                    _named(arrays, "right "),
-                    _named(arrays, "mask "),
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} or its .npz is damaged: {error}") from error
-        runs.setdefault(path.parent.name, {})[int(found["seed"])] = run
-    with np.load(folder / LABELS) as arrays:
-        return runs, torch.from_numpy(arrays["labels"].astype(np.int64))
+            seed, logits = int(found["seed"]), torch.from_numpy(arrays["logits"].astype(np.float32))
+            if logits.ndim != 2 or len(logits) != len(labels):
+                raise ValueError(f"{len(labels)} rows of logits expected, got {logits.shape}")
+            scalars(run := Run(found, logits, _named(arrays, "right "), _named(arrays, "mask ")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{files.shown(path)} or its .npz is damaged: {brief(repr(error))}"
+            ) from error
+        runs.setdefault(path.parent.name, {})[seed] = run
+    return runs, labels
+
+
+def _labels(path: Path) -> Tensor:
+    labels = files.read_arrays(path).get("labels")
+    if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise CheckpointError(f"{files.shown(path)} is damaged: expected 'labels' (N,) of integers")
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

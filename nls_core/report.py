@@ -5,7 +5,6 @@ Made from raw results alone (see `raw`), without any model or data set.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nls_core import bootstrap, calibration, raw, robust, selective
+from nls_core import bootstrap, calibration, files, raw, robust, selective
 from nls_core.bootstrap import Difference
 from nls_core.evidence import SCHEMA
 from nls_core.raw import Run, Runs, created_with
@@ -226,8 +225,7 @@ def build(
         "created_with": created_with(),
         "cells": aggregate(runs, labels, resamples=RESAMPLES, report=report),
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    files.write_json(folder / REPORT, record)
     return record
 
 
@@ -238,8 +236,12 @@ def read(family: str, models_dir: Path) -> dict[str, Any]:
         CheckpointError: it is missing or damaged.
     """
     path = models_dir / family / REPORT
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+    record: dict[str, Any] = files.read_json(path)
+    for key in ("cells", "data"):
+        part = record.get(key)
+        if not isinstance(part, dict) or not part:
+            raise CheckpointError(f"{files.shown(path)} is damaged: expected entries in {key!r}")
+    for name, cell in record["cells"].items():
+        if not isinstance(cell, dict) or not isinstance(cell.get("metrics"), dict):
+            raise CheckpointError(f"{files.shown(path)} is damaged: no 'metrics' of {name[:40]!r}")
     return record

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nls_core.types import DatasetMissing
+from nls_core import files
+from nls_core.types import CheckpointError, DatasetMissing
 
 FILE = "sample.npz"
 
@@ -51,8 +50,7 @@ def path_of(family: str, models_dir: Path) -> Path:
 
 def write(sample: Sample, path: Path) -> None:
     """Store a sample; small integers keep the file small."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
+    files.write_arrays(
         path,
         images=sample.images,
         labels=sample.labels.astype(np.uint16),
@@ -68,13 +66,12 @@ def read(family: str, models_dir: Path) -> Sample:
     """
     path = path_of(family, models_dir)
     try:
-        # through memory: of a damaged file np.load leaves the handle open
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            images, labels, indices = (stored[name] for name in ("images", "labels", "indices"))
+        stored = files.read_arrays(path)
+        images, labels, indices = (stored[name] for name in ("images", "labels", "indices"))
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images) == len(labels):
             raise ValueError(f"images are {images.dtype} {images.shape}, labels {labels.shape}")
         return Sample(images, labels.astype(np.int64), indices.astype(np.int64))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (CheckpointError, KeyError, ValueError) as error:
         raise DatasetMissing(
             f"the test images of {family} are missing or damaged ({error}); "
             "make them with `python scripts/make_sample.py`"

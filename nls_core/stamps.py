@@ -20,8 +20,9 @@ from typing import Any
 
 from PIL import Image
 
+from nls_core import files
 from nls_core.folds import FOLDS, NEAR, SEED, Stamp, fold, group, perceptual_hash
-from nls_core.types import DatasetMissing, ExtraMissing, InvalidInput
+from nls_core.types import CheckpointError, DatasetMissing, ExtraMissing, InvalidInput
 
 SELECTION: dict[str, Any] = json.loads(
     Path(__file__).with_name("everyday_objects.json").read_text(encoding="utf-8")
@@ -165,7 +166,10 @@ def build(
     key = _key(stamps, folder, photos)
     out, partial = data_dir / NAME, data_dir / f"{NAME}.partial"
     if (out / INDEX).is_file():
-        index: dict[str, Any] = json.loads((out / INDEX).read_text(encoding="utf-8"))
+        try:
+            index: dict[str, Any] = files.read_json(out / INDEX)
+        except CheckpointError:  # made again below
+            index = {}
         if index.get("key") == key:
             return index
     shutil.rmtree(partial, ignore_errors=True)
@@ -180,8 +184,7 @@ def build(
         "objects": [asdict(stamp) for stamp in objects],
         "photos": _photos(photos, partial),
     }
-    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
-    (partial / INDEX).write_text(text, encoding="utf-8")
+    files.write_json(partial / INDEX, index)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     return index

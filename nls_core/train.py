@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import time
@@ -23,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
-from nls_core import calibration, datasets, nets
+from nls_core import calibration, datasets, files, nets
 from nls_core.evaluate import predict
 from nls_core.losses import LOSSES
-from nls_core.processes import stop_signals
+from nls_core.processes import Interrupted, stop_signals
 from nls_core.recipe import Recipe, learning_rate
-from nls_core.types import CheckpointError, InvalidInput, NLSLabError
+from nls_core.types import CheckpointError, InvalidInput, NLSLabError, brief
 
 LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
 
@@ -44,10 +45,6 @@ class Progress:
     best_accuracy: float = -1.0
     best_epoch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
-
-
-class Interrupted(Exception):
-    """The run was asked to stop; its last checkpoint is written."""
 
 
 def run(
@@ -75,6 +72,7 @@ def run(
         InvalidInput: a bad recipe, too few images, or `out` holds a run and `resume` is off.
         CheckpointError: last.pt is damaged, of another recipe or of other data.
         NLSLabError: the loss is no longer finite.
+        NotWritten: the disk is full; the checkpoint before is whole.
         Interrupted: Ctrl-C or SIGTERM came; the checkpoint is written.
     """
     recipe.check()
@@ -87,11 +85,12 @@ def run(
                 if max_steps is not None and trainer.taken >= max_steps:
                     trainer.save()
                     return trainer.progress
-                if trainer.in_any_process(stopped()):
+                if number := trainer.in_any_process(stopped()):
                     trainer.save()
                     raise Interrupted(
-                        f"stopped in epoch {trainer.progress.epoch + 1} of {recipe.epochs}; "
-                        f"go on with --resume"
+                        number,
+                        f"saved in epoch {trainer.progress.epoch + 1} of {recipe.epochs}; "
+                        "go on with --resume",
                     )
             trainer.end_epoch()
     return trainer.progress
@@ -137,7 +136,8 @@ class Trainer:
         last = self.out / LAST
         if last.exists() and not resume:
             raise InvalidInput(f"{self.out} holds a run already; go on with --resume or remove it")
-        self.out.mkdir(parents=True, exist_ok=True)
+        if self.rank == 0:
+            files.remove_partial(self.out)
         if last.exists():
             state = load_checkpoint(last, self.recipe)
             try:
@@ -187,17 +187,16 @@ class Trainer:
             f"the loss is not finite at step {self.progress.step + 1} of epoch "
             f"{self.progress.epoch + 1} (learning rate {rate:.3g}); lower the learning rate"
         )
-        text = json.dumps({"recipe": asdict(self.recipe), "message": message})
-        (self.out / DIVERGED).write_text(text, encoding="utf-8")
+        files.write_json(self.out / DIVERGED, {"recipe": asdict(self.recipe), "message": message})
         raise NLSLabError(message)
 
-    def in_any_process(self, flag: bool) -> bool:
-        """Whether the flag is set in one of the processes, so that all leave at one step."""
+    def in_any_process(self, number: int) -> int:
+        """The largest number that a process has, so that all leave at one step."""
         if self.world == 1:
-            return flag
-        votes = torch.tensor(int(flag), device=self.device)
+            return number
+        votes = torch.tensor(number, device=self.device)
         dist.all_reduce(votes, dist.ReduceOp.MAX)
-        return bool(votes)
+        return int(votes)
 
     def _batch(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of the global batch: x (B, C, H, W) in [0, 1] and labels (B,)."""
@@ -237,20 +236,18 @@ class Trainer:
             return
         if accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
-            _write(
-                self.out / BEST, {"model": self.model.state_dict(), "recipe": asdict(self.recipe)}
-            )
+            best = {"model": self.model.state_dict(), "recipe": asdict(self.recipe)}
+            files.write_checkpoint(self.out / BEST, best)
         self._log(row)
         self.save()
 
     def _log(self, row: dict[str, float]) -> None:
-        partial = self.out / f"{LOG}.partial"  # `grid` reads the log while it is written
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            for past in self.progress.rows:  # whole, so that a resumed run leaves no double rows
-                writer.writerow({key: f"{value:.6g}" for key, value in past.items()})
-        partial.replace(self.out / LOG)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer.writeheader()
+        for past in self.progress.rows:  # whole, so that a resumed run leaves no double rows
+            writer.writerow({key: f"{value:.6g}" for key, value in past.items()})
+        files.write_text(self.out / LOG, text.getvalue())  # `grid` reads it meanwhile
         with SummaryWriter(str(self.out)) as board:
             for key, value in row.items():
                 board.add_scalar(key, value, int(row["epoch"]))
@@ -264,7 +261,7 @@ class Trainer:
                 "progress": asdict(self.progress),
                 "recipe": asdict(self.recipe),
             }
-            _write(self.out / LAST, state)
+            files.write_checkpoint(self.out / LAST, state)
 
 
 def make_model(recipe: Recipe, data: datasets.Data) -> nets.Classifier:
@@ -281,22 +278,16 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     Raises:
         CheckpointError: damaged, or made by another recipe.
     """
+    state = files.read_checkpoint(path)
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         made = Recipe(**state["recipe"])
-    except Exception as error:  # a reader of damaged bytes may raise nearly anything
-        said = f"{type(error).__name__} {error}".splitlines()[0][:100]
+    except (KeyError, TypeError) as error:
+        said = brief(repr(error), 100)
         raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
     if made != recipe:
         named = {k: v for k, v in asdict(made).items() if v != asdict(recipe)[k]}
         raise CheckpointError(f"{path} was made by another recipe, with {named}")
     return state
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
 
 
 def _generator(*key: int) -> torch.Generator:

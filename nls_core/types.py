@@ -59,6 +59,13 @@ class CheckpointError(NLSLabError):
     title = "Checkpoint unusable"
 
 
+class NotWritten(NLSLabError):
+    """A file could not be written, as on a full disk; what it held before is whole."""
+
+    status = 507
+    title = "File not written"
+
+
 class DatasetMissing(NLSLabError):
     """A data set is not on this machine; the message holds the command that gets it."""
 
@@ -123,6 +130,12 @@ def shown(value: object, longest: int = 80) -> str:
 def unknown(kind: str, name: object, options: Iterable[str]) -> str:
     """The sentence for a name that is not one of `options`."""
     return f"unknown {kind} {shown(name)}; expected one of {sorted(options)}"
+
+
+def brief(error: object, limit: int = 200) -> str:
+    """What an error says, in one line of at most `limit` characters."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -131,15 +131,15 @@ def entry(name: str, known: Tensor, rate: float = 0.05, **figures: Any) -> dict[
 
 
 def check(ood: Mapping[str, Any]) -> None:
-    """Raise ValueError, TypeError or KeyError unless `ood` is empty or as `entry` makes it."""
+    """Raise ValueError unless `ood` is empty or as `entry` makes it."""
     if not ood:
         return
-    choose("score", ood["score"], SCORES)
-    if not math.isfinite(ood["threshold"]) or not 0 < ood["rate"] < 1:
-        raise ValueError(
-            "expected a finite threshold and a rate in (0, 1) under 'ood'; "
-            f"got {ood['threshold']!r} and {ood['rate']!r}"
-        )
+    choose("score", ood.get("score", ""), SCORES)
+    limit, rate = ood.get("threshold"), ood.get("rate")
+    if not isinstance(limit, float | int) or not isinstance(rate, float | int):
+        raise ValueError(f"expected numbers as threshold and rate; got {limit!r} and {rate!r}")
+    if not math.isfinite(limit) or not 0 < rate < 1:
+        raise ValueError(f"expected a finite threshold, a rate in (0, 1); got {limit}, {rate}")
 
 
 def judge(ood: Mapping[str, Any], logits: ArrayLike) -> Verdict | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nls_core import report
+from nls_core import files, report
 
 HOLDS, PARTLY, NOT = "holds", "holds in part", "does not hold here"
 UNDECIDED = "cannot be told yet"
@@ -55,19 +54,19 @@ def read(family: str, models_dir: Path) -> Evidence:
     """Read a family's reports.
 
     Raises:
-        CheckpointError: the report is missing or damaged.
+        CheckpointError: the report is missing, or it or another file is damaged.
     """
 
-    def other(name: str) -> Any:
+    def other(name: str, kind: type = dict) -> Any:
         path = models_dir / family / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return files.read_json(path, kind) if path.exists() else kind()
 
     return Evidence(
         family,
         report.read(family, models_dir),
-        other("search.json") or {},
-        other("ablations.json") or {},
-        other(BENCH) or [],
+        other("search.json"),
+        other("ablations.json"),
+        other(BENCH, list),
     )
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,21 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from nls_core import nets, unfamiliar
+from nls_core import files, manifests, nets
+from nls_core.manifests import CONFIG
 from nls_core.settings import Settings
-from nls_core.types import CheckpointError, InvalidInput, Manifest, UnknownModel, unknown
+from nls_core.types import (
+    CheckpointError,
+    InvalidInput,
+    Manifest,
+    NLSLabError,
+    UnknownModel,
+    brief,
+    unknown,
+)
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 _ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
-_TUPLES = ("classes", "mean", "std")
 
 
 def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
@@ -44,7 +50,7 @@ def folder_of(model_id: str, models_dir: Path) -> Path:
         UnknownModel: the id is malformed or has no manifest.
     """
     folder = models_dir / model_id
-    if not _ID.fullmatch(model_id) or not (folder / CONFIG).is_file():
+    if not _ID.fullmatch(model_id) or not (folder / CONFIG).exists():
         raise UnknownModel(unknown("model", model_id, available(models_dir)))
     return folder
 
@@ -56,30 +62,27 @@ def read_manifest(model_id: str, models_dir: Path) -> Manifest:
         UnknownModel: no such model.
         CheckpointError: the manifest is damaged.
     """
-    path = folder_of(model_id, models_dir) / CONFIG
+    return manifests.read(model_id, folder_of(model_id, models_dir) / CONFIG)
+
+
+def verify(models_dir: Path) -> dict[str, str | None]:
+    """Check every model as `load` does: manifest, sha256 of the weights, the fit of the tensors.
+
+    Returns:
+        Each id of `available`: None where the model can be used, else the sentence that says why
+        not. One bad model hides no other, whatever is wrong with it.
+    """
+    return {model_id: _complaint(model_id, models_dir) for model_id in available(models_dir)}
+
+
+def _complaint(model_id: str, models_dir: Path) -> str | None:
     try:
-        entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Manifest)}
-        entries = {key: value for key, value in entries.items() if key in known}
-        entries.update({key: tuple(entries[key]) for key in _TUPLES})
-        manifest = Manifest(**entries)
-        _check(manifest)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the manifest of {model_id} is damaged: {error!r}") from error
-    if manifest.id != model_id:
-        raise CheckpointError(f"the manifest of {model_id} names another model: {manifest.id}")
-    return manifest
-
-
-def _check(manifest: Manifest) -> None:
-    """Raise ValueError or TypeError for what would fail, or mislead, only when the model runs."""
-    if len(manifest.mean) != manifest.channels or len(manifest.std) != manifest.channels:
-        raise ValueError(f"expected a mean and a std for each of {manifest.channels} channels")
-    if not all(0 < value < math.inf for value in (*manifest.std, manifest.temperature)):
-        raise ValueError("expected finite standard deviations and a temperature above 0")
-    if manifest.input_size < 1 or len(manifest.classes) < 2:
-        raise ValueError("expected an input of at least 1 pixel and at least 2 classes")
-    unfamiliar.check(manifest.ood)
+        load(model_id, models_dir)
+    except NLSLabError as error:
+        return str(error)
+    except Exception as error:  # nobody knows what is wrong, and the others must be served
+        return f"{model_id} cannot be loaded: {type(error).__name__} {brief(error)}"
+    return None
 
 
 def load(
@@ -109,7 +112,7 @@ def load(
     except (RuntimeError, InvalidInput) as error:
         raise CheckpointError(
             f"the weights of {model_id} do not fit its manifest ({manifest.arch}, "
-            f"{len(manifest.classes)} classes, {manifest.channels} channels): {error}"
+            f"{len(manifest.classes)} classes, {manifest.channels} channels): {brief(error)}"
         ) from error
     model = nets.Classifier(net, manifest.mean, manifest.std)
     # one layout everywhere, else rounding differs between commands; and it is the fastest on CPUs
@@ -119,9 +122,9 @@ def load(
 
 def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"the weights of {manifest.id} are missing: {WEIGHTS}") from error
+        data = files.read_bytes(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"the weights of {manifest.id} cannot be used: {error}") from error
     got = hashlib.sha256(data).hexdigest()
     if got != manifest.sha256:
         raise CheckpointError(
@@ -129,9 +132,14 @@ def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
             f"got {got}; restore the file or train the model again"
         )
     try:
-        return load_tensors(data)
+        tensors: dict[str, Tensor] = load_tensors(data)
     except SafetensorError as error:
-        raise CheckpointError(f"the weights of {manifest.id} are damaged: {error}") from error
+        said = f"the weights of {manifest.id} are damaged: {brief(error)}"
+        raise CheckpointError(said) from error
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:  # every answer would be NaN
+        raise CheckpointError(f"these weights of {manifest.id} are not finite: {brief(bad)}")
+    return tensors
 
 
 def _widen(tensor: Tensor) -> Tensor:
@@ -147,6 +155,7 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
     Raises:
         InvalidInput: the manifest's id is not `<family>/<name>`.
         CheckpointError: a weight is not finite in float16; nothing is written.
+        NotWritten: the disk is full.
     """
     folder = models_dir / manifest.id
     if not _ID.fullmatch(manifest.id):
@@ -159,8 +168,7 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
     if bad:
         raise CheckpointError(f"these weights of {manifest.id} are not finite in float16: {bad}")
     data = save_tensors(half)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).write_bytes(data)
+    files.write_bytes(folder / WEIGHTS, data)
     manifest = replace(manifest, sha256=hashlib.sha256(data).hexdigest())
     write_manifest(manifest, models_dir)
     return manifest
@@ -169,9 +177,8 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
 def write_manifest(manifest: Manifest, models_dir: Path) -> None:
     """Write a manifest and the model card made from it."""
     folder = models_dir / manifest.id
-    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card(manifest), encoding="utf-8")
+    files.write_json(folder / CONFIG, asdict(manifest), indent=2)
+    files.write_text(folder / CARD, card(manifest))
 
 
 def summary(manifests: Iterable[Manifest]) -> list[list[str]]:

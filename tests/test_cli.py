@@ -12,6 +12,7 @@ import torch
 
 from nls_core import train, zoo
 from nls_core.analyzer import Analyzer
+from nls_core.processes import Interrupted
 from nls_core.schemas import analysis_response
 from nls_core.settings import Settings
 from nls_core.types import AnalysisRequest, NLSLabError
@@ -138,24 +139,25 @@ def test_every_command_has_help(command: str, nls: Nls) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "line"),
+    ("error", "status", "line"),
     [
-        (NLSLabError("first\n  second"), "nls: first second"),
-        (PermissionError(13, "Permission denied", "/x"), "nls: [Errno 13] Permission denied: '/x'"),
-        (train.Interrupted("stopped in epoch 1 of 2"), "nls: stopped in epoch 1 of 2"),
-        (KeyboardInterrupt(), "nls: stopped"),
-        (NLSLabError("[bold]long[/bold] " * 50), ("nls: " + "[bold]long[/bold] " * 50).strip()),
+        (NLSLabError("first\n  second"), 1, "nls: first second"),
+        (PermissionError(13, "denied", "/x"), 1, "nls: [Errno 13] denied: '/x'"),
+        (Interrupted(15, "saved in epoch 1"), 143, "nls: stopped by SIGTERM; saved in epoch 1"),
+        (Interrupted(2, "saved in epoch 1"), 130, "nls: stopped by SIGINT; saved in epoch 1"),
+        (KeyboardInterrupt(), 130, "nls: stopped by SIGINT"),
+        (NLSLabError("[bold]long[/bold] " * 50), 1, ("nls: " + "[bold]long[/bold] " * 50).strip()),
     ],
 )
-def test_failures_are_status_1_and_one_line(
-    error: BaseException, line: str, nls: Nls, monkeypatch: pytest.MonkeyPatch
+def test_failures_are_one_line_and_stops_tell_their_signal(
+    error: BaseException, status: int, line: str, nls: Nls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr(zoo, "available", fail)
     ended = nls("models")
-    assert (ended.status, ended.line) == (1, line)
+    assert (ended.status, ended.line) == (status, line)
 
 
 def test_a_wrong_setting_is_named(nls: Nls, monkeypatch: pytest.MonkeyPatch) -> None:

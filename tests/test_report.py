@@ -177,11 +177,11 @@ def test_the_report_is_the_same_each_time(models: Path) -> None:
 def test_missing_and_damaged_files_are_named(models: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no raw results in"):
         report.build("tiny", tmp_path, "x")
-    with pytest.raises(CheckpointError, match=r"report\.json is missing or damaged"):
+    with pytest.raises(CheckpointError, match=r"report\.json is missing"):
         report.read("tiny", tmp_path)
     folder = tmp_path / "raw"
     raw.write(make("ce-zero", 0, 1.0), made_labels(), CURVE, folder)
     (folder / "ce-zero" / "seed0.npz").write_bytes(b"no archive")
-    with pytest.raises(CheckpointError, match=r"seed0\.json or its \.npz is damaged"):
+    with pytest.raises(CheckpointError, match=r"seed0\.npz is damaged"):
         raw.read(folder)
     json.loads((folder / "ce-zero" / "seed0.json").read_text())

@@ -131,7 +131,10 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / LAST).stat().st_mtime_ns == before
 
 
-def test_ctrl_c_saves_says_so_and_the_run_goes_on_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_says_so_and_the_run_goes_on_exactly(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     folder = write_folder(separable(), tmp_path / "images")
     recipe = replace(SHORT, dataset=f"imagefolder:{folder}?size=28", epochs=20)
     options = f"--arch {recipe.arch} --epochs 20 --batch-size 16 --lr 0.05 --no-amp --seed 3"
@@ -144,11 +147,11 @@ def test_ctrl_c_saves_says_so_and_the_run_goes_on_exactly(tmp_path: Path) -> Non
         text=True,
     )
     wait_for(tmp_path / "run" / LOG, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 1, said
+    assert process.returncode == 128 + number, said
     assert len(said.splitlines()) == 1
-    assert "stopped in epoch" in said
+    assert f"stopped by {number.name}; saved in epoch" in said
     assert "--resume" in said
     stopped = train.load_checkpoint(tmp_path / "run" / LAST, recipe)
     assert stopped["progress"]["epoch"] < 20
