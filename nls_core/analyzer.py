@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from nls_core import attacks, cams, nets, sweep, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.images import PREPROCESS, Prepared, decode_image
+from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import (
     Analysis,
@@ -149,7 +148,7 @@ class Analyzer:
         return Analysis(
             request=request,
             x=prepared.x[0].numpy(),
-            picture=_thumbnail(picture),
+            picture=thumbnail(picture),
             geometry=prepared.geometry,
             models=results,
             notes=prepared.notes,
@@ -214,12 +213,6 @@ class Analyzer:
         seen = list(zip(predictions, others, strict=True))
         points = sweep.points(x, swept, request, clean, seen)
         return ModelAnalysis(manifest, clean, first, points)
-
-
-def _thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:
-    small = picture.copy()
-    small.thumbnail((longest, longest))  # never enlarges
-    return np.asarray(small)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:
