@@ -58,7 +58,7 @@ BUDGET = 150_000_000  # bytes that one picture may take at once, over what the p
 DEPTHS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # bytes per pixel in memory; else 4
 STRIP = 1 << 18  # pixels that are converted at once
 DECODING, STEPS = 4_000_000, 18_000_000  # bytes of a decoder's rows; of what `images` makes at once
-MAX_BLOCKS = 64_000_000  # 8 × 8 blocks of JPEG, those of every scan together: about 2 s
+MAX_BLOCKS = 16_000_000  # 8 × 8 blocks of JPEG, those of every scan together: 1.4 s
 
 
 def decode_image(
