@@ -15,13 +15,12 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from nls_core import attacks, cams, cost, nets, sweep, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.images import PREPROCESS, Prepared, decode_image
+from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.lane import Lane, Queue
 from nls_core.memory import give_back
 from nls_core.settings import Settings
@@ -189,7 +188,7 @@ class Analyzer:
         return Analysis(
             request=request,
             x=prepared.x[0].numpy(),
-            picture=_thumbnail(picture),
+            picture=thumbnail(picture),
             geometry=prepared.geometry,
             models=results,
             notes=prepared.notes,
@@ -285,12 +284,6 @@ def _forward_seconds(model: nets.Classifier, x: torch.Tensor) -> float:
     finally:
         torch.set_num_threads(threads)
     return min(times)
-
-
-def _thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:
-    small = picture.copy()
-    small.thumbnail((longest, longest))  # never enlarges
-    return np.asarray(small)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from nls_core.decode import decode_image
+from nls_core.decode import decode_image, strips
 from nls_core.types import Geometry, InvalidInput
 
-__all__ = ["PREPROCESS", "Prepared", "center_crop", "decode_image", "fashion"]
+__all__ = ["PREPROCESS", "Prepared", "center_crop", "decode_image", "fashion", "thumbnail"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 CLOSE = 12  # levels per channel: 5 % of full intensity, the paper's distance for "corner colour"
@@ -90,18 +92,24 @@ def _corner_colour(image: Image.Image) -> tuple[int, int, int]:
     edges = [(0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height)]
     strips = [image.crop(box) for box in (*edges, (width - 1, 0, width, height))]
     border = np.concatenate([np.asarray(strip).reshape(-1, 3) for strip in strips])  # (N, 3)
-    corners, share = ((np.abs(colours[:, None] - c).max(2) <= CLOSE) for c in (colours, border))
-    best = colours[(corners.sum(1) + share.mean(1)).argmax()]
+    # one colour after another: all at once would take 100 bytes per pixel of the border
+    close = [[np.abs(c - x).max(1) <= CLOSE for x in (colours, border)] for c in colours]
+    best = colours[np.argmax([corners.sum() + share.mean() for corners, share in close])]
     return tuple(best.round().astype(int).tolist())
 
 
 def _content(image: Image.Image, corner: tuple[int, int, int]) -> Box | None:
     """The rows and columns in which at least 0.5 % of the pixels are not of the corner colour."""
-    red, green, blue = ImageChops.difference(image, Image.new("RGB", image.size, corner)).split()
-    far = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue)) > CLOSE  # (H, W)
-    height, width = far.shape
-    rows = np.flatnonzero(far.sum(1) >= max(1, width // 200))
-    columns = np.flatnonzero(far.sum(0) >= max(1, height // 200))
+    width, height = image.size
+    across, down = np.zeros(height, np.int64), np.zeros(width, np.int64)  # how many of each
+    for top, strip in strips(image):
+        plain = Image.new("RGB", strip.size, corner)
+        red, green, blue = ImageChops.difference(strip, plain).split()
+        far = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue)) > CLOSE  # (h, W)
+        across[top : top + len(far)] = far.sum(1)
+        down += far.sum(0)
+    rows = np.flatnonzero(across >= max(1, width // 200))
+    columns = np.flatnonzero(down >= max(1, height // 200))
     if not len(rows) or not len(columns):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -110,12 +118,17 @@ def _content(image: Image.Image, corner: tuple[int, int, int]) -> Box | None:
 def _converted(image: Image.Image, found: Box | None, size: int) -> bool:
     """Whether a picture on a dark background looks like one of the data set's, at any scale."""
     width, height = image.size
-    red, green, blue = image.split()
-    spreads = [ImageChops.difference(red, other) for other in (green, blue)]
-    if width != height or any(np.asarray(spread).max() > CLOSE for spread in spreads):
+    if width != height or any(_spread(strip) > CLOSE for _, strip in strips(image)):
         return False
     left, top, right, bottom = found or (0, 0, 0, 0)
     return width == size or max(right - left, bottom - top) >= FILLS * width
+
+
+def _spread(image: Image.Image) -> int:
+    """How far from grey a picture is: the most by which red differs from green or blue."""
+    red, green, blue = image.split()
+    spreads = [ImageChops.difference(red, other) for other in (green, blue)]
+    return max(int(np.asarray(spread).max()) for spread in spreads)
 
 
 def _resize_longest(image: Image.Image, box: Box, size: int) -> Image.Image:
@@ -189,6 +202,32 @@ def _pixels(image: Image.Image) -> Tensor:
     """(1, C, h, w) float32 in [0, 1] of an 8-bit picture of mode L or RGB."""
     array = np.array(image, dtype=np.uint8).reshape(image.height, image.width, -1)
     return torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255  # HWC -> NCHW
+
+
+def thumbnail(picture: Image.Image, longest: int = 512) -> NDArray[np.uint8]:
+    """A picture as (h, w, 3) uint8, its longer side at most `longest` pixels.
+
+    Pillow's `thumbnail` to the bit, without the copy of the whole picture that it needs.
+    """
+    width, height = picture.size
+    if max(width, height) <= longest:  # never enlarges
+        return np.asarray(picture)
+    size = _shrunk(width, height, longest)
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+
+def _shrunk(width: int, height: int, longest: int) -> tuple[int, int]:
+    """The size at which the longer side has `longest` pixels, the other so that the shape stays."""
+    aspect = width / height
+    if aspect <= 1:
+        exact = longest * aspect
+        return max(1, _nearer(exact, lambda n: abs(aspect - n / longest))), longest
+    exact = longest / aspect
+    return longest, max(1, _nearer(exact, lambda n: abs(aspect - longest / n) if n else 0))
+
+
+def _nearer(exact: float, miss: Callable[[int], float]) -> int:
+    return min(math.floor(exact), math.ceil(exact), key=miss)
 
 
 PREPROCESS: dict[str, Preprocess] = {"fashion": fashion, "center-crop": center_crop}
