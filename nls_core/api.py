@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
@@ -9,11 +11,11 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from nls_core import __version__, api_docs, focus, problems
+from nls_core import __version__, api_docs, focus, guard, problems, scratch
 from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.middleware import UI_PATH, BodyLimit, Metrics, Observed
+from nls_core.middleware import STRICT, UI_PATH, Metrics
 from nls_core.model_schemas import (
     Health,
     ModelDetail,
@@ -24,9 +26,11 @@ from nls_core.model_schemas import (
     model_summary,
 )
 from nls_core.schemas import AnalysisResponse, analysis_response
+from nls_core.scratch import Sweeper
 from nls_core.settings import Settings
 from nls_core.types import (
     AnalysisRequest,
+    DiskFull,
     NLSLabError,
     UnknownName,
     unknown,
@@ -222,7 +226,11 @@ async def health() -> Health:
 
 @ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
-    """Whether there are models and all their manifests can be read."""
+    """Whether there are models, all their manifests can be read, and uploads have room."""
+    try:
+        scratch.check_free(analyzer.settings)
+    except DiskFull as error:
+        return problems.problem(request.scope, 503, str(error), kind=DiskFull)
     states = {model_id: _state(analyzer, model_id) for model_id in analyzer.ids()}
     if states and all(state == "ready" for state in states.values()):
         return Readiness(status="ready", models=states)
@@ -255,7 +263,11 @@ async def root() -> RedirectResponse:
 @ops.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> HTMLResponse:
     """The API in words, without scripts from anywhere."""
-    return HTMLResponse(api_docs.page(request.app.openapi(), str(request.base_url)))
+    policy = {"Content-Security-Policy": f"{STRICT}; style-src {api_docs.STYLE_HASH}"}
+    port = request.app.state.analyzer.settings.port
+    # not by the request's Host: whoever sends the request says what that is
+    page = api_docs.page(request.app.openapi(), f"http://localhost:{port}")
+    return HTMLResponse(page, headers=policy)
 
 
 class Api(FastAPI):
@@ -273,20 +285,26 @@ class Api(FastAPI):
 
 def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:
     """REST, health, metrics and documentation; `app.state.analyzer` does the work."""
+    analyzer, metrics, sweeper = Analyzer(settings, accelerate), Metrics(), Sweeper(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with sweeper.running():
+            yield
+
     app = Api(
         title="NLS Lab",
         version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        lifespan=lifespan,
     )
-    analyzer, metrics = Analyzer(settings, accelerate), Metrics()
-    app.state.analyzer, app.state.metrics = analyzer, metrics
+    app.state.analyzer, app.state.metrics, app.state.sweeper = analyzer, metrics, sweeper
+    app.state.is_full = lambda: analyzer.in_use >= settings.max_queue
     metrics.queue.set_function(lambda: analyzer.in_use)
     problems.install(app)
-    # the last one added is the outermost
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES)
-    app.add_middleware(Observed, metrics=metrics)
+    guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
     app.include_router(v1)
     app.include_router(ops)
     return app

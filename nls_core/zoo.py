@@ -22,7 +22,7 @@ from nls_core.settings import Settings
 from nls_core.types import CheckpointError, InvalidInput, Manifest, UnknownModel, unknown
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-_ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
+_ID = re.compile(r"[a-z0-9_]{1,100}/[a-z0-9_-]{1,100}")  # short enough for any file system
 _TUPLES = ("classes", "mean", "std")
 
 
