@@ -22,10 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nls_core.problems import problem
 from nls_core.types import InvalidInput, QueueFull, TooLarge
+from nls_core.widgets import LANE
 
 READ, POST = ("GET", "HEAD"), ("POST",)
 STREAM = ("GET",)  # answers that end with the client: HEAD would wait for ever
 BODY_BYTES = 1_048_576  # of a call: values of controls, and where its uploads lie
+NAME_BYTES = 255  # what file systems take
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # template below the mount -> methods; {x} is one segment, {x*} the rest of the path
@@ -111,7 +113,8 @@ class Gate:
 
     def _match(self, path: str, method: str) -> tuple[str, dict[str, str]]:
         """The template of a path and the values of its parts."""
-        if "\0" in path:  # no file name; Gradio fails on it
+        longest = max(len(part.encode()) for part in path.split("/"))
+        if "\0" in path or longest > NAME_BYTES:  # no file's name; Gradio fails on it
             raise _Refused(HTTPStatus.NOT_FOUND, "Not Found")
         hits = [(t, m, hit) for p, t, m in self.routes if (hit := p.fullmatch(path))]
         for template, methods, hit in hits:
@@ -147,10 +150,9 @@ class Gate:
             fn = fns.get(index) if type(index) is int else None
         if fn is None:
             raise _Refused(HTTPStatus.NOT_FOUND, "there is no such function of the page")
-        waiting = len(self.blocks._queue)
-        computes = fn.concurrency_id == "lane"
-        full = computes and (waiting >= self.limits.places or self.limits.is_full())
-        if full or waiting >= 4 * self.limits.places:  # quick ones pass while others compute
+        if fn.concurrency_id != LANE["concurrency_id"]:
+            return  # quick ones pass while others compute
+        if len(self.blocks._queue) >= self.limits.places or self.limits.is_full():
             raise _Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{self.limits.places} analyses are waiting already; try again in a moment",

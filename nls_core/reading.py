@@ -21,6 +21,8 @@ from nls_core.scratch import Sweeper, check_free
 from nls_core.settings import Settings
 from nls_core.types import DiskFull, QueueFull, TooLarge
 
+LONGEST_WAIT = 5  # seconds that a client whom the full queue turned away is asked to wait
+
 
 class Refused(Exception):
     """Stops the reading of a body; `answer` goes to the client."""
@@ -154,7 +156,7 @@ class Admission:
         self.places = places
         self.is_full = is_full
         self.refused = refused
-        self.held = 0
+        self.held, self.turned_away = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; all but POST to `path` pass."""
@@ -187,7 +189,10 @@ class Admission:
         self.refused()
         scope["nls.route"] = self.path  # the router, which would say so, does not see it
         detail = f"{self.places} analyses are waiting already; try again in a moment"
-        return problem(scope, QueueFull.status, detail, kind=QueueFull)
+        # not all at the same moment, or the queue would stand empty between two rushes
+        self.turned_away += 1
+        later = {"Retry-After": str(1 + self.turned_away % LONGEST_WAIT)}
+        return problem(scope, QueueFull.status, detail, kind=QueueFull, headers=later)
 
 
 class DiskRoom:

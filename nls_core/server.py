@@ -23,7 +23,7 @@ from nls_core.middleware import UI_PATH
 from nls_core.settings import Settings
 
 PATIENCE = 3  # seconds that open requests get at the end; the page's event streams never end
-KEEP_ALIVE = 5  # seconds that a connection may wait for its next request
+KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
 STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 
 

@@ -111,6 +111,7 @@ class Page:
             label="Your picture",
             show_label=False,
             type="filepath",  # our own decoder reads it
+            image_mode=None,  # or Gradio would decode and write again what is not RGB
             sources=["upload", "webcam", "clipboard"],
             height=210,
             elem_id="upload",
