@@ -25,6 +25,7 @@ COPY --chown=1000 models models
 ENV NLS_HOST=0.0.0.0 \
     NLS_PORT=7860 \
     GRADIO_ANALYTICS_ENABLED=False \
+    MALLOC_ARENA_MAX=1 \
     PYTHONUNBUFFERED=1
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \

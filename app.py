@@ -1,10 +1,20 @@
 """The whole app: `python app.py` serves it; a Space (Docker or Gradio SDK) runs this file too."""
 
-from nls_core.server import create_app, serve
 from nls_core.settings import Settings
+from nls_core.startup import prepare
 
-settings = Settings()
-app = create_app(settings)
+
+def main() -> None:
+    """Serve as the environment's NLS_... settings say."""
+    settings = Settings()
+    try:
+        listener = prepare(settings)  # before the seconds that libraries and models take to load
+    except OSError as error:
+        raise SystemExit(str(error)) from None
+    from nls_core.server import create_app, serve  # noqa: PLC0415
+
+    serve(create_app(settings), settings, listener)
+
 
 if __name__ == "__main__":
-    serve(app, settings)
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,12 +14,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from nls_core import __version__, api_docs, focus, problems
+from nls_core import __version__, api_docs, focus, guard, problems, scratch
 from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.lane import VISITOR, Visitor
-from nls_core.middleware import UI_PATH, BodyLimit, Metrics, Observed
+from nls_core.middleware import STRICT, UI_PATH, Metrics
 from nls_core.model_schemas import (
     Health,
     ModelDetail,
@@ -28,15 +29,17 @@ from nls_core.model_schemas import (
     model_detail,
     model_summary,
 )
+from nls_core.reading import visitor_name
 from nls_core.schemas import AnalysisResponse, analysis_response
+from nls_core.scratch import Sweeper
 from nls_core.settings import Settings
 from nls_core.types import (
     AnalysisRequest,
+    DiskFull,
     NLSLabError,
     UnknownName,
     unknown,
 )
-from nls_core.visitors import Streams
 
 FORM_BYTES = 1_048_576  # what a form may hold beside its file
 MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
@@ -66,9 +69,10 @@ async def _visitor(request: Request) -> AsyncIterator[None]:
             pass
         gone.set()
 
-    host = request.client.host if request.client else "unknown"
     watcher = asyncio.create_task(watch())
-    VISITOR.set(Visitor(host, gone.is_set))  # in the context of this request alone
+    VISITOR.set(
+        Visitor(visitor_name(request.scope), gone.is_set)
+    )  # in the context of this request alone
     try:
         yield
     finally:
@@ -248,7 +252,11 @@ async def health() -> Health:
 
 @ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
-    """Whether there are models and all their manifests can be read."""
+    """Whether there are models, all their manifests can be read, and uploads have room."""
+    try:
+        scratch.check_free(analyzer.settings)
+    except DiskFull as error:
+        return problems.problem(request.scope, 503, str(error), kind=DiskFull)
     states = {model_id: _state(analyzer, model_id) for model_id in analyzer.ids()}
     if states and all(state == "ready" for state in states.values()):
         return Readiness(status="ready", models=states)
@@ -281,7 +289,11 @@ async def root() -> RedirectResponse:
 @ops.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> HTMLResponse:
     """The API in words, without scripts from anywhere."""
-    return HTMLResponse(api_docs.page(request.app.openapi(), str(request.base_url)))
+    policy = {"Content-Security-Policy": f"{STRICT}; style-src {api_docs.STYLE_HASH}"}
+    port = request.app.state.analyzer.settings.port
+    # not by the request's Host: whoever sends the request says what that is
+    page = api_docs.page(request.app.openapi(), f"http://localhost:{port}")
+    return HTMLResponse(page, headers=policy)
 
 
 class Api(FastAPI):
@@ -299,21 +311,26 @@ class Api(FastAPI):
 
 def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:
     """REST, health, metrics and documentation; `app.state.analyzer` does the work."""
+    analyzer, metrics, sweeper = Analyzer(settings, accelerate), Metrics(), Sweeper(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with sweeper.running():
+            yield
+
     app = Api(
         title="NLS Lab",
         version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        lifespan=lifespan,
     )
-    analyzer, metrics = Analyzer(settings, accelerate), Metrics()
-    app.state.analyzer, app.state.metrics = analyzer, metrics
+    app.state.analyzer, app.state.metrics, app.state.sweeper = analyzer, metrics, sweeper
+    app.state.is_full = analyzer.queue.is_full
     metrics.queue.set_function(lambda: analyzer.in_use)
     problems.install(app)
-    # the last one added is the outermost
-    app.add_middleware(Streams)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES)
-    app.add_middleware(Observed, metrics=metrics)
+    guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
     app.include_router(v1)
     app.include_router(ops)
     return app

@@ -5,6 +5,8 @@ FastAPI's own page would load scripts from outside.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -31,6 +33,9 @@ padding: 0 1rem; color-scheme: light dark } code, pre { font: 14px/1.4 ui-monosp
 pre { overflow-x: auto; padding: .6rem; border: 1px solid #8886; border-radius: 6px }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top;
 padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886 } h2 { margin-top: 2.5rem }"""
+
+# for the page's security policy: this style sheet and no other
+STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
 
 
 def example_response() -> dict[str, Any]:
@@ -96,6 +101,8 @@ def page(text: Json, base: str) -> str:
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         f"<p>{escape(info['description'])}</p>"
         '<p><a href="/ui">The page</a> · <a href="/openapi.json">/openapi.json</a></p>'
+        "<p>In the commands, put the address of this page for "
+        f"<code>{escape(base.rstrip('/'))}</code>.</p>"
         f"{routes}<h2>Problems</h2><p>The <code>type</code> of an error leads here.</p>"
         f"<table><tr><th>title</th><th>status</th><th>meaning</th></tr>{kinds}</table>"
         "</body></html>"

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from nls_core import cli_data, cli_evaluate, cli_train, cli_verify, files, findings, zoo
+from nls_core import cli_data, cli_evaluate, cli_train, cli_verify, files, findings, startup, zoo
 from nls_core.processes import Interrupted
 from nls_core.settings import Settings
 from nls_core.terminal import err, out, progress_bar
@@ -121,12 +121,13 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Default: NLS_PORT, 7860.")] = None,
 ) -> None:
     """Serve the web page and the REST API."""
-    from nls_core import server  # Gradio takes seconds to import; training does not need it
-
     chosen = {"host": host, "port": port}
     given = {key: value for key, value in chosen.items() if value is not None}
     settings = Settings().model_copy(update=given)
-    server.serve(server.create_app(settings), settings)
+    listener = startup.prepare(settings)
+    from nls_core import server  # Gradio takes seconds to import; training does not need it
+
+    server.serve(server.create_app(settings), settings, listener)
 
 
 @app.command()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nls_core import attacks, figures, focus, focus_html, panels, schemas
+from nls_core import attacks, figures, focus, focus_html, panels, schemas, scratch
 from nls_core.analyzer import Analyzer, Report
 from nls_core.focus import Marked
 from nls_core.settings import Settings
@@ -196,7 +195,7 @@ class Compare:
             css = (self.analyzer.settings.static_dir / "style.css").read_text(encoding="utf-8")
             more = focus_html.report(analysis, view.index, marked) if marked else ""
             text = panels.report(analysis, css=css, view=view, more=more)
-        path = Path(tempfile.mkdtemp(prefix="nls-")) / f"nls-lab-comparison.{kind}"
+        path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
         path.write_text(text, encoding="utf-8")
         return path
 

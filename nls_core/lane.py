@@ -111,15 +111,26 @@ class Queue:
                 if place in self._places:
                     self._places.remove(place)
 
-    def _make_room(self, newcomer: Visitor) -> None:
+    def is_full(self, name: str) -> bool:
+        """Whether a visitor of that name would be refused."""
+        with self._lock:
+            return len(self._places) >= self.capacity and self._spare(name) is None
+
+    def _spare(self, newcomer: str) -> Place | None:
+        """The place that a newcomer may take, if any."""
         held = Counter(place.visitor.name for place in self._places)
         waiting = [place for place in self._places if place.begun is None]
-        greedy = max(waiting, key=lambda place: held[place.visitor.name], default=None)
-        if greedy is None or held[greedy.visitor.name] < held[newcomer.name] + 2:
+        greedy = max((p.visitor.name for p in waiting), key=lambda name: held[name], default=None)
+        if greedy is None or held[greedy] < held[newcomer] + 2:
+            return None
+        return [place for place in waiting if place.visitor.name == greedy][-1]
+
+    def _make_room(self, newcomer: Visitor) -> None:
+        spare = self._spare(newcomer.name)
+        if spare is None:
             raise QueueFull(f"{self.capacity} works wait or run already; try again in a moment")
-        last = [place for place in waiting if place.visitor.name == greedy.visitor.name][-1]
-        last.bumped = True
-        self._places.remove(last)
+        spare.bumped = True
+        self._places.remove(spare)
 
 
 @dataclass(frozen=True)

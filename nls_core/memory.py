@@ -13,10 +13,12 @@ def _libc() -> ctypes.CDLL | None:
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
-def one_arena() -> None:
-    """Let all threads share one arena; before they start. Computing lies in one thread anyway."""
-    if (libc := _libc()) is not None:
-        libc.mallopt(_M_ARENA_MAX, 1)
+def one_arena() -> bool:
+    """Let all threads share one arena, before they start: computing lies in one thread anyway.
+
+    False where the C library has no such option.
+    """
+    return (libc := _libc()) is not None and bool(libc.mallopt(_M_ARENA_MAX, 1))
 
 
 def give_back() -> None:

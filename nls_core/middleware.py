@@ -1,4 +1,4 @@
-"""Around every request, the page's uploads included: body limit, headers, log and metrics."""
+"""Around every request, those of the page included: headers, log and metrics."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from http import HTTPStatus
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nls_core.problems import problem
-from nls_core.types import InvalidInput, QueueFull, TooLarge
+from nls_core.problems import NO_ROOM, disk_is_full, problem
+from nls_core.types import DiskFull, InvalidInput, QueueFull
 
 UI_PATH = "/ui"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -23,10 +24,19 @@ CLOSED = 499  # the client went before an answer began; nginx's number, seen in 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    # Gradio needs inline scripts; a Space shows the app in a frame of huggingface.co
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "frame-ancestors 'self' https://huggingface.co https://*.hf.space",
+    # the webcam of the page; nothing else of the visitor's machine
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
 }
+# a Space shows the app in a frame of huggingface.co
+FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+STRICT = f"default-src 'none'; base-uri 'none'; form-action 'none'; {FRAMES}"
+# Gradio's page has inline scripts and makes functions of the text of its events
+PAGE = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    f"manifest-src 'self'; base-uri 'self'; form-action 'self'; {FRAMES}"
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger("nls_core")
 
@@ -59,49 +69,27 @@ class Metrics:
             self.analyses.labels(outcome).inc()
 
 
-class BodyLimit:
-    """Refuse bodies beyond `max_bytes`, announced or streamed, with a problem of status 413."""
+class HeadAsGet:
+    """Answer HEAD as GET without its body, but not below `prefix`, where streams do not end."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, prefix: str) -> None:
         self.app = app
-        self.max_bytes = max_bytes
+        self.prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, counting the bytes that come in."""
-        if scope["type"] != "http":
+        """Serve one connection."""
+        other = scope["type"] != "http" or scope["method"] != "HEAD"
+        if other or scope["path"].startswith(self.prefix):
             await self.app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > self.max_bytes:
-            await self._refuse(scope, receive, send, f"{int(announced[:20]):,}")
-            return
-        count, started = 0, False
+        scope["method"] = "GET"  # in place, since the router notes its route in this scope
 
-        async def counted() -> Message:
-            nonlocal count
-            message = await receive()
-            count += len(message.get("body", b""))
-            if count > self.max_bytes:
-                raise TooLarge  # stops the app's reading; what it makes of that is dropped below
-            return message
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
 
-        async def guarded(message: Message) -> None:
-            nonlocal started
-            if started or count <= self.max_bytes:
-                started = True
-                await send(message)
-
-        try:
-            await self.app(scope, counted, guarded)
-        except Exception:
-            if started or count <= self.max_bytes:
-                raise
-        if not started and count > self.max_bytes:
-            await self._refuse(scope, receive, send, "more")
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, got: str) -> None:
-        detail = f"expected a body of at most {self.max_bytes:,} bytes, got {got}"
-        await problem(scope, TooLarge.status, detail, kind=TooLarge)(scope, receive, send)
+        await self.app(scope, receive, without_body)
 
 
 class Observed:
@@ -119,7 +107,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begin, status = time.perf_counter(), CLOSED
+        begin, status, method = time.perf_counter(), CLOSED, scope["method"]
+        policy = PAGE if _of_page(scope["path"]) else STRICT
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
@@ -129,6 +118,7 @@ class Observed:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS | {"X-Request-ID": request_id})
+                headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
         try:
@@ -137,31 +127,44 @@ class Observed:
             log.error("crashed", request_id=request_id, exc_info=error)
             if status != CLOSED:
                 raise  # the answer has begun: only cutting the connection tells the client
-            detail = f"request {request_id} failed; the server's log says why"
-            answer = problem(scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+            answer = _failed(scope, error, request_id)
             await answer(scope, receive, marked)
         finally:
-            self._record(scope, status, time.perf_counter() - begin, request_id)
+            self._record(scope, method, status, time.perf_counter() - begin, request_id)
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        path, method = scope["path"], scope["method"]
+    def _record(
+        self, scope: Scope, method: str, status: int, seconds: float, request_id: str
+    ) -> None:
+        route = _route(scope)  # not the path: it may hold the name of an upload
         log.info(
             "request",
             method=method,
-            path=path,
+            route=route,
             status=status,
             ms=round(1000 * seconds, 1),
             request_id=request_id,
         )
         known = method if method in METHODS else "other"  # so that nobody can make up labels
-        route = _route(scope)
         self.metrics.requests.labels(route, known, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
 
 
+def _failed(scope: Scope, error: Exception, request_id: str) -> Response:
+    """The answer to what nobody foresaw; a full disk can show anywhere."""
+    if disk_is_full(error):
+        return problem(scope, DiskFull.status, NO_ROOM, kind=DiskFull)
+    detail = f"request {request_id} failed; the server's log says why"
+    return problem(scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _of_page(path: str) -> bool:
+    return path == UI_PATH or path.startswith(f"{UI_PATH}/")
+
+
 def _route(scope: Scope) -> str:
-    """The template of the path, one for the whole page and one for what is not there."""
-    path: str = scope["path"]
-    if path == UI_PATH or path.startswith(f"{UI_PATH}/"):
+    """The template of the path, or 'none' for what is not there."""
+    if "nls.route" in scope:  # of Gradio's routes, by the gate
+        return str(scope["nls.route"])
+    if _of_page(scope["path"]):
         return UI_PATH
     return str(getattr(scope.get("route"), "path", "none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,10 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from nls_core.model_schemas import Problem
-from nls_core.types import InvalidInput, NLSLabError
+from nls_core.types import DiskFull, InvalidInput, NLSLabError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"  # seconds; about what an analysis takes
+NO_ROOM = "the server's disk is full; its operator has to make room"
 log = structlog.get_logger("nls_core")
 
 
@@ -63,7 +65,16 @@ def problem(
     headers = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.setdefault("Retry-After", RETRY_AFTER)
-    return Response(body.model_dump_json(exclude_none=True), status, headers, MEDIA_TYPE)
+    return Response(body.model_dump_json(exclude_none=True), int(status), headers, MEDIA_TYPE)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 async def _on_own(request: Request, error: Exception) -> Response:
@@ -75,6 +86,8 @@ async def _on_own(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if disk_is_full(error):  # while a form came in, which FastAPI calls a bad request
+        return problem(request.scope, DiskFull.status, NO_ROOM, kind=DiskFull)
     return problem(request.scope, error.status_code, str(error.detail), headers=error.headers)
 
 

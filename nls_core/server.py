@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
+import socket
 import sys
+from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+from starlette.routing import Mount
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nls_core import ui
+from nls_core import logs, scratch, ui
 from nls_core.analyzer import Accelerate
 from nls_core.api import create_api
+from nls_core.gate import Gate, Limits
+from nls_core.middleware import UI_PATH
 from nls_core.settings import Settings
 
 PATIENCE = 3  # seconds that open requests get at the end; the page's event streams never end
+KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
+STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The whole app: REST under /api/v1, the page at /ui."""
+    uploads = scratch.folder(settings, scratch.UPLOADS)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # Gradio's only way to be told
     app = create_api(settings, zero_gpu())
     app.get("/favicon.ico", include_in_schema=False)(
         lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")
     )
-    return ui.mount(app, app.state.analyzer)
+    ui.mount(app, app.state.analyzer)
+    app.state.sweeper.pin()
+    page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
+    page.app = Gate(
+        page.app,
+        page.app.get_blocks(),  # type: ignore[attr-defined]  # of Gradio's own app
+        UI_PATH,
+        Limits(
+            uploads=uploads,
+            shown=(settings.static_dir / "examples",),
+            places=settings.max_queue,
+            is_full=app.state.is_full,
+        ),
+    )
+    return app
 
 
 def zero_gpu() -> Accelerate | None:
@@ -38,32 +62,77 @@ def zero_gpu() -> Accelerate | None:
     return wrap
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve until interrupted: one worker, since Gradio keeps its state in the process."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper("iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    """Serve until interrupted: one worker, since Gradio keeps its state in the process.
+
+    Args:
+        app: as `create_app` makes it.
+        settings: of the deployment.
+        listener: from `startup.prepare`.
+    """
+    logs.configure(settings.scratch_dir)
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host  # noqa: S104
     structlog.get_logger("nls_core").info("starting", url=f"http://{host}:{settings.port}")
-    logging.getLogger("uvicorn.error").addFilter(_worth_telling)
-    uvicorn.run(
+    Impatient.seconds = settings.read_seconds
+    config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # warnings and errors go to stderr; requests are logged by the app
+        http=Impatient,
+        ws="none",
+        log_config=None,  # by `logs`; requests are logged by the app
         access_log=False,
         server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
     )
+    uvicorn.Server(config).run(sockets=[listener])
 
 
-def _worth_telling(record: logging.LogRecord) -> bool:
-    """Cutting the page's event streams at the end is no error."""
-    cause = record.exc_info[1] if record.exc_info else None
-    return not isinstance(cause, asyncio.CancelledError)
+class Impatient(H11Protocol):
+    """HTTP whose connections have to send a request's head within `seconds`.
+
+    Of uvicorn's two parsers this one bounds a head's bytes; neither bounds its time.
+    """
+
+    seconds: float = 30
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and sys.platform.startswith("linux"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting when a head is there, and wait for the next one after its answer."""
+        super().data_received(data)
+        if self._busy():
+            self._stop_waiting()
+        elif self._patience is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._patience = self.loop.call_later(self.seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if not self._busy():
+            self.transport.close()

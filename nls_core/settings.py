@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _scratch() -> Path:
+    """A folder of this user's below the system's temporary folder."""
+    return Path(tempfile.gettempdir()) / f"nls-lab-{os.getuid()}"
 
 
 class Settings(BaseSettings):
@@ -37,15 +45,41 @@ class Settings(BaseSettings):
         description="address to listen on; on a Hugging Face Space all, else this machine only",
     )
     port: int = Field(7860, ge=1, le=65535)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="further names under which the app is reached, comma-separated; '*' is any",
+    )
+    scratch_dir: Path = Field(
+        default_factory=_scratch, description="where uploads and exports lie for a while"
+    )
+    max_disk_bytes: int = Field(1_000_000_000, gt=0, description="byte cap of scratch_dir")
+    min_free_bytes: int = Field(
+        100_000_000, ge=0, description="what its disk must have free to accept an upload"
+    )
+    scratch_seconds: int = Field(3600, gt=0, description="age at which uploads are deleted")
+    read_seconds: int = Field(30, gt=0, description="time in which a request has to arrive")
+    max_connections: int = Field(512, gt=0, description="connections that may be open at once")
 
     def torch_device(self) -> torch.device:
         """The device that `device` names; 'auto' is the GPU when there is one."""
+        import torch  # noqa: PLC0415 - takes seconds; a port in use is told before
+
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(auto if self.device == "auto" else self.device)
 
     @field_validator("device")
     @classmethod
     def _is_there(cls, device: str) -> str:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("torch finds no GPU here; use auto or cpu")
+        if device == "cuda":
+            import torch  # noqa: PLC0415 - as above
+
+            if not torch.cuda.is_available():
+                raise ValueError("torch finds no GPU here; use auto or cpu")
         return device
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        if isinstance(hosts, str):
+            return tuple(name.strip().lower() for name in hosts.split(",") if name.strip())
+        return hosts

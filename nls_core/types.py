@@ -109,6 +109,13 @@ class Departed(NLSLabError):
     title = "Client gone"
 
 
+class DiskFull(NLSLabError):
+    """The server has no room left for an upload or an export."""
+
+    status = 507
+    title = "Disk full"
+
+
 def choose(kind: str, name: str, options: Mapping[str, T]) -> T:
     """Look a name up in a registry, or say which names there are.
 

@@ -64,7 +64,7 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
             path="/ui",
             footer_links=[],
             run_history=False,
-            allowed_paths=[str(settings.static_dir)],
+            allowed_paths=[str(settings.static_dir / "examples")],
             show_error=False,
             max_file_size=settings.max_upload_bytes,
             ssr_mode=False,

@@ -1,66 +1,24 @@
-"""Who is at the page: whether a session still listens for answers, and for whom a handler works.
-
-A visitor of the page joins Gradio's queue by one request and hears of the answer over another, an
-event stream. Whoever closes the stream, or never opens it, waits for nothing.
-"""
+"""For whom a handler of the page works, so that it stops once nobody listens any more."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nls_core.lane import VISITOR, Visitor
+from nls_core.streams import SCOPE, Streams
 
 F = TypeVar("F", bound=Callable[..., Any])
 GRACE = 5.0  # seconds without an open stream after which a visitor counts as gone
-_SELF = "nls.streams"  # where a request's scope names the `Streams` around it
 
 
-class Streams:
-    """Middleware that counts the open event streams of each session."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self._open: Counter[str] = Counter()
-
-    def listens(self, *names: str | None) -> bool:
-        """Whether a stream of one of these sessions or events is open."""
-        return any(self._open[name] > 0 for name in names if name)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; while an event stream is open its name counts."""
-        scope[_SELF] = self
-        name = _stream(scope)
-        if not name:
-            await self.app(scope, receive, send)
-            return
-        self._open[name] += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self._open[name] -= 1
-            if self._open[name] <= 0:
-                del self._open[name]
-
-
-def _stream(scope: Scope) -> str:
-    """The session, or the event, whose answers a request listens for; '' if it does not."""
-    if scope["type"] != "http" or scope["method"] != "GET":
-        return ""
-    path: str = scope["path"]
-    if path.endswith("/gradio_api/queue/data"):
-        query = parse_qs(str(scope["query_string"], "latin-1"))
-        return query.get("session_hash", [""])[0][:100]
-    _, called, rest = path.partition("/gradio_api/call/")  # …/<name>/<event>
-    event: str = rest.split("/")[-1]
-    return event[:100] if called else ""
+def session_name(session: str | None) -> str:
+    """Whose turn an event of the page counts as."""
+    return f"session {session}"
 
 
 def visiting(handler: F) -> F:
@@ -80,10 +38,10 @@ def visiting(handler: F) -> F:
 def _visitor() -> Visitor:
     request, event = LocalContext.request.get(None), LocalContext.event_id.get(None)
     asked = getattr(request, "request", None)  # Starlette's, of the joining of the queue
-    streams = getattr(asked, "scope", {}).get(_SELF)
+    streams: Streams | None = getattr(asked, "scope", {}).get(SCOPE)
     session = getattr(request, "session_hash", None)
     if streams is None:  # a handler called in a test, or by another program
-        return Visitor(f"session {session}")
+        return Visitor(session_name(session))
     heard = time.monotonic()
 
     def gone() -> bool:
@@ -92,4 +50,4 @@ def _visitor() -> Visitor:
             heard = time.monotonic()
         return time.monotonic() - heard > GRACE
 
-    return Visitor(f"session {session}", gone)
+    return Visitor(session_name(session), gone)

@@ -29,7 +29,7 @@ from nls_core.types import (
 )
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
-_ID = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+")
+_ID = re.compile(r"[a-z0-9_]{1,100}/[a-z0-9_-]{1,100}")  # short enough for any file system
 
 
 def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:

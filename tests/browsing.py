@@ -21,17 +21,10 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 @contextmanager
 def serving() -> Iterator[str]:
     """Where `python app.py` answers."""
-    with running() as (address, _):
-        yield address
-
-
-@contextmanager
-def running(**settings: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`python app.py` under some settings (NLS_…): where it answers, and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = {**os.environ, "NLS_PORT": str(port), "NLS_HOST": "127.0.0.1", **settings}
+    env = {**os.environ, "NLS_PORT": str(port), "NLS_HOST": "127.0.0.1"}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -44,7 +37,7 @@ def running(**settings: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
                 assert process.poll() is None, "the app stopped at the start"
                 assert time.monotonic() < deadline, "the app did not answer in 90 s"
                 time.sleep(0.5)
-        yield address, process
+        yield address
     finally:
         process.terminate()
         process.wait(20)

@@ -69,7 +69,11 @@ def stream(app: FastAPI, path: str, content_type: str, chunk: bytes, count: int)
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-type", content_type.encode()), (b"transfer-encoding", b"chunked")],
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", content_type.encode()),
+            (b"transfer-encoding", b"chunked"),
+        ],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
@@ -168,7 +172,7 @@ def test_one_log_line_per_request(client: TestClient) -> None:
         "event": "request",
         "log_level": "info",
         "method": "GET",
-        "path": "/healthz",
+        "route": "/healthz",
         "status": 200,
         "request_id": "abc-1",
     }
@@ -184,8 +188,9 @@ def test_every_response_is_guarded(narrow: FastAPI, path: str) -> None:
     assert headers["referrer-policy"] == "same-origin"
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["frame-ancestors"] == "'self' https://huggingface.co https://*.hf.space"
-    assert "http" not in policy["default-src"]
-    assert "'self'" in policy["default-src"]
+    assert policy["default-src"] == "'none'"
+    assert "http" not in headers["content-security-policy"].partition("frame-ancestors")[0]
+    assert ("script-src" in policy) == path.startswith("/ui")
     assert "x-frame-options" not in headers
 
 

@@ -118,7 +118,9 @@ def idle_scans(width: int, height: int, count: int) -> bytes:
     skip = coded(run * -(-blocks // 32_767))
     scan = b"\xff\xda\x00\x08\x01\x01\x00"
     first = scan + b"\0\0\0" + coded("0" * blocks)
-    return b"\xff\xd8" + tables + frame + first + (scan + b"\x01\x3f\x10" + skip) * count + b"\xff\xd9"
+    return (
+        b"\xff\xd8" + tables + frame + first + (scan + b"\x01\x3f\x10" + skip) * count + b"\xff\xd9"
+    )
 
 
 def coded(bits: str) -> bytes:

@@ -1,33 +1,18 @@
-"""The real app as a process, over the tiny models, for whoever attacks it."""
+"""One real app over the tiny models for the tests of a module."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests import browsing
-
-
-@dataclass(frozen=True)
-class Running:
-    """Where the app answers, and its process."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def memory(self) -> float:
-        """Resident megabytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1000
+from tests.security.served import Served, serving
 
 
 @pytest.fixture(scope="module")
-def app(models_dir: Path) -> Iterator[Running]:
-    """The app over the tiny models, one at a time computing and a short queue."""
-    settings = {"NLS_MODELS_DIR": str(models_dir), "NLS_MAX_QUEUE": "4", "NLS_DEVICE": "cpu"}
-    with browsing.running(**settings) as (url, process):
-        yield Running(url, process)
+def served(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The real app, impatient."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder, NLS_MODELS_DIR=str(models_dir), NLS_READ_SECONDS="2") as app:
+        yield app

@@ -2,116 +2,128 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
 from tests.conftest import TINY, picture_bytes
-from tests.security.conftest import Running
-from tests.security.page_client import API, Stranger
+from tests.security.served import API, Served, multipart, serving
+from tests.security.stranger import Stranger, file, memory
 
 SECRET = "a line that only the server's owner may read"
 
 
-def file(path: str) -> dict[str, Any]:
-    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+@pytest.fixture(scope="module")
+def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The real app with a short queue."""
+    folder = tmp_path_factory.mktemp("page")
+    settings = {"NLS_MODELS_DIR": str(models_dir), "NLS_MAX_QUEUE": "4", "NLS_DEVICE": "cpu"}
+    with serving(folder, **settings) as served:
+        yield served
 
 
-def answer_values(image: Any, **changed: Any) -> list[Any]:
+def values(image: Any, **changed: Any) -> list[Any]:
     """The inputs of the public event /compare."""
-    values = {"baseline": TINY[0], "candidate": TINY[1], "attack": "fgsm", "cam": "gradcam"}
-    return [image, *(values | changed).values()]
+    chosen = {"baseline": TINY[0], "candidate": TINY[1], "attack": "fgsm", "cam": "gradcam"}
+    return [image, *(chosen | changed).values()]
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret.txt"
-    path.write_text(SECRET, encoding="utf-8")
-    return path
-
-
-def text_of(app: Running, joined: httpx.Response, stranger: Stranger) -> str:
-    """All that a stranger gets to read of a call, and of the files whose paths it names."""
-    if joined.status_code != 200:
-        return joined.text
-    return str(stranger.listen())
+def wait_until_idle(app: Served, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while "nls_queue_in_use 0.0" not in app.ask("GET", "/metrics").text:
+        assert time.monotonic() < deadline, "works that nobody waits for still hold places"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("field", ["image", "baseline", "candidate", "attack", "cam"])
 @pytest.mark.parametrize("where", ["secret", "/etc/passwd", "/proc/self/environ"])
 def test_no_field_takes_a_file_of_the_host(
-    app: Running, secret: Path, field: str, where: str
+    app: Served, tmp_path: Path, field: str, where: str
 ) -> None:
-    stranger = Stranger(app.url)
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET, encoding="utf-8")
+    stranger = Stranger(app)
     path = str(secret) if where == "secret" else where
-    image = file(stranger.upload("a.png", picture_bytes()))
-    values = answer_values(image, **({} if field == "image" else {field: file(path)}))
-    if field == "image":
-        values[0] = file(path)
-    said = text_of(app, stranger.join(stranger.event("compare")["id"], values), stranger)
+    given = values(stranger.upload(picture_bytes()))
+    given[("image", "baseline", "candidate", "attack", "cam").index(field)] = file(path)
+    joined = stranger.join(stranger.event("compare"), given)
+    said = joined.text if joined.status != 200 else str(stranger.listen())
     assert "'data'" not in said  # no answer, only a refusal
     assert path not in said
-    assert "/gradio" not in said  # nor where a copy lies
-    fetched = httpx.get(f"{app.url}{API}/file={path}", timeout=30)
-    assert fetched.status_code in (403, 404)
+    assert "scratch" not in said  # nor where a copy lies
+    fetched = app.ask("GET", f"{API}/file={path}")
+    assert fetched.status in (403, 404)
     assert SECRET not in fetched.text
 
 
-def test_long_names_are_not_repeated_whole(app: Running) -> None:
-    stranger = Stranger(app.url)
-    image = file(stranger.upload("a.png", picture_bytes()))
-    values = answer_values(image, baseline="x" * 5000)
-    said = text_of(app, stranger.join(stranger.event("compare")["id"], values), stranger)
-    assert "unknown model" in said
+def test_long_names_are_not_repeated_whole(app: Served) -> None:
+    stranger = Stranger(app)
+    given = values(stranger.upload(picture_bytes()), baseline="x" * 5000)
+    joined = stranger.join(stranger.event("compare"), given)
+    said = joined.text if joined.status != 200 else str(stranger.listen())
     assert "x" * 81 not in said
+    form = {"models": "x" * 900, "image": ("a.png", picture_bytes())}
+    answer = app.ask("POST", "/api/v1/analyze", *multipart(form))
+    assert answer.status == 404
+    assert "x" * 81 not in answer.text
 
 
-def test_a_thousand_sessions_hold_next_to_nothing(app: Running) -> None:
-    stranger = Stranger(app.url)
-    image = file(stranger.upload("a.png", picture_bytes()))
-    compare, first = stranger.event("compare")["id"], stranger.event("first_picture")["id"]
-    stranger.ask(compare, answer_values(image))
+def test_sessions_hold_next_to_nothing(app: Served) -> None:
+    stranger = Stranger(app)
+    image = stranger.upload(picture_bytes())
+    compare, first = stranger.event("compare"), stranger.event("first_picture")
+    stranger.ask(compare, values(image))
     for _ in range(20):  # Gradio's own tables grow to their first size
-        Stranger(app.url).ask(first, ["tiny"])
-    before = app.memory()
+        Stranger(app).ask(first, ["tiny"])
+    before = memory(app)
     for _ in range(60):
-        Stranger(app.url).ask(first, ["tiny"])
+        Stranger(app).ask(first, ["tiny"])
     for _ in range(20):
-        Stranger(app.url).ask(compare, answer_values(image))
-    assert app.memory() - before < 60  # it was 21 MB for each
+        Stranger(app).ask(compare, values(image))
+    assert memory(app) - before < 60  # with photos it was 21 MB for each
 
 
-def test_nothing_is_computed_for_who_never_listens(app: Running) -> None:
-    stranger = Stranger(app.url)
-    compare = stranger.event("compare")["id"]
-    image = file(stranger.upload("a.png", picture_bytes()))
+def test_nothing_is_computed_for_who_never_listens(app: Served) -> None:
+    stranger = Stranger(app)
+    compare = stranger.event("compare")
+    image = stranger.upload(picture_bytes())
     begin = time.monotonic()
-    slow = answer_values(image, attack="square", cam="scorecam")
-    statuses = [Stranger(app.url).join(compare, slow).status_code for _ in range(30)]
+    slow = values(image, attack="square", cam="scorecam")
+    statuses = [Stranger(app).join(compare, slow).status for _ in range(30)]
     assert set(statuses) <= {200, 503}
-    deadline = time.monotonic() + 30
-    while "nls_queue_in_use 0.0" not in httpx.get(f"{app.url}/metrics", timeout=30).text:
-        assert time.monotonic() < deadline, "works that nobody waits for still hold places"
-        time.sleep(0.2)
-    answer = stranger.ask(compare, answer_values(image))
-    assert answer["success"]
+    wait_until_idle(app, 30)
+    assert stranger.ask(compare, values(image))["success"]
     assert time.monotonic() - begin < 40
 
 
-def test_rest_work_stops_when_the_client_goes(app: Running) -> None:
-    form = {"models": ",".join(TINY), "attack": "square", "steps": "100", "cam": "scorecam"}
-    form["epsilons"] = ",".join(["0.001"] * 16)
-    with pytest.raises(httpx.TimeoutException):
-        httpx.post(
-            f"{app.url}/api/v1/analyze",
-            data=form,
-            files={"image": ("a.png", picture_bytes())},
-            timeout=0.3,
-        )
-    deadline = time.monotonic() + 5
-    while "nls_queue_in_use 0.0" not in httpx.get(f"{app.url}/metrics", timeout=30).text:
-        assert time.monotonic() < deadline, "the work went on without its client"
-        time.sleep(0.05)
+def test_work_of_rest_stops_when_the_client_goes(app: Served) -> None:
+    form: dict[str, Any] = {"models": ",".join(TINY), "attack": "square", "cam": "scorecam"}
+    form |= {"epsilons": ",".join(["0.001"] * 16), "steps": "100"}
+    body, headers = multipart(form | {"image": ("a.png", picture_bytes())})
+    with pytest.raises(socket.timeout):
+        app.ask("POST", "/api/v1/analyze", body, headers, timeout=0.3)
+    assert "nls_queue_in_use 0.0" not in app.ask("GET", "/metrics").text  # it has begun
+    wait_until_idle(app, 5)
+
+
+def test_health_answers_while_others_wait(app: Served) -> None:
+    stranger = Stranger(app)
+    compare, image = stranger.event("compare"), stranger.upload(picture_bytes())
+    for _ in range(8):
+        Stranger(app).join(compare, values(image, attack="square", cam="scorecam"))
+    for path in ("/healthz", "/readyz", "/metrics", "/ui/"):
+        begin = time.monotonic()
+        assert app.ask("GET", path).status == 200
+        assert time.monotonic() - begin < 2
+    wait_until_idle(app, 30)
+
+
+@pytest.mark.parametrize("name", ["compute", "show", "export", "painted", "no_such"])
+def test_private_events_have_no_name_to_call(app: Served, name: str) -> None:
+    answer = app.ask("POST", f"{API}/call/{name}", {"data": []})
+    assert answer.status == 404
+    assert "no such function" in answer.text
