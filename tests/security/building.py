@@ -108,7 +108,7 @@ def scans(count: int, width: int = 64, height: int = 64) -> bytes:
 
 
 def idle_scans(width: int, height: int, count: int) -> bytes:
-    """A black progressive JPEG of few bytes: of its scans, `count` only look at each coefficient."""
+    """A black progressive JPEG of few bytes, with `count` scans that change no coefficient."""
     blocks = -(-width // 8) * -(-height // 8)
     frame = b"\xff\xc2" + struct.pack(">HBHHB3B", 11, 8, height, width, 1, 1, 0x11, 0)
     tables = segments([b"\0" + b"\x01" * 64], 0xDB)
@@ -118,7 +118,9 @@ def idle_scans(width: int, height: int, count: int) -> bytes:
     skip = coded(run * -(-blocks // 32_767))
     scan = b"\xff\xda\x00\x08\x01\x01\x00"
     first = scan + b"\0\0\0" + coded("0" * blocks)
-    return b"\xff\xd8" + tables + frame + first + (scan + b"\x01\x3f\x10" + skip) * count + b"\xff\xd9"
+    return (
+        b"\xff\xd8" + tables + frame + first + (scan + b"\x01\x3f\x10" + skip) * count + b"\xff\xd9"
+    )
 
 
 def coded(bits: str) -> bytes:

@@ -242,7 +242,14 @@ def foreign() -> Files:
     yield "AVIF", made.encode(rgb, "AVIF")
     yield "XBM", made.encode(rgb.convert("1"), "XBM")
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    starts = (b"", b"\n ", b"\xef\xbb\xbf", b'<?xml version="1.0"?>', b"<!DOCTYPE svg>", b"<!-- -->")
+    starts = (
+        b"",
+        b"\n ",
+        b"\xef\xbb\xbf",
+        b'<?xml version="1.0"?>',
+        b"<!DOCTYPE svg>",
+        b"<!-- -->",
+    )
     for start in starts:
         yield f"SVG after {start!r}", start + svg
     yield "HTML", b"<!doctype html><script>alert(1)</script>"
