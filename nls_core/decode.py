@@ -57,8 +57,9 @@ MAX_SIDE = 16_384
 BUDGET = 150_000_000  # bytes that one picture may take at once, over what the process has at rest
 DEPTHS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # bytes per pixel in memory; else 4
 STRIP = 1 << 18  # pixels that are converted at once
-DECODING, STEPS = 4_000_000, 18_000_000  # bytes of a decoder's rows; of what `images` makes at once
-MAX_BLOCKS = 16_000_000  # 8 × 8 blocks of JPEG, those of every scan together: 1.4 s
+# bytes beside the pictures that decoding, converting and making a model's input take
+ROWS, STRIPS, INPUT = 4_000_000, 8_000_000, 18_000_000
+MAX_BLOCKS = 12_000_000  # 8 × 8 blocks of JPEG, those of every scan together: 1 s
 
 
 def decode_image(
@@ -150,6 +151,7 @@ def _upright(name: str, data: bytes, limits: _Limits) -> Image.Image:
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
     image.load()
+    vars(image).pop("_decoder", None)  # WebP's, whose canvases are twice the picture
     turn = TURNS.get(contents.orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -202,10 +204,12 @@ def _peak(image: Image.Image, contents: Contents, pixels: int, depth: int) -> in
     strips by `images.PREPROCESS`.
     """
     stored = pixels * DEPTHS.get(image.mode, 4)
-    decoding = stored + contents.workspace + contents.canvases * pixels + DECODING
-    turning = stored * (2 if contents.orientation in TURNS else 1) + contents.canvases * pixels
-    converted = 0 if _is_plain(image) and depth == 4 else depth * pixels
-    return len(contents.data) + max(decoding, turning + STEPS, stored + converted + STEPS)
+    result = pixels * depth
+    decoding = stored + contents.workspace + contents.canvases * pixels
+    turning = stored * (2 if contents.orientation in TURNS else 1)
+    converting = stored + (0 if _is_plain(image) and depth == 4 else result)
+    steps = (decoding + ROWS, max(turning, converting) + STRIPS, result + INPUT)
+    return len(contents.data) + max(steps)
 
 
 def _is_plain(image: Image.Image) -> bool:
@@ -231,7 +235,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             f"expected a picture of mode {', '.join(MODES)} or 16-bit grey, got {image.mode}; "
             "save it as 8-bit RGB"
         )
-    if _is_plain(image) and not isinstance(image, WebPImageFile):  # whose canvases stay with it
+    if _is_plain(image):
         return image
     whole = Image.new("RGB", image.size)
     for top, strip in strips(image):

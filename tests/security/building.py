@@ -108,7 +108,7 @@ def scans(count: int, width: int = 64, height: int = 64) -> bytes:
 
 
 def idle_scans(width: int, height: int, count: int) -> bytes:
-    """A black progressive JPEG of few bytes: of its scans, `count` only look at each coefficient."""
+    """A black progressive JPEG of few bytes, with `count` scans that change no coefficient."""
     blocks = -(-width // 8) * -(-height // 8)
     frame = b"\xff\xc2" + struct.pack(">HBHHB3B", 11, 8, height, width, 1, 1, 0x11, 0)
     tables = segments([b"\0" + b"\x01" * 64], 0xDB)
