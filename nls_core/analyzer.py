@@ -29,9 +29,11 @@ from nls_core.types import (
     Analysis,
     AnalysisRequest,
     CamMap,
+    CheckpointError,
     InvalidInput,
     Manifest,
     ModelAnalysis,
+    NLSLabError,
     choose,
     shown,
 )
@@ -69,13 +71,36 @@ class Analyzer:
         self.queue = Queue(settings.max_queue, settings.max_seconds)
         self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
         self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
+        self.unusable: dict[str, str] = {}
         self._models: dict[str, Loaded] = {}
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
+    def check_models(self) -> dict[str, str]:
+        """Check all models as they are now; those that cannot be used are left out from here on.
+
+        Returns:
+            Their ids, and why.
+        """
+        checked = zoo.verify(self.settings.models_dir)
+        self.unusable = {model_id: why for model_id, why in checked.items() if why is not None}
+        return self.unusable
+
+    def states(self) -> dict[str, str]:
+        """Every model: 'ready', or why it cannot be used."""
+        return {i: self._state(i) for i in zoo.available(self.settings.models_dir)}
+
+    def _state(self, model_id: str) -> str:
+        try:
+            self.manifest(model_id)
+        except NLSLabError as error:
+            return str(error)
+        return "ready"
+
     def ids(self, family: str | None = None) -> tuple[str, ...]:
-        """The ids of all models, or of a family's."""
-        return zoo.available(self.settings.models_dir, family)
+        """The ids of all models that can be used, or of a family's."""
+        there = zoo.available(self.settings.models_dir, family)
+        return tuple(model_id for model_id in there if model_id not in self.unusable)
 
     def families(self) -> tuple[str, ...]:
         """The families that have models."""
@@ -83,6 +108,8 @@ class Analyzer:
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""
+        if model_id in self.unusable:
+            raise CheckpointError(self.unusable[model_id])
         return zoo.read_manifest(model_id, self.settings.models_dir)
 
     def layers(self, model_id: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
@@ -36,11 +37,11 @@ from nls_core.settings import Settings
 from nls_core.types import (
     AnalysisRequest,
     DiskFull,
-    NLSLabError,
     UnknownName,
     unknown,
 )
 
+log = structlog.get_logger("nls_core")
 FORM_BYTES = 1_048_576  # what a form may hold beside its file
 MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
 DESCRIPTION = (
@@ -154,8 +155,9 @@ ops = APIRouter(tags=["operation"])
 
 @v1.get("/models", responses=_problems(s500=UNUSABLE))
 def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
-    """The models, with what was measured of them."""
-    return [model_summary(analyzer.manifest(model_id)) for model_id in analyzer.ids()]
+    """The models that can be used, with what was measured of them; /readyz names the others."""
+    usable = [model_id for model_id, state in analyzer.states().items() if state == "ready"]
+    return [model_summary(analyzer.manifest(model_id)) for model_id in usable]
 
 
 @v1.get(
@@ -252,26 +254,17 @@ async def health() -> Health:
 
 @ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
-    """Whether there are models, all their manifests can be read, and uploads have room."""
+    """Whether there are models that can be used, and room for uploads; which are not, and why."""
     try:
         scratch.check_free(analyzer.settings)
     except DiskFull as error:
         return problems.problem(request.scope, 503, str(error), kind=DiskFull)
-    states = {model_id: _state(analyzer, model_id) for model_id in analyzer.ids()}
-    if states and all(state == "ready" for state in states.values()):
-        return Readiness(status="ready", models=states)
-    detail = "expected usable manifests; " + (
-        "got damaged ones" if states else "got no models at all"
-    )
+    states = analyzer.states()
+    ready = [state == "ready" for state in states.values()]
+    if any(ready):
+        return Readiness(status="ready" if all(ready) else "degraded", models=states)
+    detail = "expected usable models; got " + ("damaged ones only" if states else "none at all")
     return problems.problem(request.scope, 503, detail, models=states)
-
-
-def _state(analyzer: Analyzer, model_id: str) -> str:
-    try:
-        analyzer.manifest(model_id)
-    except NLSLabError as error:
-        return str(error)
-    return "ready"
 
 
 @ops.get("/metrics", response_class=PlainTextResponse)
@@ -328,6 +321,8 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     )
     app.state.analyzer, app.state.metrics, app.state.sweeper = analyzer, metrics, sweeper
     app.state.is_full = analyzer.queue.is_full
+    for model_id, why in analyzer.check_models().items():
+        log.error("model_unusable", model=model_id, why=why)
     metrics.queue.set_function(lambda: analyzer.in_use)
     problems.install(app)
     guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)

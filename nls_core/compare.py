@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nls_core import attacks, figures, focus, focus_html, panels, schemas, scratch
+from nls_core import attacks, figures, files, focus, focus_html, panels, schemas, scratch
 from nls_core.analyzer import Analyzer, Report
 from nls_core.focus import Marked
 from nls_core.settings import Settings
@@ -41,7 +40,7 @@ class Example:
 def read_examples(settings: Settings) -> tuple[Example, ...]:
     """The bundled pictures, from static/examples/examples.json."""
     folder = settings.static_dir / "examples"
-    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    entries = files.read_json(folder / "examples.json", list)
     return tuple(
         Example(
             folder / entry["file"],
@@ -165,6 +164,8 @@ class Compare:
                 model.manifest,
                 confidence=model.prediction.confidence,
             )
+            if "plain" in model.manifest.reliability  # else nobody has measured it yet
+            else None
             for model in analysis.models
         ]
         plots += [None] * (2 - len(plots))  # one model chosen twice is shown once
@@ -196,7 +197,7 @@ class Compare:
             more = focus_html.report(analysis, view.index, marked) if marked else ""
             text = panels.report(analysis, css=css, view=view, more=more)
         path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
-        path.write_text(text, encoding="utf-8")
+        files.write_text(path, text)
         return path
 
 

@@ -57,10 +57,10 @@ def read_paint(uri: object) -> Mask:
 class FocusPanel:
     """Picture to paint on, tools, and scores of the analysis that the controls ask for."""
 
-    def __init__(self, compare: Compare, first: Analysis, start: Values) -> None:
+    def __init__(self, compare: Compare, first: Analysis | None, start: Values) -> None:
         self.work = compare
         self.masks: Store[Marked] = Store(MASKS_BYTES)
-        begun, shown = self._begin(first, start)
+        begun, shown = self._begin(first, start) if first else (Paint(""), "")
         script = compare.analyzer.settings.static_dir / "paint.js"
         with gr.Accordion("Do they look at the object?", open=True, elem_id="focus"):
             note(focus_html.EXPLAIN)
@@ -68,7 +68,7 @@ class FocusPanel:
             with gr.Row():
                 with gr.Column(scale=2, min_width=280):
                     self.painter = gr.HTML(
-                        focus_html.painter(first, self.marked(begun)),
+                        focus_html.painter(first, self.marked(begun)) if first else "",
                         js_on_load=script.read_text(encoding="utf-8"),
                         elem_id="paint",
                     )

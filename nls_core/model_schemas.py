@@ -43,10 +43,10 @@ class Health(Frozen):
 
 
 class Readiness(Frozen):
-    """Every model's manifest can be read."""
+    """Models are served: all, or (degraded) those that can be used."""
 
-    status: str = Field(description="always 'ready'; anything else is a problem of status 503")
-    models: dict[str, str] = Field(description="model id -> 'ready'")
+    status: str = Field(description="'ready' or 'degraded'; without any model it is a problem")
+    models: dict[str, str] = Field(description="model id -> 'ready', or why it cannot be used")
 
 
 class ModelSummary(Frozen):

@@ -102,7 +102,12 @@ class Page:
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
         start = self.start = compare.start(compare.families[0])
-        first = compare.analyze(start)
+        told = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
+        try:
+            first: Analysis | None = compare.analyze(start)
+        except NLSLabError as error:  # the page opens without a result, and says why
+            first = None
+            told.append(str(error))
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
             pages.header(pages.HOME_TITLE)
             intro(TITLE, INTRO)
@@ -114,7 +119,11 @@ class Page:
                         with gr.Accordion("Advanced", open=False):
                             self._advanced(start)
                 with gr.Column(scale=3, min_width=320):
-                    self._results(compare.show(first, start), first)
+                    self.message = gr.HTML(
+                        "".join(message(text, wrong=True) for text in told), elem_id="message"
+                    )
+                    shown = compare.show(first, start) if first else ["", None, None, None, ""]
+                    self._results(shown, first)
             self._listen()
 
     # --- what is on the page -------------------------------------------------------------
@@ -172,8 +181,7 @@ class Page:
         )
         self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0, minimum=0)
 
-    def _results(self, shown: list[Any], first: Analysis) -> None:
-        self.message = gr.HTML("", elem_id="message")
+    def _results(self, shown: list[Any], first: Analysis | None) -> None:
         self.result = gr.HTML(shown[0], elem_id="result")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")

@@ -107,8 +107,11 @@ def load(
     manifest = read_manifest(model_id, models_dir)
     tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
     try:
-        net = nets.build(manifest.arch, len(manifest.classes), manifest.channels, manifest.padding)
-        net.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()})
+        with torch.device("meta"):  # without drawing weights that are replaced at once
+            net = nets.build(
+                manifest.arch, len(manifest.classes), manifest.channels, manifest.padding
+            )
+        net.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()}, assign=True)
     except (RuntimeError, InvalidInput) as error:
         raise CheckpointError(
             f"the weights of {model_id} do not fit its manifest ({manifest.arch}, "
