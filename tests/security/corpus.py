@@ -222,6 +222,7 @@ def counted() -> Files:
     yield "WebP of 10,000 frames", made.riff(sound()["WebP animated"][12:] + frame * 10_000)
     for count in (100, 1_000, 3_000):
         yield f"JPEG of {count} scans", made.scans(count)
+    yield "black JPEG of 3,000 scans", made.idle_scans(2_048, 2_048, 3_000)
     yield "large JPEG of 60 scans", made.idle_scans(4_096, 4_096, 62)
     yield "JPEG of 200,000 segments", made.with_segments(jpeg, made.segments([b"x"] * 200_000))
     yield "PNG of 200,000 chunks", png[:33] + made.chunk(b"teSt") * 200_000 + png[33:]
