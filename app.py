@@ -11,9 +11,9 @@ def main() -> None:
         listener = prepare(settings)  # before the seconds that libraries and models take to load
     except OSError as error:
         raise SystemExit(str(error)) from None
-    from nls_core.server import create_app, serve  # noqa: PLC0415
+    from nls_core.server import serve  # noqa: PLC0415
 
-    serve(create_app(settings), settings, listener)
+    serve(settings, listener)
 
 
 if __name__ == "__main__":

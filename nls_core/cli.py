@@ -127,7 +127,7 @@ def serve(
     listener = startup.prepare(settings)
     from nls_core import server  # Gradio takes seconds to import; training does not need it
 
-    server.serve(server.create_app(settings), settings, listener)
+    server.serve(settings, listener)
 
 
 @app.command()

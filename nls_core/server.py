@@ -62,15 +62,15 @@ def zero_gpu() -> Accelerate | None:
     return wrap
 
 
-def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    """Serve until interrupted: one worker, since Gradio keeps its state in the process.
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Make the app and serve it until interrupted, in one process: Gradio's state lives in it.
 
     Args:
-        app: as `create_app` makes it.
         settings: of the deployment.
         listener: from `startup.prepare`.
     """
-    logs.configure(settings.scratch_dir)
+    logs.configure(settings.scratch_dir)  # first: what is wrong with models is logged too
+    app = create_app(settings)
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host  # noqa: S104
     structlog.get_logger("nls_core").info("starting", url=f"http://{host}:{settings.port}")
     Impatient.seconds = settings.read_seconds

@@ -1,4 +1,4 @@
-"""The real app with a model that cannot be used: the others are served, and it says which is not."""
+"""The real app with a model that cannot be used: it says so, and serves the others."""
 
 from __future__ import annotations
 
