@@ -118,7 +118,7 @@ class Compare:
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
         )
-        return self.analyzer.analyze(_read(values["image"]), request, report)
+        return self.analyzer.analyze(read_upload(values["image"]), request, report)
 
     def view(self, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
@@ -129,7 +129,7 @@ class Compare:
     def _example(self, values: Values) -> Example | None:
         """The example whose picture is chosen, known by its content."""
         try:
-            return self._known.get(_digest(_read(values["image"])))
+            return self._known.get(_digest(read_upload(values["image"])))
         except InvalidInput:
             return None
 
@@ -201,8 +201,12 @@ class Compare:
         return path
 
 
-def _read(path: str | None) -> bytes:
-    """An upload; old ones are swept from the disk."""
+def read_upload(path: str | None) -> bytes:
+    """The bytes of an upload; old ones are swept from the disk.
+
+    Raises:
+        InvalidInput: there is none, or it is gone.
+    """
     try:
         return Path(path or "").read_bytes()
     except OSError:

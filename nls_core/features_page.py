@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nls_core import feature_map
 from nls_core.analyzer import Analyzer
-from nls_core.compare import read_examples
+from nls_core.compare import read_examples, read_upload
 from nls_core.features import NEIGHBOURS, VOTERS, Features
 from nls_core.types import NLSLabError
 from nls_core.visitors import visiting
-from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message, note
+from nls_core.widgets import LANE, PRIVATE, PROGRESS, gallery, intro, message, note, upload
 
 INTRO = """Each dot is a test image, drawn near those that the model's last layer finds similar.
 Point at a dot, or tap it, to see the image; point at a class to see it alone. Put in a picture of
@@ -53,14 +52,7 @@ class Page:
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
                 models = self._models()
-                self.picture = gr.Image(
-                    label="Your picture",
-                    type="filepath",  # our own decoder reads it
-                    sources=["upload", "webcam", "clipboard"],
-                    height=190,
-                    elem_id="own",
-                    buttons=[],
-                )
+                self.picture = upload(label="Your picture", height=190, elem_id="own")
                 self.gallery = gallery([(str(e.path), e.title) for e in self.examples])
             with gr.Column(scale=4, min_width=320):
                 told = gr.HTML("", elem_id="message")
@@ -111,7 +103,7 @@ class Page:
             ]
             placed: list[Any] = [None] * len(ids)
             if picture:
-                image = self.work.analyzer.decode(Path(picture).read_bytes())
+                image = self.work.analyzer.decode(read_upload(picture))
                 placed = [self.work.place(e, image) for e in embeddings]
         except NLSLabError as error:
             return [message(str(error), wrong=True), gr.skip(), gr.skip()]

@@ -19,7 +19,7 @@ from nls_core.focus_panel import FocusPanel
 from nls_core.settings import Settings
 from nls_core.types import Analysis, NLSLabError
 from nls_core.visitors import visiting
-from nls_core.widgets import LANE, LOOK, PRIVATE, PROGRESS, gallery, intro, message
+from nls_core.widgets import LANE, LOOK, PRIVATE, PROGRESS, gallery, intro, message, upload
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
@@ -130,16 +130,8 @@ class Page:
 
     def _pictures(self, start: Values) -> None:
         gr.HTML("<p class=nls-cue>Your picture, or click an example</p>")
-        self.inputs["image"] = gr.Image(
-            start["image"],
-            label="Your picture",
-            show_label=False,
-            type="filepath",  # our own decoder reads it
-            image_mode=None,  # or Gradio would decode and write again what is not RGB
-            sources=["upload", "webcam", "clipboard"],
-            height=210,
-            elem_id="upload",
-            buttons=[],
+        self.inputs["image"] = upload(
+            start["image"], label="Your picture", show_label=False, height=210, elem_id="upload"
         )
         self.gallery = gallery(self._gallery(start["family"]))
 

@@ -31,6 +31,32 @@ def note(text: str) -> gr.HTML:
     return gr.HTML(f'<p class="nls-explain">{text}</p>')
 
 
+def upload(value: str | None = None, **options: Any) -> gr.Image:
+    """A picture to upload, paste or photograph; handlers get the path of the file as it was sent.
+
+    Gradio's own way would open it with every parser that Pillow has, and write some files anew,
+    before our decoder sees them.
+    """
+    image = gr.Image(
+        value,
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "webcam", "clipboard"],
+        buttons=[],
+        **options,
+    )
+    image.preprocess = _path_of  # type: ignore[method-assign]
+    return image
+
+
+def _path_of(payload: Any) -> str | None:
+    if payload is None:
+        return None
+    if not payload.path:  # a data URL, say
+        raise gr.Error("expected an uploaded file; got something else", print_exception=False)
+    return str(payload.path)
+
+
 def gallery(pictures: list[tuple[str, str]]) -> gr.Gallery:
     """Examples to click: (path, title) each."""
     return gr.Gallery(

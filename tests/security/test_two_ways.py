@@ -1,0 +1,54 @@
+"""One file over REST and through the page: the same answer to the last digit, or both refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import TINY
+from tests.security import corpus
+from tests.security.served import Served, multipart
+from tests.security.stranger import Stranger
+
+
+def logits(answer: Any) -> list[list[float]]:
+    return [list(model["prediction"]["probabilities"].values()) for model in answer["models"]]
+
+
+def by_rest(app: Served, data: bytes) -> list[list[float]] | None:
+    # the page's request: its strengths do not matter, since only clean predictions are compared
+    form: dict[str, Any] = {"models": ",".join(TINY), "attack": "fgsm", "epsilons": "1"}
+    answer = app.ask("POST", "/api/v1/analyze", *multipart(form | {"image": ("a.png", data)}))
+    assert answer.status in (200, 413, 422), answer.text
+    return logits(answer.json()) if answer.status == 200 else None
+
+
+def by_page(stranger: Stranger, number: int, data: bytes, name: str) -> list[list[float]] | None:
+    image = stranger.upload(data, name)
+    answer = stranger.ask(number, [image, *TINY, "fgsm", "gradcam"])
+    return logits(answer["output"]["data"][0]) if answer["success"] else None
+
+
+def test_odd_files_mean_the_same_both_ways(served: Served) -> None:
+    stranger = Stranger(served)
+    compare = stranger.event("compare")
+    files = list(corpus.odd())
+    assert len(files) >= 60
+    for name, data, _ in files:
+        wanted = by_rest(served, data)
+        assert wanted is not None, name
+        assert by_page(stranger, compare, data, "a.png") == wanted, name
+
+
+def test_hostile_files_are_refused_both_ways(served: Served) -> None:
+    stranger = Stranger(served)
+    compare = stranger.event("compare")
+    every = list(corpus.hostile())
+    chosen = every[:: len(every) // 60]
+    assert len(chosen) >= 60
+    for name, data in chosen:
+        if not data:
+            continue  # Gradio's upload refuses what is empty
+        assert by_rest(served, data) is None, name
+        assert by_page(stranger, compare, data, "a.png") is None, name
+    assert stranger.app.ask("GET", "/healthz").status == 200
+    assert not any(line.get("event") == "crashed" for line in served.lines())
