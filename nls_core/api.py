@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, 
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BeforeValidator
 
 from nls_core import __version__, api_docs, focus, guard, problems, scratch
 from nls_core.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
@@ -94,8 +95,16 @@ def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
 
 
 Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
+
+
+def _none_if_empty(value: object) -> object:
+    """Forms cannot say nothing: many clients send '' or 'null' for what they leave out."""
+    return None if value in ("", "null") else value
+
+
 Mask = Annotated[
     UploadFile | None,
+    BeforeValidator(_none_if_empty),
     File(
         description="A PNG file of the image's size that marks the object, for `focus` in the "
         "answer: where some of it is transparent, the object is what is not; else what is not "

@@ -28,8 +28,8 @@ INTRO = """Choose a picture and compare where two models look, how sure they are
 deserved, and what a little noise does."""
 SESSIONS = 128  # visitors whose state is kept: a session holds some 100 KB, mostly Gradio's own
 NO_MODELS = (
-    "There are no models in {folder}: name their folder in NLS_MODELS_DIR, "
-    "or train them with `make models`."
+    "There are no models that can be used (/readyz says what is wrong with those there are): "
+    "name their folder in NLS_MODELS_DIR, or train them with `make models`."
 )
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
@@ -44,8 +44,7 @@ def build(analyzer: Analyzer) -> gr.Blocks:
     empty: gr.Blocks
     with gr.Blocks(title="NLS Lab", analytics_enabled=False) as empty:
         intro(TITLE, INTRO)
-        folder = analyzer.settings.models_dir
-        gr.HTML(message(NO_MODELS.format(folder=folder), wrong=True))
+        gr.HTML(message(NO_MODELS, wrong=True))
     return empty
 
 

