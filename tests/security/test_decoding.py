@@ -70,7 +70,7 @@ def test_flipped_bits_give_a_picture_or_a_refusal() -> None:
     ("data", "said"),
     [
         (made.png(40_000_000, 1, 1, 0), "sides of at most 16,384 pixels, got 40000000 × 1"),
-        (made.png(8_192, 4_800, data=b""), "150 MB of memory, got 8192 × 4800 pixels of mode RGB"),
+        (made.png(8_192, 4_800, data=b""), "145 MB of memory, got 8192 × 4800 pixels of mode RGB"),
         (made.scans(3_000), "at most 64 scans"),
         (made.idle_scans(4_096, 4_096, 62), "fewer passes"),
         (made.apng(1_001), "at most 1,000 frames"),
@@ -94,6 +94,9 @@ def flat(width: int, height: int, kind: str, mode: str = "RGB", **options: objec
     return made.encode(Image.new(mode, (width, height)), kind, **options)
 
 
+MOST = 150_000_000  # bytes above rest
+
+
 def largest() -> dict[str, bytes]:
     """For each format and mode a file close to the most that is accepted; of each shape once."""
     turned = made.chunk(b"eXIf", made.oriented(6).tobytes()[6:])
@@ -102,23 +105,23 @@ def largest() -> dict[str, bytes]:
     files = {}
     widths = itertools.cycle((4_096, 16_384, 2_048))
     for (depth, colour, millions), width in zip(plain, widths, strict=False):
-        height = int(millions * 1e6) // width
+        height = int(0.955 * millions * 1e6) // width
         files[f"PNG {depth},{colour}"] = made.png(width, height, depth, colour)
-    files["PNG turned"] = made.png(4_096, 4_300, before=turned)
-    files["PNG wide and turned"] = made.png(16_384, 1_070, before=turned)
-    files["PNG interlaced"] = made.png(4_000, 8_000, data=made.zeros(96_100_000), interlace=1)
-    files["JPEG"] = flat(4_000, 8_000, "JPEG")
-    files["JPEG of 48 million"] = flat(8_064, 6_048, "JPEG")
-    files["JPEG turned"] = flat(4_096, 4_300, "JPEG", exif=made.oriented(5))
-    files["JPEG progressive 4:4:4"] = flat(4_080, 3_060, "JPEG", progressive=True, subsampling=0)
-    files["JPEG progressive"] = flat(8_064, 4_536, "JPEG", progressive=True)
-    files["JPEG scaled to 1/8"] = flat(16_384, 16_000, "JPEG")
-    files["JPEG CMYK"] = flat(4_000, 4_300, "JPEG", "CMYK")
-    files["WebP"] = flat(3_264, 2_750, "WEBP", method=0)
-    files["WebP lossless"] = flat(3_264, 2_750, "WEBP", "RGBA", lossless=True, method=0)
-    files["GIF"] = made.encode(Image.new("P", (5_000, 5_400)), "GIF")
-    files["BMP"] = flat(3_330, 1_000, "BMP")
-    files["BMP of 1 bit"] = flat(5_000, 5_400, "BMP", "1")
+    files["PNG turned"] = made.png(4_096, 4_149, before=turned)
+    files["PNG wide and turned"] = made.png(16_384, 1_032, before=turned)
+    files["PNG interlaced"] = made.png(4_000, 7_720, data=made.zeros(96_100_000), interlace=1)
+    files["JPEG"] = flat(4_000, 7_720, "JPEG")
+    files["JPEG of 48 million"] = flat(8_064, 5_836, "JPEG")
+    files["JPEG turned"] = flat(4_096, 4_149, "JPEG", exif=made.oriented(5))
+    files["JPEG progressive 4:4:4"] = flat(4_080, 2_952, "JPEG", progressive=True, subsampling=0)
+    files["JPEG progressive"] = flat(8_064, 4_377, "JPEG", progressive=True)
+    files["JPEG scaled to 1/8"] = flat(16_384, 15_440, "JPEG")
+    files["JPEG CMYK"] = flat(4_000, 4_149, "JPEG", "CMYK")
+    files["WebP"] = flat(3_264, 2_653, "WEBP", method=0)
+    files["WebP lossless"] = flat(3_264, 2_653, "WEBP", "RGBA", lossless=True, method=0)
+    files["GIF"] = made.encode(Image.new("P", (5_000, 5_211)), "GIF")
+    files["BMP"] = flat(3_330, 965, "BMP")
+    files["BMP of 1 bit"] = flat(5_000, 5_211, "BMP", "1")
     files["BMP of runs"] = made.bmp(2_000, 2_000, 8, 1, (b"\xfa\x07" * 8 + b"\0\0") * 2_000)
     return files
 
@@ -131,7 +134,7 @@ def test_the_largest_pictures_take_at_most_150_mb(tmp_path: Path) -> None:
     answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     tried = [json.loads(line) for line in answer.stdout.splitlines()]
     assert [one["name"] + one["said"] for one in tried if one["said"] != "accepted"] == []
-    assert [one for one in tried if one["peak"] > BUDGET or one["seconds"] > SECONDS] == []
+    assert [one for one in tried if one["peak"] > MOST or one["seconds"] > SECONDS] == []
     assert answer.returncode == 0, answer.stderr
     assert max(one["peak"] for one in tried) > 0.8 * BUDGET  # so it is the worst that was measured
 
