@@ -1,5 +1,5 @@
 """`python -m nls_core` is `nls`."""
 
-from nls_core.cli import main
+from nls_core.cli.entry import main
 
 main()

@@ -26,8 +26,9 @@ from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, Layer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from nls_core.errors import InvalidInput, UnknownName, choose, unknown
 from nls_core.nets import frozen
-from nls_core.types import FloatArray, InvalidInput, UnknownName, choose, unknown
+from nls_core.types import FloatArray
 
 Progress = Callable[[float], None]
 _SCORE_BATCH = 16  # masked copies of one image in a ScoreCAM forward

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nls_core.types import CheckpointError, NotWritten, brief
+from nls_core.errors import CheckpointError, NotWritten, brief
 
 PARTIAL = ".partial"
 SEAL = b"\nnls-lab sha256 "  # then 64 hex digits and a newline end a sealed file

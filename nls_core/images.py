@@ -14,7 +14,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from nls_core.decode import decode_image, strips
-from nls_core.types import Geometry, InvalidInput
+from nls_core.errors import InvalidInput
+from nls_core.types import Geometry
 
 __all__ = ["PREPROCESS", "Prepared", "center_crop", "decode_image", "fashion", "thumbnail"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels

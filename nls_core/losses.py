@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nls_core.types import InvalidInput, choose
+from nls_core.errors import InvalidInput, choose
 
 WEIGHT = 0.006  # λ of `nls_ls`; docs/training.md tells how validation chose it
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {

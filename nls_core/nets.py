@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as tv
 
+from nls_core.errors import InvalidInput, choose
 from nls_core.padding import PADDINGS, PaddedConv2d, PartialConv2d, with_padding
-from nls_core.types import InvalidInput, choose
 
 __all__ = ["ARCHITECTURES", "PADDINGS", "Block", "Classifier", "PaddedConv2d", "PartialConv2d"]
 __all__ += ["SmallResNet", "build", "frozen", "with_padding"]

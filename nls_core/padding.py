@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from nls_core.types import InvalidInput, unknown
+from nls_core.errors import InvalidInput, unknown
 
 Pads = tuple[int, int, int, int]  # left, right, top, bottom, as F.pad takes them
 _CACHED_SIZES = 16

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nls_core import objects
+from nls_core.data import objects
 
 QUALITY = 92
 CHOSEN = {  # the end of an object's name -> title

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from nls_core import charts, reports
 from nls_core.settings import ROOT, Settings
+from nls_core.views import evidence_charts
+from nls_core.web.pages import family_reports
 
 WIDTH = 860  # pixels
 DRAW = """async () => {
@@ -23,14 +24,14 @@ DRAW = """async () => {
 
 def main() -> None:
     """Write docs/images/finding-<key>.svg for every finding."""
-    data = reports.load("fashion", Settings().models_dir)
+    data = family_reports.load("fashion", Settings().models_dir)
     folder = ROOT / "docs" / "images"
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page()
-        for key, draw in charts.OF_FINDING.items():
+        for key, draw in evidence_charts.OF_FINDING.items():
             figure = draw(data.evidence, data.runs)
             figure.update_layout(width=WIDTH)
             page.set_content(figure.to_html(include_plotlyjs=True))

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nls_core.datasets import FASHION_CLASSES
+from nls_core.data.datasets import FASHION_CLASSES
 
 OUT = Path(__file__).resolve().parent.parent / "static" / "examples"
 CLOSE_PAIRS = (("T-shirt/top", "Shirt"), ("Pullover", "Coat"), ("Sneaker", "Ankle boot"))

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nls_core import sample
-from nls_core.datasets import load
+from nls_core.data import sample
+from nls_core.data.datasets import load
 from nls_core.settings import Settings
 
 PER_CLASS = 100

@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nls_core import findings, photo_report, photos, verdicts, zoo
-from nls_core.grid import ABLATIONS, SEARCH
-from nls_core.recipe import Recipe
+from nls_core import zoo
+from nls_core.evidence import findings, out_of_fold_report, verdicts
+from nls_core.evidence.cells import Table
+from nls_core.families import photos
+from nls_core.families.recipe import Recipe
 from nls_core.settings import ROOT, Settings
-from nls_core.verdicts import Table
+from nls_core.training.grid import ABLATIONS, SEARCH
 
 DEFAULT = Recipe()
 SHORT = ("method", "gradcam", "eigencam")  # of the five methods, those that docs/photos.md shows
@@ -74,7 +76,7 @@ def _json(path: Path) -> Any:
 def _photos(models_dir: Path) -> list[Table]:
     """Every interval takes a thousand resamples: once for all the tables."""
     ids = zoo.available(models_dir, photos.NAME)
-    return photo_report.tables(photo_report.evaluate(ids, models_dir))
+    return out_of_fold_report.tables(out_of_fold_report.evaluate(ids, models_dir))
 
 
 def of_photos(part: int) -> Callable[[Path], Table]:
@@ -91,7 +93,7 @@ PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
     "README.md": {"claims": claims, "models": shipped},
     "docs/training.md": {"search": search, "weight": weight},
     "docs/photos.md": {
-        "variants": photo_report.variants_table,
+        "variants": out_of_fold_report.variants_table,
         "calibration": of_photos(0),
         "clean": of_photos(1),
         "attacked": of_photos(2),

@@ -1,4 +1,4 @@
-"""Measure what each attack and map costs, in forward passes: the factors of `nls_core/cost.py`."""
+"""What each attack and map costs in forward passes: the factors of `nls_core/analysis/cost.py`."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 
 from nls_core.decode import BUDGET
+from nls_core.errors import ImageRejected, TooLarge
 from nls_core.images import PREPROCESS, decode_image, thumbnail
-from nls_core.types import ImageRejected, TooLarge
 
 SECONDS = 3.0
 SHOWN = 5  # of the slowest and the largest

@@ -1,5 +1,5 @@
 // The painter of the focus score: strokes on a canvas over the picture, sent as a PNG after each.
-// `element`, `trigger` and `watch` come from gr.HTML; the markup is made by nls_core/focus_html.py.
+// `element`, `trigger` and `watch` come from gr.HTML; nls_core/views/focus_html.py makes the markup.
 const COLOUR = '#22d3ee';
 let tool = 'brush', last = null;
 const find = (selector) => element.querySelector(selector);

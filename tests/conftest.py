@@ -16,9 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nls_core import calibration, nets, sample, zoo
+from nls_core import nets, zoo
+from nls_core.analysis.results import Analysis, AnalysisRequest
+from nls_core.data import sample
+from nls_core.metrics import calibration
 from nls_core.settings import ROOT, Settings
-from nls_core.types import Analysis, AnalysisRequest, Manifest
+from nls_core.types import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from starlette.testclient import TestClient
 
-    from nls_core.analyzer import Analyzer
-    from tests.command import Nls
+    from nls_core.analysis.analyzer import Analyzer
+    from tests.helpers.command import Nls
 
 torch.set_num_threads(1)  # two threads beside other work are far slower than one
 
@@ -113,8 +116,8 @@ def nls(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Nls:
-    """Run the `nls` command over the tiny models; see `tests.command`."""
-    from tests.command import runner
+    """Run the `nls` command over the tiny models; see `tests.helpers.command`."""
+    from tests.helpers.command import runner
 
     return runner(models_dir, tmp_path, monkeypatch, capsys)
 
@@ -122,7 +125,7 @@ def nls(
 @pytest.fixture(scope="session")
 def analyzer(models_dir: Path) -> Analyzer:
     """An analyzer over the tiny models that keeps nothing, so that every test computes."""
-    from nls_core.analyzer import Analyzer
+    from nls_core.analysis.analyzer import Analyzer
 
     return Analyzer(Settings(models_dir=models_dir, device="cpu", max_cache_bytes=0))
 
@@ -136,7 +139,7 @@ def analysis(analyzer: Analyzer) -> Analysis:
 @pytest.fixture(scope="session")
 def api(models_dir: Path) -> FastAPI:
     """REST over the tiny models."""
-    from nls_core.api import create_api
+    from nls_core.web.rest.api import create_api
 
     return create_api(Settings(models_dir=models_dir, device="cpu"))
 
@@ -158,7 +161,7 @@ def shipped_sample() -> sample.Sample:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Where the real app with the real models answers."""
-    from tests.browsing import serving
+    from tests.helpers.browsing import serving
 
     with serving() as address:
         yield address

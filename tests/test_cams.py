@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nls_core import nets
 from nls_core.cams import CAMS, activation_maps, border_mass, default_layer, layer_names
-from nls_core.types import InvalidInput, UnknownName
+from nls_core.errors import InvalidInput, UnknownName
 from tests.conftest import make_model
 
 THEIRS = {

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from nls_core.settings import ROOT, Settings
-from tests.scripts import script
+from tests.helpers.scripts import script
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = script("make_tables")

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2 as tv
 
-from nls_core.datasets import DEBIAN_FASHION, FASHION_CLASSES
-from nls_core.figures import png_bytes, png_data_uri
+from nls_core.data.datasets import DEBIAN_FASHION, FASHION_CLASSES
+from nls_core.errors import ImageRejected, InvalidInput, TooLarge
 from nls_core.images import PREPROCESS, decode_image
-from nls_core.types import ImageRejected, InvalidInput, TooLarge
+from nls_core.views.raster import png_bytes, png_data_uri
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "static" / "examples"
 ENTRIES = json.loads((EXAMPLES / "examples.json").read_text(encoding="utf-8"))

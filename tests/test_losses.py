@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nls_core.errors import InvalidInput, UnknownName
 from nls_core.losses import LOSSES, soft_labels
-from nls_core.types import InvalidInput, UnknownName
 
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10_000)

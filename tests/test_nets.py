@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nls_core import nets
 from nls_core import padding as padding_module
+from nls_core.errors import InvalidInput, UnknownName
 from nls_core.nets import (
     ARCHITECTURES,
     GroupedLinear,
@@ -25,7 +26,6 @@ from nls_core.nets import (
     build,
     with_padding,
 )
-from nls_core.types import InvalidInput, UnknownName
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from nls_core import calibration, evaluate, raw, report, sample, zoo
-from nls_core.compare import read_examples
+from nls_core import zoo
+from nls_core.analysis.examples import read_examples
+from nls_core.data import sample
+from nls_core.evidence import measure, report, stored_runs
+from nls_core.evidence.stored_runs import Run, Runs
 from nls_core.images import PREPROCESS, decode_image
-from nls_core.raw import Run, Runs
+from nls_core.metrics import calibration
 from nls_core.settings import Settings
 
 MODELS = Settings().models_dir
@@ -23,7 +26,7 @@ PHOTOS = [model_id for model_id in IDS if model_id.startswith("photos/")]
 
 @cache
 def results(family: str = "fashion") -> tuple[Runs, torch.Tensor]:
-    return raw.read(MODELS / family / raw.FOLDER)
+    return stored_runs.read(MODELS / family / stored_runs.FOLDER)
 
 
 def run_of(model_id: str) -> Run:
@@ -43,7 +46,7 @@ def test_the_raw_results_are_of_the_shipped_weights(model_id: str) -> None:
 def test_the_shipped_model_gives_the_recorded_answers_on_the_sample(model_id: str) -> None:
     shipped = sample.read("fashion", MODELS)
     model, _ = zoo.load(model_id, MODELS)
-    got = evaluate.predict(model, torch.from_numpy(shipped.images))
+    got = measure.predict(model, torch.from_numpy(shipped.images))
     run, everyone = run_of(model_id), results()[1]
     index = torch.from_numpy(shipped.indices)
     assert torch.equal(everyone[index], torch.from_numpy(shipped.labels))

@@ -16,11 +16,11 @@ import yaml
 from safetensors.torch import load_file, save
 
 from nls_core import zoo
+from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
 from nls_core.settings import Settings
-from nls_core.types import CheckpointError, InvalidInput, UnknownModel
 from nls_core.zoo import CARD, CONFIG, WEIGHTS
 from tests.conftest import TINY, make_model, tiny_manifest
-from tests.scripts import script
+from tests.helpers.scripts import script
 
 SHIPPED = zoo.available(Settings().models_dir)
 

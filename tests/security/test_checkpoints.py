@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nls_core import files, publish, train
+from nls_core import files
+from nls_core.errors import CheckpointError, NotWritten
 from nls_core.settings import ROOT
-from nls_core.train import BEST, LAST
-from nls_core.types import CheckpointError, NotWritten
-from tests.steps import RECIPE, separable, write_folder
+from nls_core.training import loop, publish
+from nls_core.training.loop import BEST, LAST
+from tests.helpers.steps import RECIPE, separable, write_folder
 
 SHORT = replace(RECIPE, epochs=3, batch_size=16, freeze_bn=False)
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -31,7 +32,7 @@ FLIPS = 400
 
 @pytest.mark.parametrize("name", [LAST, BEST])
 def test_no_flipped_bit_loads(name: str, tmp_path: Path) -> None:
-    train.run(SHORT, tmp_path, separable())
+    loop.run(SHORT, tmp_path, separable())
     path = tmp_path / name
     whole = path.read_bytes()
     generator = torch.Generator().manual_seed(0)
@@ -42,25 +43,25 @@ def test_no_flipped_bit_loads(name: str, tmp_path: Path) -> None:
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(changed)
         with pytest.raises(CheckpointError, match=r"is damaged \(.*checksum"):
-            train.load_checkpoint(path, SHORT)
+            loop.load_checkpoint(path, SHORT)
     path.write_bytes(whole)
-    assert train.load_checkpoint(path, SHORT)["model"]
+    assert loop.load_checkpoint(path, SHORT)["model"]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 50, 81, 5000, -1, -82, -5000])
 def test_a_cut_checkpoint_is_refused(kept: int, tmp_path: Path) -> None:
-    train.run(SHORT, tmp_path, separable(), max_steps=1)
+    loop.run(SHORT, tmp_path, separable(), max_steps=1)
     path = tmp_path / LAST
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=r"last\.pt is damaged .*remove it to train anew"):
-        train.run(SHORT, tmp_path, separable(), resume=True)
+        loop.run(SHORT, tmp_path, separable(), resume=True)
 
 
 def test_a_checkpoint_of_an_older_version_is_refused_in_words(tmp_path: Path) -> None:
-    train.run(SHORT, tmp_path, separable(), max_steps=1)
+    loop.run(SHORT, tmp_path, separable(), max_steps=1)
     torch.save(torch.load(tmp_path / LAST, weights_only=True), tmp_path / LAST)
     with pytest.raises(CheckpointError, match=r"no checksum .* made by an older version"):
-        train.run(SHORT, tmp_path, separable(), resume=True)
+        loop.run(SHORT, tmp_path, separable(), resume=True)
 
 
 # ---------------------------------------------------------------- the disk
@@ -89,18 +90,18 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_training_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    def fill(progress: train.Progress, steps: int) -> None:
+    def fill(progress: loop.Position, steps: int) -> None:
         if progress.epoch == 1 and not saved:
             saved.append((tmp_path / LAST).read_bytes())
             full(tmp_path / LAST)
 
     saved: list[bytes] = []
     with pytest.raises(NotWritten, match="No space left on device"):
-        train.run(SHORT, tmp_path, separable(), report=fill)
+        loop.run(SHORT, tmp_path, separable(), report=fill)
     assert saved == [(tmp_path / LAST).read_bytes()]
     assert not list(tmp_path.glob("*.partial"))
-    resumed = train.run(SHORT, tmp_path, separable(), resume=True)
-    whole = train.run(SHORT, tmp_path / "whole", separable())
+    resumed = loop.run(SHORT, tmp_path, separable(), resume=True)
+    whole = loop.run(SHORT, tmp_path / "whole", separable())
     assert [row["val_nll"] for row in resumed.rows] == [row["val_nll"] for row in whole.rows]
 
 
@@ -125,10 +126,10 @@ def test_every_file_is_synced_before_its_name_and_its_folder_after(
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
-    train.run(SHORT, tmp_path, separable(), max_steps=1)
+    loop.run(SHORT, tmp_path, separable(), max_steps=1)
     for name in ("last.pt.partial", "best.partial"):
         (tmp_path / name).write_bytes(b"half")
-    train.run(SHORT, tmp_path, separable(), resume=True)
+    loop.run(SHORT, tmp_path, separable(), resume=True)
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -39,7 +39,7 @@ def models(models_dir: Path, tmp_path: Path) -> Path:
 
 
 def serving(models: Path) -> Iterator[TestClient]:
-    from nls_core.server import create_app
+    from nls_core.web.server import create_app
 
     async def make() -> FastAPI:  # outside a running loop Gradio opens loops and leaves them open
         return create_app(Settings(models_dir=models, device="cpu"))

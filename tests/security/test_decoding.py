@@ -23,9 +23,9 @@ from PIL import Image
 
 from nls_core import images
 from nls_core.decode import BUDGET, decode_image, decode_mask
+from nls_core.errors import ImageRejected, TooLarge
 from nls_core.settings import ROOT
-from nls_core.types import ImageRejected, TooLarge
-from tests.scripts import script
+from tests.helpers.scripts import script
 from tests.security import building as made
 from tests.security import corpus
 

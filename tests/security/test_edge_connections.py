@@ -143,7 +143,9 @@ def test_a_port_in_use_is_told_before_anything_loads() -> None:
 
 
 def test_starting_imports_nothing_heavy() -> None:
-    code = "import nls_core.startup, sys; print({'torch', 'gradio', 'fastapi'} & set(sys.modules))"
+    code = (
+        "import nls_core.web.startup, sys; print({'torch', 'gradio', 'fastapi'} & set(sys.modules))"
+    )
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, cwd=ROOT, text=True).strip() == "set()"
 
@@ -151,7 +153,7 @@ def test_starting_imports_nothing_heavy() -> None:
 def test_threads_share_one_arena(models_dir: Path, tmp_path: Path) -> None:
     code = """
 import threading, ctypes
-from nls_core.memory import one_arena
+from nls_core.analysis.memory import one_arena
 assert one_arena()
 libc = ctypes.CDLL(None)
 def work():

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nls_core import scratch
+from nls_core.errors import DiskFull
 from nls_core.settings import Settings
-from nls_core.types import DiskFull
+from nls_core.web.edge import scratch
 from tests.conftest import TINY, picture_bytes
 from tests.security.served import API, Served, multipart, serving
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nls_core.settings import Settings
-from nls_core.trust import Hosts
+from nls_core.web.edge.trust import Hosts
 from tests.security.served import API, Served, multipart
 
 ROUTES = ["/healthz", "/docs", "/ui/", "/ui/config", "/api/v1/models", f"{API}/info", "/nowhere"]

@@ -15,11 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from nls_core import files, photo_report, raw, report, reports, sample, verdicts, zoo
-from nls_core.manifests import CONFIG
+from nls_core import files, zoo
+from nls_core.data import sample
+from nls_core.errors import CheckpointError, NLSLabError
+from nls_core.evidence import out_of_fold_report, report, stored_runs, verdicts
 from nls_core.settings import ROOT
-from nls_core.types import CheckpointError, NLSLabError
+from nls_core.web.pages import family_reports
 from nls_core.zoo import WEIGHTS
+from nls_core.zoo.manifests import CONFIG
 from tests.conftest import TINY
 
 BAD, GOOD = TINY
@@ -264,12 +267,12 @@ def test_the_shipped_models_are_whole() -> None:
 
 DAMAGED_JSON = [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe{}", b'{"a":' * 99_999, b'{"a":1,"a":2}']
 READERS: dict[str, Callable[[Path], object]] = {
-    "fashion/report.json": lambda folder: reports.cells("fashion", folder),
+    "fashion/report.json": lambda folder: family_reports.cells("fashion", folder),
     "fashion/search.json": lambda folder: verdicts.read("fashion", folder),
     "fashion/ablations.json": lambda folder: verdicts.read("fashion", folder),
-    "fashion/raw/ce-zero/seed0.json": lambda folder: reports.load("fashion", folder),
+    "fashion/raw/ce-zero/seed0.json": lambda folder: family_reports.load("fashion", folder),
     "photos/report.json": lambda folder: report.read("photos", folder),
-    "photos/zero_shot.json": photo_report.reference,
+    "photos/zero_shot.json": out_of_fold_report.reference,
 }
 
 
@@ -290,13 +293,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("data", DAMAGED_JSON)
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_report_is_one_line(name: str, data: bytes, shipped: Path) -> None:
-    reports._load.cache_clear()
+    family_reports._load.cache_clear()
     path = shipped / name
     whole = path.read_bytes()
     READERS[name](shipped)
     path.write_bytes(data)
     try:
-        reports._load.cache_clear()
+        family_reports._load.cache_clear()
         with pytest.raises(CheckpointError) as raised:
             READERS[name](shipped)
     finally:
@@ -339,7 +342,7 @@ def test_damaged_arrays_are_one_line(
     path.write_bytes(damage(whole))
     try:
         with pytest.raises(CheckpointError, match=r"\.npz is damaged") as raised:
-            raw.read(shipped / "fashion" / "raw")
+            stored_runs.read(shipped / "fashion" / "raw")
     finally:
         path.write_bytes(whole)
     assert_one_line(str(raised.value), shipped)

@@ -1,0 +1,1 @@
+"""One picture through some models, and what else the pages compute."""

@@ -1,0 +1,369 @@
+"""The spine: bytes -> picture -> x -> clean forward -> attack -> maps -> `Analysis`.
+
+Everything that runs a model goes through one `Analyzer` and its one compute lane: activation maps
+hook into the modules, so two computations on one model must never overlap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nls_core import attacks, cams, nets, zoo
+from nls_core.analysis import cost, sweep
+from nls_core.analysis.cache import Store
+from nls_core.analysis.lane import Lane, Queue
+from nls_core.analysis.memory import give_back
+from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, ModelAnalysis
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, choose, shown
+from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
+from nls_core.settings import Settings
+from nls_core.types import Manifest
+
+MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
+MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
+T = TypeVar("T")
+Progress = Callable[[float, str], None]
+Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run, with its manifest, its target layers, and what it costs."""
+
+    model: nets.Classifier
+    manifest: Manifest
+    layers: dict[str, cams.Shape]
+    seconds: float  # of a forward pass of one picture, as measured when it was loaded
+
+
+class Analyzer:
+    """Answers `AnalysisRequest`s; thread-safe, one computation at a time.
+
+    `queue` bounds what runs or waits; `lane` is the one thread that computes, and `decoding` the
+    one that decodes, so that a slow file holds up neither computations nor other routes.
+    """
+
+    def __init__(self, settings: Settings, accelerate: Accelerate | None = None) -> None:
+        """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
+        self.settings = settings
+        self._accelerated = accelerate(self._analyze_models) if accelerate else None
+        self._run = accelerate(self._work) if accelerate else self._work
+        self.device = settings.torch_device()
+        self.queue = Queue(settings.max_queue, settings.max_seconds)
+        self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
+        self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
+        self.unusable: dict[str, str] = {}
+        self._models: dict[str, Loaded] = {}
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+
+    def check_models(self) -> dict[str, str]:
+        """Check all models as they are now; those that cannot be used are left out from here on.
+
+        Returns:
+            Their ids, and why.
+        """
+        checked = zoo.verify(self.settings.models_dir)
+        self.unusable = {model_id: why for model_id, why in checked.items() if why is not None}
+        return self.unusable
+
+    def states(self) -> dict[str, str]:
+        """Every model: 'ready', or why it cannot be used."""
+        return {i: self._state(i) for i in zoo.available(self.settings.models_dir)}
+
+    def _state(self, model_id: str) -> str:
+        try:
+            self.manifest(model_id)
+        except NLSLabError as error:
+            return str(error)
+        return "ready"
+
+    def ids(self, family: str | None = None) -> tuple[str, ...]:
+        """The ids of all models that can be used, or of a family's."""
+        there = zoo.available(self.settings.models_dir, family)
+        return tuple(model_id for model_id in there if model_id not in self.unusable)
+
+    def families(self) -> tuple[str, ...]:
+        """The families that have models."""
+        return tuple(dict.fromkeys(model_id.split("/")[0] for model_id in self.ids()))
+
+    def manifest(self, model_id: str) -> Manifest:
+        """One model's manifest, without loading its weights."""
+        if model_id in self.unusable:
+            raise CheckpointError(self.unusable[model_id])
+        return zoo.read_manifest(model_id, self.settings.models_dir)
+
+    def layers(self, model_id: str) -> tuple[str, ...]:
+        """The target layers of a model, in forward order; the last is the default."""
+        loaded = self._models.get(model_id)
+        return tuple((loaded or self.compute(lambda: self._load(model_id))).layers)
+
+    def _load(self, model_id: str) -> Loaded:
+        """The model, read when it is first asked for; only ever in the compute lane."""
+        if model_id not in self._models:
+            model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
+            shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
+            layers = cams.layer_shapes(model, shape)
+            seconds = _forward_seconds(model, torch.zeros(shape, device=self.device))
+            self._models[model_id] = Loaded(model, manifest, layers, seconds)
+        return self._models[model_id]
+
+    @property
+    def in_use(self) -> int:
+        """Analyses that run or wait."""
+        return self.queue.in_use
+
+    def compute(self, work: Callable[[], T]) -> T:
+        """Do some work that computes, in the one compute lane; errors as `Lane.run`."""
+        with self.queue.place() as place:
+            return self.lane.run(place, work)
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Decode an upload under this deployment's limits; see `images.decode_image`.
+
+        In a lane of its own; errors as there and as `Lane.run`.
+        """
+        return self.in_decoder(partial(self._decode, data))
+
+    def in_decoder(self, work: Callable[[], T]) -> T:
+        """Read an upload, in the one thread that does so; errors as `Lane.run`."""
+        with self.queue.place() as place:
+            return self.decoding.run(place, work)
+
+    def _decode(self, data: bytes) -> Image.Image:
+        return decode_image(
+            data, max_bytes=self.settings.max_upload_bytes, max_pixels=self.settings.max_pixels
+        )
+
+    def analyze(
+        self,
+        image: bytes | Image.Image,
+        request: AnalysisRequest,
+        report: Progress = lambda done, what: None,
+    ) -> Analysis:
+        """Compare models on one picture. What was asked before and is still kept is not computed.
+
+        Args:
+            image: an image file's bytes, or a decoded RGB picture.
+            request: what to compute; all its models must be of one family.
+            report: called with the done share in [0, 1] and what comes next.
+
+        Raises:
+            InvalidInput: a bad request (unknown name, ε or class out of range, ImageRejected …).
+            CheckpointError: a model cannot be loaded.
+            TooCostly: it would compute for too long; the message says what to reduce.
+            QueueFull, Departed, Overdue: see `lane`.
+        """
+        manifests = [self.manifest(model_id) for model_id in request.models]
+        check_request(request, manifests)
+        known = {i: self._models[i] for i in request.models if i in self._models}
+        if len(known) == len(request.models):  # else it is checked once they are loaded
+            self._check_cost(known, request)
+        key = _key(image, request) if isinstance(image, bytes) else None
+        if key and (found := self.finished.get(key)):
+            return found
+        with self.queue.place() as place:
+            if isinstance(image, bytes):
+                picture = self.decoding.run(place, partial(self._decode, image))
+            else:
+                picture = image
+
+            def watched(done: float, what: str) -> None:
+                place.check()
+                report(done, what)
+
+            def work() -> Analysis:  # others may have asked for the same meanwhile
+                found = self.finished.get(key) if key else None
+                result = found or self._analyze(picture, request, watched)
+                if key:
+                    self.finished.put(key, result)
+                return result
+
+            return self.lane.run(place, work)
+
+    def _analyze(
+        self, picture: Image.Image, request: AnalysisRequest, report: Progress
+    ) -> Analysis:
+        begin = time.perf_counter()
+        models = {model_id: self._load(model_id) for model_id in request.models}
+        self._check_cost(models, request)
+        first = models[request.models[0]].manifest
+        prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
+        results: tuple[ModelAnalysis, ...]
+        if self._accelerated:  # in another process: only what pickles goes there
+            results = self._accelerated(prepared, request)
+        else:
+            results = self._analyze_models(prepared, request, report)
+        report(1.0, "done")
+        return Analysis(
+            request=request,
+            x=prepared.x[0].numpy(),
+            picture=thumbnail(picture),
+            geometry=prepared.geometry,
+            models=results,
+            notes=prepared.notes,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
+        speeds = {}
+        for model_id, loaded in models.items():
+            channels = loaded.layers[_layer(request.layer, tuple(loaded.layers))][0]
+            speeds[model_id] = cost.Speed(loaded.seconds, channels)
+        cost.check(request, speeds, self.settings.max_seconds)
+
+    def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
+        """Do something else than an analysis with a model, in the same one compute lane.
+
+        A long work is better cut into several, so that others get their turn in between.
+
+        Args:
+            model_id: of the model to run.
+            work: a function of a module, or a `partial` of one; where a GPU is lent per call, it
+                and what it returns go to another process and back, so both must pickle.
+
+        Raises:
+            UnknownModel, CheckpointError: there is no such model, or it cannot be loaded.
+            QueueFull, Departed, Overdue: see `lane`.
+        """
+        return self.compute(lambda: cast(T, self._run(model_id, work)))
+
+    def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
+        return work(self._load(model_id))
+
+    def _analyze_models(
+        self,
+        prepared: Prepared,
+        request: AnalysisRequest,
+        report: Progress = lambda done, what: None,
+    ) -> tuple[ModelAnalysis, ...]:
+        parts = zip(request.models, _parts(report, len(request.models)), strict=True)
+        return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
+
+    def _analyze_model(
+        self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, report: Progress
+    ) -> ModelAnalysis:
+        model, manifest = loaded.model, loaded.manifest
+        layer = _layer(request.layer, tuple(loaded.layers))
+        x = prepared.x.to(self.device)  # (1, C, H, W)
+        report(0.0, f"{manifest.id}: prediction")
+        clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
+        report(0.05, f"{manifest.id}: {request.attack}")
+        swept = sweep.attack(
+            model, x, request, (clean, gradient), lambda d: report(0.05 + 0.6 * d, request.attack)
+        )
+        report(0.65, f"{manifest.id}: {request.cam}")
+        target = clean.index if request.target_class is None else request.target_class
+        everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
+        values = cams.activation_maps(
+            model,
+            everything,
+            target,
+            method=request.cam,
+            layer=layer,
+            progress=lambda d: report(0.65 + 0.3 * d, request.cam),
+        )
+        first, *others = (CamMap(request.cam, layer, target, value) for value in values)
+        predictions = sweep.predict(model, swept, manifest.temperature)
+        seen = list(zip(predictions, others, strict=True))
+        points = sweep.points(x, swept, request, clean, seen)
+        return ModelAnalysis(manifest, clean, first, points)
+
+
+def _key(image: bytes, request: AnalysisRequest) -> str:
+    """What names an analysis: all that it depends on."""
+    return f"{hashlib.sha256(image).hexdigest()} {request!r}"
+
+
+@torch.no_grad()
+def _forward_seconds(model: nets.Classifier, x: torch.Tensor) -> float:
+    """What a forward pass takes, the least of three.
+
+    On a CPU it is the computing time of a single thread: other work on the machine, which would
+    make the model look slow for good, does not count.
+    """
+    threads, alone = torch.get_num_threads(), x.device.type == "cpu"
+    clock = time.thread_time if alone else time.perf_counter
+    times = []
+    torch.set_num_threads(1 if alone else threads)
+    try:
+        for _ in range(3):
+            begin = clock()
+            model(x).cpu()  # waits for a GPU
+            times.append(clock() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times)
+
+
+def _layer(name: str | None, layers: Sequence[str]) -> str:
+    return layers[-1] if name is None else choose("layer", name, {layer: layer for layer in layers})
+
+
+def _parts(report: Progress, count: int) -> Iterator[Progress]:
+    """Split one progress report into `count` equal, consecutive ones."""
+    for index in range(count):
+        yield lambda done, what, index=index: report((index + done) / count, what)  # type: ignore[misc]
+
+
+def parse_epsilons(text: str) -> tuple[float, ...]:
+    """Read comma-separated strengths in 1/255, as people write them, into pixel units.
+
+    Raises:
+        InvalidInput: a part is not a number.
+    """
+    try:
+        return tuple(float(part) / 255 for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(
+            "epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; "
+            f"got {shown(text)}"
+        ) from None
+
+
+def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> None:
+    """Refuse what cannot be computed, before anything is.
+
+    Raises:
+        InvalidInput: with what was expected and what came.
+    """
+    choose("attack", request.attack, ATTACKS)
+    choose("cam", request.cam, CAMS)
+    families = sorted({manifest.family for manifest in manifests})
+    if not 1 <= len(manifests) <= MAX_MODELS:
+        raise InvalidInput(f"expected 1 to {MAX_MODELS} models; got {len(manifests)}")
+    if len(set(request.models)) != len(request.models):
+        raise InvalidInput(f"expected different models; got {', '.join(request.models)}")
+    if len(families) > 1:
+        raise InvalidInput(f"expected models of one family; got {', '.join(families)}")
+    _check_epsilons(request)
+    if not 1 <= request.steps <= MAX_STEPS:
+        raise InvalidInput(f"steps must lie in [1, {MAX_STEPS}]; got {request.steps}")
+    count = len(manifests[0].classes)
+    for name in ("target_class", "attack_target"):
+        value = getattr(request, name)
+        if value is not None and not 0 <= value < count:
+            raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
+
+
+def _check_epsilons(request: AnalysisRequest) -> None:
+    cap = MAX_EPSILON[attacks.NORMS[request.attack]]
+    if not 1 <= len(request.epsilons) <= MAX_EPSILONS:
+        raise InvalidInput(f"expected 1 to {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
+    bad = [e for e in request.epsilons if not (np.isfinite(e) and 0 <= e <= cap)]
+    if bad:
+        raise InvalidInput(
+            f"epsilon must lie in [0, {cap * 255:g}]/255 for {request.attack}; "
+            f"got {', '.join(f'{e * 255:g}/255' for e in bad)}"
+        )

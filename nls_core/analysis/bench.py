@@ -1,0 +1,127 @@
+"""Speed as ratios: two ways side by side in one run, the median of several rounds."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+
+from nls_core import attacks, losses, nets
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.images import decode_image
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median milliseconds of two ways, and how many times as long the second takes."""
+
+    name: str
+    first: str
+    second: str
+    first_ms: float
+    second_ms: float
+    ratio: float
+
+
+def compare(name: str, first: tuple[str, Work], second: tuple[str, Work], rounds: int) -> Ratio:
+    """Time two ways in turn, so that a noisy machine troubles both alike."""
+    ways = (first, second)
+    for _, work in ways:
+        work()  # warm-up
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for (_, work), spent in zip(ways, times, strict=True):
+            begin = time.perf_counter()
+            work()
+            spent.append((time.perf_counter() - begin) * 1000)
+    a, b = (statistics.median(spent) for spent in times)
+    return Ratio(name, first[0], second[0], round(a, 2), round(b, 2), round(b / a, 3))
+
+
+def training_step(padding: str, loss: str = "ce") -> Work:
+    """One step of the small residual net on 128 images, bf16 autocast."""
+    torch.manual_seed(0)
+    net = nets.build("smallresnet-16", 10, 1, padding).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    x = torch.rand(128, 1, 28, 28).contiguous(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (128,))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x)
+        optimizer.zero_grad(set_to_none=True)
+        losses.LOSSES[loss](logits, y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def sweep(batched: bool) -> Work:
+    """PGD with 10 steps at 16 strengths: as one batch, or one strength after the other."""
+    torch.manual_seed(0)
+    net = nets.build("smallresnet-16", 10, 1).eval().requires_grad_(False)
+    x, y = torch.rand(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
+    epsilon = torch.arange(1, 17) / 255
+    pgd = attacks.ATTACKS["pgd-linf"]
+    if batched:
+        return lambda: pgd(net, x, y, epsilon=epsilon, steps=10)
+    return lambda: [pgd(net, x[i : i + 1], y[:1], epsilon=epsilon[i], steps=10) for i in range(16)]
+
+
+def analysis(app_analyzer: Analyzer, models: tuple[str, ...], image: bytes) -> Work:
+    """A whole analysis: decode, predict, GradCAM, FGSM at 8 strengths."""
+    request = AnalysisRequest(
+        models=models, attack="fgsm", epsilons=tuple(n / 255 for n in range(1, 9))
+    )
+    return lambda: app_analyzer.analyze(image, request)
+
+
+def upload(image: bytes) -> bytes:
+    """A picture as a 1024x768 JPEG, the size of what people upload."""
+    buffer = io.BytesIO()
+    decode_image(image).resize((1024, 768)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, object]]:
+    """All comparisons, as rows."""
+    rows = [
+        compare(
+            "training step",
+            ("zero padding", training_step("zero")),
+            ("partial padding", training_step("partial")),
+            rounds,
+        ),
+        compare(
+            "training step",
+            ("ce", training_step("zero")),
+            ("nls", training_step("zero", "nls")),
+            rounds,
+        ),
+        compare(
+            "16-strength PGD-10",
+            ("one batch", sweep(True)),
+            ("one by one", sweep(False)),
+            rounds,
+        ),
+    ]
+    picture = upload(image)
+    for family in app_analyzer.families():
+        mine = app_analyzer.ids(family)[:2]
+        if len(mine) > 1:
+            rows.append(
+                compare(
+                    f"analysis of 1024x768 by {family}, GradCAM and 8-step FGSM sweep",
+                    ("one model", analysis(app_analyzer, mine[:1], picture)),
+                    ("two models", analysis(app_analyzer, mine, picture)),
+                    rounds,
+                )
+            )
+    return [asdict(row) for row in rows]

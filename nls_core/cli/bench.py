@@ -1,0 +1,33 @@
+"""`nls bench`: speed as ratios."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from nls_core.cli.terminal import AsJson, out, print_json
+from nls_core.settings import Settings
+
+
+def command(
+    *,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds per comparison.")] = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed as ratios, side by side in one run, medians of several rounds."""
+    from nls_core.analysis import bench as benchmarks
+    from nls_core.analysis.analyzer import Analyzer
+
+    settings = Settings()
+    pictures = sorted((settings.static_dir / "examples").glob("*/*.*"))
+    fresh = settings.model_copy(update={"max_cache_bytes": 0})  # or only the first would compute
+    rows = benchmarks.run(Analyzer(fresh), pictures[0].read_bytes(), rounds)
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("what", "first", "second", "first ms", "second ms", "second / first")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)

@@ -1,0 +1,60 @@
+"""`nls compare`: two models on one picture, as an HTML export or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nls_core import files
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.cli.terminal import AsJson, err, out, progress_bar
+from nls_core.errors import InvalidInput
+from nls_core.settings import Settings
+
+
+def command(
+    *,
+    image: Annotated[Path, typer.Argument(help="A picture: JPEG, PNG, WebP, BMP or GIF.")],
+    baseline: Annotated[str, typer.Option(help="Model id.")] = "photos/ce-zero",
+    candidate: Annotated[str, typer.Option(help="Model id.")] = "photos/nls-zero",
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
+    attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
+    epsilons: Annotated[str, typer.Option(help="In 1/255, comma-separated.")] = "1,2,4,8",
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
+    from nls_core.analysis import analyzer
+    from nls_core.views import panels, sentences
+    from nls_core.web.rest import schemas
+
+    settings = Settings()
+    request = AnalysisRequest(
+        models=(baseline, candidate),
+        cam=cam,
+        attack=attack,
+        epsilons=analyzer.parse_epsilons(epsilons),
+        seed=seed,
+    )
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {image}: {error.strerror}") from error
+    with progress_bar(quiet=as_json) as bar:
+        task = bar.add_task("analysis", total=100)
+        analysis = analyzer.Analyzer(settings).analyze(
+            data, request, lambda done, what: bar.update(task, completed=100 * done)
+        )
+    if as_json:
+        typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
+        return
+    css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
+    files.write_text(output, panels.report(analysis, css=css))
+    out.print(sentences.sentence(analysis), markup=False, highlight=False)
+    for hinted in filter(sentences.hint, analysis.models):
+        text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
+        out.print(text, markup=False, highlight=False)
+    err.print(f"written: {output}", markup=False)

@@ -1,0 +1,61 @@
+"""`nls verify`: measure shipped models anew and compare with the committed raw results."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nls_core import zoo
+from nls_core.cli.evaluate import chosen_parts, measure_all
+from nls_core.cli.terminal import err
+from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
+from nls_core.evidence import agreement, collect
+from nls_core.evidence.collect import PARTS, Store
+from nls_core.evidence.findings import markdown
+from nls_core.families import photos
+from nls_core.settings import Settings
+
+
+def command(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Model ids; none means all of the family.")
+    ] = None,
+    *,
+    family: Annotated[str, typer.Option(help="Whose models, where no id is given.")] = "fashion",
+    only: Annotated[
+        str, typer.Option(help=f"Parts to measure, comma-separated: {', '.join(PARTS)}.")
+    ] = ",".join(PARTS),
+) -> None:
+    """Measure stored models again, from the weights, and compare with the committed results.
+
+    Nothing that was measured before is read. All parts of a model take five minutes on one core.
+    """
+    settings = Settings()
+    parts = chosen_parts(only)
+    asked = ids or list(zoo.available(settings.models_dir, family))
+    if not asked:
+        raise CheckpointError(f"no models of {family} in {settings.models_dir}")
+    if any(name.startswith(f"{photos.NAME}/") for name in asked):
+        raise InvalidInput(
+            f"{photos.NAME} was measured out of fold, by networks that are not kept; "
+            f"`nls train --grid {photos.NAME}` makes its figures again"
+        )
+    group = collect.subjects(asked, settings)
+    kept = {
+        name: agreement.read(subject.manifest, settings.models_dir)
+        for name, subject in group.items()
+    }
+    off: list[str] = []
+    for name, subject in group.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            found = measure_all({name: subject}, parts, Store(Path(scratch)), {})[name]
+        table, lines = agreement.compare(collect.to_json(found), kept[name])
+        typer.echo(f"{name}, seed {found.manifest.seed}\n\n{markdown(table)}\n")
+        off += [f"{name}: {line}" for line in lines]
+    for line in off:
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+    if off:
+        raise NLSLabError(f"figures that differ from the committed results: {len(off)}")

@@ -1,0 +1,1 @@
+"""Data sets as arrays, the making of everyday-objects, and what shifts images."""

@@ -1,0 +1,1 @@
+"""Measure models, keep what was measured, and conclude from it."""

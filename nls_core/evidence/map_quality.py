@@ -1,0 +1,307 @@
+"""Quality of class activation maps: do they show what the model uses, and do they hold still?
+
+Faithfulness by insertion, deletion and masking, stability under noise and under attack, and the
+weight-randomization check. All is per image, so that models can be compared in pairs.
+
+Confidence is the softmax probability of the explained class, without temperature: a model that is
+less confident on the whole image has lower areas under its curves too, whatever its maps are.
+
+Measures about pixels (insertion, deletion, drop, overlap) upsample the maps bilinearly; those that
+compare two maps as a whole (cosine, sensitivity, ranks) take the cells as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, float64, nn
+
+from nls_core.attacks.threat import check_count, uniform
+from nls_core.cams import activation_maps, border_mass
+from nls_core.errors import InvalidInput
+from nls_core.metrics.map_similarity import (
+    cosine,
+    norm,
+    places,
+    rank_correlation,
+    to_pixels,
+    top_overlap,
+)
+from nls_core.nets import Classifier, frozen
+
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, x, y) -> maps (B, h, w), ≥ 0
+_BATCH = 128
+_VALUES = 2**22  # of a batch of images: 27 of 3 x 224 x 224
+_NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a measure says, in one line, and which way is good: 'higher' or 'lower'."""
+
+    better: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "insertion_auc": Metric("higher", "mean confidence while the most salient pixels are put in"),
+    "deletion_auc": Metric("lower", "mean confidence while the most salient pixels are taken out"),
+    "average_drop": Metric("lower", "share of the confidence lost on the image times its map"),
+    "increase": Metric("higher", "share of images more confident on the image times its map"),
+    "max_sensitivity": Metric("lower", "largest relative change of the map under small noise"),
+    "drift_cosine": Metric("higher", "cosine of the clean and the adversarial map"),
+    "drift_iou": Metric("higher", "overlap of the top 20 % pixels, clean and adversarial"),
+    "randomization_similarity": Metric("lower", "rank correlation with a random model's map"),
+    "border_mass": Metric("lower", "share of the map on its outer ring of cells"),
+}
+
+
+@torch.no_grad()
+def confidence(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """(B,) float64: the softmax probability of class y (B,) for x (B, C, H, W)."""
+    with frozen(model):
+        probs: Tensor = model(x).double().softmax(1)
+    return probs.gather(1, y[:, None].long())[:, 0]
+
+
+def confidence_curve(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    maps: Tensor,
+    *,
+    insert: bool,
+    steps: int = 28,
+    baseline: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Confidence as the most salient pixels are inserted or deleted (RISE, arXiv 1806.07421).
+
+    Equally salient pixels go in reading order. A pixel goes with all its channels.
+
+    Args:
+        model: from x to logits (B, K).
+        x: (B, C, H, W) in [0, 1]; all at once in a forward.
+        y: (B,) explained classes.
+        maps: (B, h, w), finite and ≥ 0.
+        insert: put pixels of x into the baseline; else the baseline's into x.
+        steps: equal ones, to a pixel.
+        baseline: of a shape that broadcasts to x. None is the model's per-channel mean, where its
+            normalized input is 0, or without a `Classifier` the image's own. That is what RISE's
+            authors delete with. They insert into a blurred image, but their blur in proportion
+            to 28 pixels leaves fashion/ce-zero a confidence of 0.92, and the mean 0.07.
+
+    Returns:
+        The share of changed pixels, (steps + 1,) from 0 to 1, and the confidence in [0, 1],
+        (B, steps + 1), both float64.
+
+    Raises:
+        InvalidInput: maps or steps are not as above.
+    """
+    check_count("steps", steps)
+    _check(x, y, maps)
+    mean = model.mean if isinstance(model, Classifier) else x.mean((2, 3), keepdim=True)
+    fill = mean if baseline is None else baseline
+    height, width = x.shape[2:]
+    place = places(to_pixels(maps, height, width).flatten(1)).view(-1, 1, height, width)
+    counts = [step * height * width // steps for step in range(steps + 1)]
+    values = [
+        confidence(model, torch.where((place < count) == insert, x, fill), y) for count in counts
+    ]
+    shares = torch.tensor(counts, dtype=float64, device=x.device) / (height * width)
+    return shares, torch.stack(values, 1)
+
+
+def insertion_auc(model: nn.Module, x: Tensor, y: Tensor, maps: Tensor, **options: Any) -> Tensor:
+    """(B,) float64 in [0, 1]: the trapezoidal area under the insertion curve; higher is better.
+
+    Arguments, options and errors as `confidence_curve` (RISE, arXiv 1806.07421).
+    """
+    shares, values = confidence_curve(model, x, y, maps, insert=True, **options)
+    return torch.trapezoid(values, shares, dim=1)
+
+
+def deletion_auc(model: nn.Module, x: Tensor, y: Tensor, maps: Tensor, **options: Any) -> Tensor:
+    """(B,) float64 in [0, 1]: as `insertion_auc`, of the deletion curve; lower is better."""
+    shares, values = confidence_curve(model, x, y, maps, insert=False, **options)
+    return torch.trapezoid(values, shares, dim=1)
+
+
+def drop_and_increase(
+    model: nn.Module, x: Tensor, y: Tensor, maps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is left of the confidence p when the image is multiplied by its map.
+
+    From Grad-CAM++ (Chattopadhay et al. 2017, arXiv 1710.11063), the map divided by its maximum
+    as its authors do: the factor is in [0, 1], a zero map gives a black image.
+
+    Arguments and errors as `confidence_curve`.
+
+    Returns:
+        (B,) float64 in [0, 1], max(0, p - p_masked) / p; and (B,) bool, p_masked > p. Their means
+        are the average drop (lower is better) and the rate of increase (higher is better).
+    """
+    _check(x, y, maps)
+    salience = to_pixels(maps, x.shape[2], x.shape[3])
+    top = salience.amax((1, 2), keepdim=True)
+    factor = torch.where(top > 0, salience / top, 0.0).to(x.dtype)
+    whole = confidence(model, x, y)
+    masked = confidence(model, x * factor[:, None], y)
+    lost = (whole - masked).clamp_min(0)  # 0 where p is 0
+    return lost / whole.clamp_min(torch.finfo(whole.dtype).tiny), masked > whole
+
+
+def explainer(cam: str = "gradcam", layer: str | None = None) -> Explain:
+    """`cams.activation_maps` by one method and layer, as tensors on the images' device."""
+
+    def explain(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return torch.from_numpy(activation_maps(model, x, y, method=cam, layer=layer)).to(x.device)
+
+    return explain
+
+
+def max_sensitivity(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    explain: Explain,
+    *,
+    maps: Tensor | None = None,
+    radius: float = 0.02,
+    samples: int = 5,
+    seed: int = 0,
+) -> Tensor:
+    """The largest relative change of the map under noise (Yeh et al. 2019, arXiv 1901.09392).
+
+    max ‖map(x + δ) - map(x)‖ / ‖map(x)‖, Frobenius norms, over draws of δ uniform in the L∞ ball,
+    x + δ cut to [0, 1]. All images meet the same δ, so that no value depends on the batch.
+
+    Args:
+        model, x, y, explain: as `confidence_curve`; and what makes maps, such as `explainer()`.
+        maps: (B, h, w) of x, where they are known.
+        radius: in pixel units, in [0, 1].
+        samples, seed: how many draws of δ, ≥ 1, and what fixes them.
+
+    Returns:
+        (B,) float64 ≥ 0; lower is better. 0 where all maps are zero, NaN where only map(x) is.
+
+    Raises:
+        InvalidInput: an argument is not as above.
+    """
+    check_count("samples", samples)
+    check_count("seed", seed, least=0)
+    if not 0.0 <= radius <= 1.0:
+        raise InvalidInput(f"radius must lie in [0, 1]; got {radius!r}")
+    generator = torch.Generator(x.device).manual_seed(seed)
+    noise = radius * (2 * uniform(x, (samples, *x.shape[1:]), generator) - 1)
+    clean = (explain(model, x, y) if maps is None else maps).double()
+    moved = [explain(model, (x + delta).clamp(0, 1), y) for delta in noise]
+    largest = torch.stack([norm(maps.double() - clean) for maps in moved]).amax(0)
+    relative = largest / norm(clean)
+    return torch.where(largest == 0, 0.0, torch.where(relative.isinf(), torch.nan, relative))
+
+
+def randomized(model: nn.Module, seed: int = 0, last: int | None = None) -> nn.Module:
+    """A copy with weights that know nothing, for the check of Adebayo et al. 2018 (1810.03292).
+
+    A map that stays the same on such a copy does not show what the model has learnt. Weights are
+    drawn from N(0, 2 / fan-in), biases are 0, normalizations start afresh with their statistics.
+
+    Args:
+        model: not modified; global random state neither.
+        seed: fixes the draw, on every device alike.
+        last: only the last so many modules that hold weights or statistics, as the model defines
+            them: a stage of the paper's cascade from the logits down. None is all.
+
+    Raises:
+        InvalidInput: `seed` is below 0, or `last` below 1.
+    """
+    check_count("seed", seed, least=0)
+    result = copy.deepcopy(model)
+    holders = [
+        module
+        for module in result.modules()
+        if isinstance(module, _NORMALIZATIONS) or [*module.parameters(recurse=False)]
+    ]
+    if last is not None:
+        check_count("last", last)
+        holders = holders[-last:]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in holders:
+            if isinstance(module, _NORMALIZATIONS):
+                module.reset_parameters()
+                continue
+            for weight in module.parameters(recurse=False):
+                spread = (2 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.0
+                weight.copy_(spread * torch.randn(weight.shape, generator=generator))
+    return result
+
+
+def measure(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    adversarial: Tensor,
+    *,
+    cam: str = "gradcam",
+    layer: str | None = None,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, Tensor]:
+    """All of `METRICS` for each image, in batches.
+
+    Args:
+        model: from x to logits (N, K).
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) classes to explain, for clean and adversarial images alike: usually the model's
+            prediction on x.
+        adversarial: (N, C, H, W), what an attack made of x.
+        cam, layer: a key of `cams.CAMS`, and a layer as in `cams.activation_maps`.
+        seed: fixes the noise and the random model.
+        report: called with the number of images of each finished batch.
+
+    Returns:
+        A key of `METRICS` -> (N,) float64 on the CPU; 'increase' is 0 or 1, 'max_sensitivity' may
+        be NaN (see there), so take `nanmean`.
+
+    Raises:
+        InvalidInput, UnknownName: the shapes do not fit each other, or as `activation_maps`.
+    """
+    _check(x, y, adversarial)
+    if adversarial.shape != x.shape:
+        raise InvalidInput(f"x is {tuple(x.shape)}, adversarial {tuple(adversarial.shape)}")
+    random, explain = randomized(model, seed), explainer(cam, layer)
+    rows: list[dict[str, Tensor]] = []
+    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
+    parts = [torch.split(part, size) for part in (x, y, adversarial)]
+    for images, classes, moved in zip(*parts, strict=True):
+        task = (model, images, classes)
+        maps, later = explain(*task), explain(model, moved, classes)
+        pixels, later_pixels = (to_pixels(part, *x.shape[2:]) for part in (maps, later))
+        drop, increase = drop_and_increase(*task, pixels)
+        row = {
+            "insertion_auc": insertion_auc(*task, pixels),
+            "deletion_auc": deletion_auc(*task, pixels),
+            "average_drop": drop,
+            "increase": increase,
+            "max_sensitivity": max_sensitivity(*task, explain, maps=maps, seed=seed),
+            "drift_cosine": cosine(maps, later),
+            "drift_iou": top_overlap(pixels, later_pixels),
+            "randomization_similarity": rank_correlation(maps, explain(random, images, classes)),
+            "border_mass": torch.tensor([*map(border_mass, maps.cpu().numpy())], dtype=float64),
+        }
+        rows.append({name: value.to("cpu", float64) for name, value in row.items()})
+        report(len(images))
+    return {name: torch.cat([row[name] for row in rows]) for name in METRICS}
+
+
+def _check(x: Tensor, y: Tensor, other: Tensor) -> None:
+    if x.ndim != 4 or not x.numel() or not y.shape == other.shape[:1] == x.shape[:1]:
+        raise InvalidInput(
+            "expected x (B, C, H, W), not empty, y (B,) and as many maps or adversarial images; "
+            f"got {tuple(x.shape)}, {tuple(y.shape)} and {tuple(other.shape)}"
+        )

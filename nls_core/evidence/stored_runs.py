@@ -1,0 +1,133 @@
+"""Raw results: what was measured of every run, in files that need no model to be read.
+
+They lie in `models/<family>/raw/<cell>/seed<k>.{json,npz}`; the weights of extra seeds do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nls_core import files
+from nls_core.errors import CheckpointError, brief
+from nls_core.evidence.collect import SCHEMA, Measurements, to_json
+
+FOLDER, LABELS = "raw", "labels.npz"
+THRESHOLDS = (85, 88, 90)  # validation accuracy in %, whose first epoch tells convergence
+VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-cam")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's raw results: JSON, logits, and case -> (E, M) bool right answers under attack.
+
+    `logits` are (N, K) float32, kept as float16 with the largest of each row at 0. `scores` are
+    mask scores, '<state> <method> <score>' -> (N,), where the data set has masks.
+    """
+
+    found: Mapping[str, Any]
+    logits: Tensor
+    right: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
+
+
+def write(
+    evidence: Measurements, labels: Tensor, curve: Sequence[Mapping[str, str]], to: Path
+) -> None:
+    """Write a run's raw results; `curve` are the rows of its training log, `to` the raw folder."""
+    manifest = evidence.manifest
+    folder = to / manifest.id.split("/")[1]
+    rows = [{key: float(value) for key, value in row.items()} for row in curve]
+    found = to_json(evidence) | {"curve": rows, "schema": SCHEMA, "created_with": created_with()}
+    files.write_arrays(folder / f"seed{manifest.seed}.npz", **evidence.arrays)
+    files.write_json(folder / f"seed{manifest.seed}.json", found)
+    files.write_arrays(to / LABELS, labels=labels.numpy().astype(np.uint8))
+
+
+def created_with() -> dict[str, str]:
+    """Versions of the libraries that figures depend on."""
+    return {name: version(name) for name in VERSIONS}
+
+
+def read(folder: Path) -> tuple[Runs, Tensor]:
+    """All runs of a raw folder, and the labels (N,) of the test split.
+
+    Raises:
+        CheckpointError: there is none, or a file is damaged; the message names it.
+    """
+    runs: Runs = {}
+    if not (folder / LABELS).exists():
+        raise CheckpointError(
+            f"no raw results in {files.shown(folder)}; `nls evaluate --family` makes them"
+        )
+    labels = _labels(folder / LABELS)
+    for path in sorted(folder.glob("*/seed*.json")):
+        found, arrays = files.read_json(path), files.read_arrays(path.with_suffix(".npz"))
+        try:
+            seed, logits = int(found["seed"]), torch.from_numpy(arrays["logits"].astype(np.float32))
+            if logits.ndim != 2 or len(logits) != len(labels):
+                raise ValueError(f"{len(labels)} rows of logits expected, got {logits.shape}")
+            scalars(run := Run(found, logits, _named(arrays, "right "), _named(arrays, "mask ")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{files.shown(path)} or its .npz is damaged: {brief(repr(error))}"
+            ) from error
+        runs.setdefault(path.parent.name, {})[seed] = run
+    return runs, labels
+
+
+def _labels(path: Path) -> Tensor:
+    labels = files.read_arrays(path).get("labels")
+    if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise CheckpointError(f"{files.shown(path)} is damaged: expected 'labels' (N,) of integers")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): torch.from_numpy(arrays[key])
+        for key in arrays
+        if key.startswith(prefix)
+    }
+
+
+def scalars(run: Run) -> dict[str, float]:
+    """All single numbers of a run, by name; what it does not have is left out."""
+    found = run.found
+    values = {k: v for k, v in found["metrics"].items() if k != "images" and v is not None}
+    values["temperature"] = found["temperature"]
+    for key in ("accuracy", "ece"):
+        rows = [row for each in found.get("shift", {}).values() for row in each]
+        if rows:
+            values[f"{key}_shift"] = fmean(row[key] for row in rows)
+    values |= {f"ood_auroc_{name}": value for name, value in found.get("ood", {}).items()}
+    values |= {f"map_{name}": value for name, value in found.get("maps", {}).items()}
+    return values | convergence([row["val_accuracy"] for row in found["curve"]])
+
+
+def convergence(accuracy: Sequence[float]) -> dict[str, float]:
+    """How fast a run learnt, from its validation accuracy after each epoch.
+
+    Returns:
+        'epochs_to_85' and so on: the first epoch at or above, left out where there is none;
+        'curve_area': the mean over all epochs.
+    """
+    if not accuracy:
+        return {}
+    found = {"curve_area": fmean(accuracy)}
+    for percent in THRESHOLDS:
+        first = next((i for i, v in enumerate(accuracy, 1) if 100 * v >= percent), None)
+        if first is not None:
+            found[f"epochs_to_{percent}"] = float(first)
+    return found

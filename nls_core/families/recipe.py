@@ -1,0 +1,90 @@
+"""What decides a training run, and the learning rate at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nls_core import nets
+from nls_core.errors import InvalidInput, choose, unknown
+from nls_core.losses import LOSSES, options
+
+SCHEDULES = ("step", "cosine")
+BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
+    "smoothing": (0, 1),
+    "gamma": (0, math.inf),
+    "weight": (0, math.inf),
+    "epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "momentum": (0, 1),
+    "weight_decay": (0, math.inf),
+    "warmup": (0, 1),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run; the defaults are the paper's: SGD, steps, little augmentation.
+
+    `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
+    10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
+    None its default; the other losses have none.
+    """
+
+    dataset: str = "fashion-mnist"
+    arch: str = "smallresnet-16"
+    loss: str = "ce"
+    padding: str = "zero"
+    smoothing: float = 0.1
+    gamma: float = 0.0
+    lr: float = 0.1
+    epochs: int = 40
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 1e-6
+    schedule: str = "step"
+    warmup: float = 0.05
+    flip: bool = True
+    amp: bool = True
+    freeze_bn: bool = False
+    seed: int = 0
+    weight: float | None = None
+
+    def check(self) -> None:
+        """Raise InvalidInput for what cannot be trained."""
+        choose("loss", self.loss, LOSSES)
+        choose("architecture", self.arch, nets.ARCHITECTURES)
+        for kind, name, names in (
+            ("padding", self.padding, nets.PADDINGS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if name not in names:
+                raise InvalidInput(unknown(kind, name, names))
+        for key, (low, high) in BOUNDS.items():
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise InvalidInput(f"{key} must lie in [{low}, {high}]; got {value}")
+        if self.weight is not None and self.loss != "nls_ls":
+            raise InvalidInput(f"weight belongs to the loss nls_ls; got {self.loss} with a weight")
+        if not 0 < self.lr < math.inf:
+            raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
+
+    def loss_options(self) -> dict[str, float]:
+        """The keyword arguments of this recipe's loss."""
+        return options(self.smoothing, self.gamma, self.weight)
+
+
+def learning_rate(recipe: Recipe, done: float) -> float:
+    """The rate when `done` of all steps, in [0, 1), lie behind."""
+    if done < recipe.warmup:  # a little above 0 at the first step, never above the peak
+        return min(recipe.lr * max(done, 1e-3) / recipe.warmup, recipe.lr)
+    if recipe.schedule == "step":
+        return recipe.lr * (0.1 if done >= 0.5 else 1.0) * (0.1 if done >= 0.75 else 1.0)
+    share = (done - recipe.warmup) / (1 - recipe.warmup)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def with_overrides(recipe: Recipe, **values: Any) -> Recipe:
+    """A recipe with the given values, None meaning unchanged."""
+    return replace(recipe, **{key: value for key, value in values.items() if value is not None})

@@ -1,0 +1,78 @@
+"""Does confidence separate right from wrong, and known from unknown? Rank metrics of confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+from nls_core.errors import InvalidInput
+
+
+def error_auroc(probs: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve of top-1 confidence as a detector of right answers, in [0, 1].
+
+    0.5 is chance. NaN where all answers are right, or all wrong.
+    """
+    confidence, index = probs.max(1)
+    right = index == labels
+    if bool(right.all()) or not bool(right.any()):
+        return float("nan")
+    return float(binary_auroc(confidence.double(), right.long()))
+
+
+def aurc(probs: Tensor, labels: Tensor) -> float:
+    """Area under the risk-coverage curve (Geifman & El-Yaniv 2017, arXiv 1705.08500), in [0, 1].
+
+    The mean, over all coverages, of the error rate among the most confident answers; lower is
+    better. Equal confidences are taken in their given order.
+    """
+    confidence, index = probs.max(1)
+    order = confidence.argsort(descending=True, stable=True)
+    wrong = (index != labels)[order].double()
+    answered = torch.arange(1, len(wrong) + 1, dtype=torch.float64, device=wrong.device)
+    return float((wrong.cumsum(0) / answered).mean())
+
+
+def ood_auroc(known: Tensor, unknown: Tensor) -> float:
+    """AUROC of top-1 confidence between known (N, K) and unknown (M, K) inputs' probabilities.
+
+    Above 0.5 when known inputs get more confidence (Hendrycks & Gimpel 2016, arXiv 1610.02136).
+
+    Raises:
+        InvalidInput: one of them is empty.
+    """
+    if not len(known) or not len(unknown):
+        raise InvalidInput(f"expected inputs of both kinds; got {len(known)} and {len(unknown)}")
+    return auroc(known.amax(1), unknown.amax(1))
+
+
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """AUROC in [0, 1] of scores (N,) and (M,), none empty, that should be higher for the known."""
+    scores = torch.cat([known, unknown]).double()
+    kind = torch.cat([torch.ones(len(known)), torch.zeros(len(unknown))]).long()
+    return float(binary_auroc(scores, kind.to(scores.device)))
+
+
+def _macro(metric: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], float]:
+    def score(probs: Tensor, labels: Tensor) -> float:
+        classes = probs.shape[1]
+        return float(metric(probs.argmax(1), labels, num_classes=classes, average="macro"))
+
+    return score
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "precision": _macro(multiclass_precision),
+    "recall": _macro(multiclass_recall),
+    "f1": _macro(multiclass_f1_score),
+    "error_auroc": error_auroc,
+    "aurc": aurc,
+}

@@ -1,0 +1,152 @@
+"""Is a picture perhaps of none of a model's classes? (Out-of-distribution detection, by logits.)
+
+Every classifier answers with one of its classes. `SCORES` are higher for pictures like those that
+the model was trained on; a manifest may hold the threshold below which only few held-out pictures
+of its own classes fall. A hint, no proof: by construction that share of good pictures gets it too,
+and many a foreign picture does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from nls_core.errors import InvalidInput, choose
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a score is called in sentences, and how it comes from logits (N, K) to (N,) float64."""
+
+    title: str
+    of: Callable[[Tensor], Tensor]
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    return logits.softmax(1).amax(1)
+
+
+def _energy(logits: Tensor) -> Tensor:
+    return logits.logsumexp(1)
+
+
+def _largest(logits: Tensor) -> Tensor:
+    return logits.amax(1)
+
+
+SCORES: dict[str, Score] = {
+    "msp": Score("confidence", _confidence),  # Hendrycks & Gimpel 2016, arXiv 1610.02136
+    "energy": Score("energy score", _energy),  # Liu et al. 2020, arXiv 2010.03759: -E at T = 1
+    "max_logit": Score("largest logit", _largest),  # Hendrycks et al. 2019, arXiv 1911.11132
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One picture's score (a key of `SCORES`) against the threshold of its model.
+
+    `rate` is the share of held-out pictures of the model's own classes that lie below.
+    """
+
+    score: str
+    value: float
+    threshold: float
+    rate: float
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the score lies below the threshold."""
+        return self.value < self.threshold
+
+    @property
+    def sentence(self) -> str:
+        """The hint in words where the picture is unfamiliar, else nothing."""
+        if not self.unfamiliar:
+            return ""
+        return (
+            f"Perhaps none of my classes: its {SCORES[self.score].title} ({self.value:.3g}) is "
+            f"below that of {100 * (1 - self.rate):.3g} % of held-out pictures "
+            f"({self.threshold:.3g} or more)"
+        )
+
+
+def scores(name: str, logits: Tensor) -> Tensor:
+    """(N,) float64, higher for more familiar pictures.
+
+    Args:
+        name: a key of `SCORES`.
+        logits: (N, K), before any temperature.
+
+    Raises:
+        UnknownName: no such score.
+        InvalidInput: the logits are not finite, or not (N, K).
+    """
+    score = choose("score", name, SCORES)
+    if logits.ndim != 2 or not logits.numel() or not bool(logits.isfinite().all()):
+        raise InvalidInput(f"expected finite logits (N, K); got {tuple(logits.shape)} or values")
+    return score.of(logits.double())
+
+
+def threshold(known: Tensor, rate: float = 0.05) -> float:
+    """The score below which at most the share `rate` of held-out pictures fall.
+
+    Args:
+        known: (N,) scores of held-out pictures of the model's own classes; no test pictures.
+        rate: in (0, 1).
+
+    Returns:
+        One of the scores: the largest of which at most rate·N others are smaller.
+
+    Raises:
+        InvalidInput: no finite scores, or a rate outside its range.
+    """
+    if not 0.0 < rate < 1.0:
+        raise InvalidInput(f"rate must lie in (0, 1); got {rate!r}")
+    if known.ndim != 1 or not known.numel() or not bool(known.isfinite().all()):
+        raise InvalidInput(f"expected finite scores (N,); got {tuple(known.shape)} or values")
+    # 1e-9: 0.05 · 100 is 5.000000000000001 or 4.999999999999999, as the case may be
+    return float(known.double().sort().values[int(rate * len(known) + 1e-9)])
+
+
+def entry(name: str, known: Tensor, rate: float = 0.05, **figures: Any) -> dict[str, Any]:
+    """What `Manifest.ood` holds.
+
+    Args:
+        name: a key of `SCORES`.
+        known: (N, K) logits of held-out pictures of the model's own classes.
+        rate: as in `threshold`.
+        figures: what was measured of the detection (auroc …), and the command that did.
+
+    Raises:
+        InvalidInput, UnknownName: as `scores` and `threshold`.
+    """
+    limit = threshold(scores(name, known), rate)
+    return {"score": name, "threshold": limit, "rate": rate, "images": len(known), **figures}
+
+
+def check(ood: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `ood` is empty or as `entry` makes it."""
+    if not ood:
+        return
+    choose("score", ood.get("score", ""), SCORES)
+    limit, rate = ood.get("threshold"), ood.get("rate")
+    if not isinstance(limit, float | int) or not isinstance(rate, float | int):
+        raise ValueError(f"expected numbers as threshold and rate; got {limit!r} and {rate!r}")
+    if not math.isfinite(limit) or not 0 < rate < 1:
+        raise ValueError(f"expected a finite threshold, a rate in (0, 1); got {limit}, {rate}")
+
+
+def judge(ood: Mapping[str, Any], logits: ArrayLike) -> Verdict | None:
+    """The verdict on one picture's logits (K,), or None where the manifest has no threshold."""
+    if not ood:
+        return None
+    name = str(ood["score"])
+    # a hint must not fail an analysis, whatever the logits: so SCORES, not `scores`
+    value = SCORES[name].of(torch.as_tensor(logits).double()[None]).item()
+    return Verdict(name, float(value), float(ood["threshold"]), float(ood["rate"]))

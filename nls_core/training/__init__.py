@@ -1,0 +1,1 @@
+"""A family's declaration in, stored models out."""

@@ -1,0 +1,186 @@
+"""A family of models by one command: learning-rate search, runs side by side, publication."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nls_core import files
+from nls_core.data import datasets
+from nls_core.errors import CheckpointError, NLSLabError
+from nls_core.families import Family
+from nls_core.families.recipe import with_overrides
+from nls_core.settings import Settings
+from nls_core.training.jobs import Job, run_jobs
+from nls_core.training.loop import LOG
+from nls_core.training.publish import accuracy, publish_seeds, rows
+from nls_core.types import Manifest
+
+SEARCH, ABLATIONS = "search.json", "ablations.json"
+SHORT_SEED = 1000  # of searches and ablations, apart from the seeds of the cells
+LAST_KEYS = ("val_accuracy", "val_ece", "val_nll", "val_confidence")
+
+
+def search_jobs(family: Family, runs: Path) -> list[Job]:
+    """Short runs with the same schedule, zero padding and seed 1000, a loss and rate each."""
+    return [
+        Job(
+            with_overrides(
+                family.recipe,
+                loss=loss,
+                lr=rate,
+                epochs=family.search_epochs,
+                seed=SHORT_SEED,
+                **family.fixed.get(loss, {}),
+            ),
+            runs / family.name / "search" / f"{loss}-lr{rate:g}",
+        )
+        for loss, rates in family.rates.items()
+        for rate in rates
+    ]
+
+
+def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[str, float]:
+    """Pick each loss's rate by validation accuracy after the search, and record the search.
+
+    Raises:
+        NLSLabError: every rate of a loss diverged.
+    """
+    tried: list[dict[str, Any]] = []
+    diverged: list[dict[str, Any]] = []
+    for job in jobs:
+        if job.diverged():
+            diverged.append({"loss": job.recipe.loss, "lr": job.recipe.lr})
+            continue
+        last = rows(job.out / LOG)[-1]
+        keys = ("val_accuracy", "val_nll", "val_ece")
+        row = {"loss": job.recipe.loss, "lr": job.recipe.lr} | {k: float(last[k]) for k in keys}
+        tried.append(row)
+    lost = [loss for loss in family.rates if loss not in {row["loss"] for row in tried}]
+    if lost:
+        raise NLSLabError(f"every learning rate diverged for {lost}; give lower rates in GRIDS")
+    chosen = {
+        loss: float(max((r for r in tried if r["loss"] == loss), key=accuracy)["lr"])
+        for loss in family.rates
+    }
+    record = {
+        "schema": 1,
+        "command": f"nls train --grid {family.name}",
+        "criterion": "validation accuracy at the end of the short run",
+        "epochs": family.search_epochs,
+        "tried": tried,
+        "diverged": diverged,
+        "chosen": chosen,
+    }
+    files.write_json(models_dir / family.name / SEARCH, record, indent=2)
+    return chosen
+
+
+def ablation_jobs(family: Family, runs: Path) -> dict[str, list[Job]]:
+    """Short runs with zero padding, by the name of their ablation; each run has its own folder."""
+    short = with_overrides(family.recipe, epochs=family.search_epochs, seed=SHORT_SEED)
+    return {
+        name: [
+            Job(
+                with_overrides(short, **changes),
+                runs / family.name / "ablation" / "-".join(f"{k}{v}" for k, v in changes.items()),
+            )
+            for changes in each
+        ]
+        for name, each in family.ablations.items()
+    }
+
+
+def record_ablations(family: Family, jobs: dict[str, list[Job]], models_dir: Path) -> None:
+    """Write what the finished ablation runs ended with to ablations.json."""
+    found = {
+        name: [
+            changes | {key: float(rows(job.out / LOG)[-1][key]) for key in LAST_KEYS}
+            for changes, job in zip(family.ablations[name], each, strict=True)
+            if job.finished() and not job.diverged()
+        ]
+        for name, each in jobs.items()
+    }
+    record = {
+        "schema": 1,
+        "command": f"nls train --grid {family.name}",
+        "data": "validation split, at the end of the run",
+        "epochs": family.search_epochs,
+        "seed": SHORT_SEED,
+        "ablations": found,
+    }
+    files.write_json(models_dir / family.name / ABLATIONS, record, indent=2)
+
+
+def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -> list[Job]:
+    """The runs of all cells, seed by seed, so that an early stop leaves whole grids."""
+    return [
+        Job(
+            with_overrides(
+                family.recipe,
+                loss=loss,
+                padding=padding,
+                lr=rates[loss],
+                seed=seed,
+                **family.fixed.get(loss, {}),
+            ),
+            runs / family.name / f"{loss}-{padding}" / f"seed{seed}",
+        )
+        for seed in range(max(family.seeds(cell, seeds) for cell in family.cells()))
+        for loss, padding in family.pairs()
+        if seed < family.seeds(f"{loss}-{padding}", seeds)
+    ]
+
+
+def train_family(
+    family: Family,
+    settings: Settings,
+    *,
+    runs: Path,
+    workers: int = 1,
+    seeds: int = 1,
+    finished: bool = False,
+    download: bool = False,
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> list[Manifest]:
+    """Search, train, ablate and publish a family; what is finished is not done again.
+
+    Args:
+        family: an entry of `families.GRIDS`.
+        settings: where models and data are.
+        runs: folder of the runs.
+        workers: training processes side by side.
+        seeds: seeds per cell, from 0 (see `Family.seeds`); of each cell the median is published.
+        finished: train nothing, publish what is finished.
+        download: fetch a missing data set, where its source allows.
+        report: called with the stage, the epochs done and the epochs in all.
+
+    Raises:
+        NLSLabError: a run failed or diverged; and as `run_jobs`.
+    """
+    name, folder = family.recipe.dataset, settings.data_dir
+    full = datasets.load(name, folder, "train", download=download)
+
+    def train_all(jobs: Sequence[Job], stage: str) -> None:
+        total = sum(job.recipe.epochs for job in jobs)
+        if not finished:
+            run_jobs(jobs, workers, lambda done: report(stage, done, total), settings=settings)
+
+    searched = search_jobs(family, runs)
+    train_all(searched, "learning-rate search")
+    rates = choose_rates(family, searched, settings.models_dir)
+    jobs = cell_jobs(family, rates, runs, seeds)
+    train_all(jobs, "training")
+    diverged = [str(job.out) for job in jobs if job.diverged()]
+    if diverged:
+        raise NLSLabError(f"these runs diverged at the rate that the search chose: {diverged}")
+    ablations = ablation_jobs(family, runs)
+    train_all([job for each in ablations.values() for job in each], "ablations")
+    if any(ablations.values()):
+        record_ablations(family, ablations, settings.models_dir)
+    test = datasets.load(name, folder, "test", download=download)
+    whole = [job for job in jobs if job.finished()]
+    if not whole:
+        raise CheckpointError(f"there is no finished run in {runs}")
+    return publish_seeds(whole, family, settings, (full, test), runs)

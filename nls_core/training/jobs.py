@@ -1,0 +1,156 @@
+"""Training runs side by side, each in a process of its own that stops when this one does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from nls_core import files
+from nls_core.errors import CheckpointError, Interrupted, NLSLabError
+from nls_core.families.recipe import Recipe
+from nls_core.settings import Settings
+from nls_core.training import loop
+from nls_core.training.loop import DIVERGED, LAST, LOG
+from nls_core.training.processes import stop_signals
+
+POLL, PATIENCE = 0.2, 60.0  # seconds between looks at the runs; for a run to save and stop
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run and its folder."""
+
+    recipe: Recipe
+    out: Path
+
+    def epochs_done(self) -> int:
+        """Epochs in the log."""
+        try:
+            with (self.out / LOG).open(encoding="utf-8") as file:
+                return sum(1 for _ in csv.DictReader(file))
+        except OSError:
+            return 0
+
+    def finished(self) -> bool:
+        """Whether there is nothing left to train.
+
+        Raises:
+            CheckpointError: the folder holds a run of another recipe, or a damaged one.
+        """
+        if (self.out / LAST).exists():
+            loop.load_checkpoint(self.out / LAST, self.recipe)
+        return self.epochs_done() >= self.recipe.epochs or self.diverged()
+
+    def diverged(self) -> bool:
+        """Whether this very run ended with a loss that is not finite."""
+        try:
+            word = files.read_json(self.out / DIVERGED)
+        except CheckpointError:
+            return False
+        return bool(word.get("recipe") == asdict(self.recipe))
+
+    def command(self) -> list[str]:
+        """The command that trains it, in a process of its own."""
+        options: list[str] = []
+        given = {k: v for k, v in asdict(self.recipe).items() if v is not None}
+        for key, value in given.items():
+            name = key.replace("_", "-")
+            flag = [f"--{name}" if value else f"--no-{name}"]
+            options += flag if isinstance(value, bool) else [f"--{name}", str(value)]
+        return [sys.executable, "-m", "nls_core", "train", *options, "--out", str(self.out)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    job: Job
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+    def failure(self) -> list[str]:
+        """What an ended run said last, if it failed; divergence is a result, not a failure."""
+        if self.process.returncode == 0 or self.job.diverged():
+            return []
+        self.said.seek(0)
+        return [f"{self.job.out}: {self.said.read().decode(errors='replace').strip()[-500:]}"]
+
+
+def _start(job: Job, env: Mapping[str, str], said: IO[bytes]) -> _Run:
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [*job.command(), "--resume", "--quiet"],
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+    )
+    return _Run(job, process, said)
+
+
+def _stop(runs: Sequence[_Run]) -> None:
+    """Ask runs to save and stop; kill those that do not."""
+    for run in runs:
+        run.process.terminate()
+    for run in runs:
+        try:
+            run.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            run.process.kill()
+            run.process.wait()
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int,
+    report: Callable[[int], None],
+    *,
+    settings: Settings | None = None,
+) -> None:
+    """Train what is not yet finished, `workers` at a time, one thread each.
+
+    Args:
+        jobs: finished and diverged ones are passed over.
+        workers: how many processes train side by side.
+        report: called several times a second with the epochs done by all jobs.
+        settings: where the processes find data and on which device they train; None leaves it
+            to the environment.
+
+    Raises:
+        NLSLabError: a run failed; the others are trained before, and the message ends with what
+            it said last. A diverged run is no failure: ask `Job.diverged`.
+        CheckpointError: a folder holds a run of another recipe.
+        Interrupted: Ctrl-C or SIGTERM came; the runs have saved and stopped.
+    """
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if settings is not None:
+        env |= {"NLS_DATA_DIR": str(settings.data_dir), "NLS_DEVICE": settings.device}
+    waiting = [job for job in jobs if not job.finished()]
+    running: list[_Run] = []
+    failed: list[str] = []
+    with stop_signals() as stopped, ExitStack() as stack:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    said = stack.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
+                    running.append(_start(waiting.pop(0), env, said))
+                ended = [run for run in running if run.process.poll() is not None]
+                running = [run for run in running if run not in ended]
+                # asked first: a run that Ctrl-C ended as well has not failed
+                if number := stopped():
+                    raise Interrupted(number, "the runs are saved; the same command goes on")
+                for run in ended:
+                    failed += run.failure()
+                report(sum(job.epochs_done() for job in jobs))
+                time.sleep(POLL)
+        finally:
+            _stop(running)
+    if failed:
+        raise NLSLabError("a run failed: " + "; ".join(failed))
+    report(sum(job.epochs_done() for job in jobs))

@@ -1,0 +1,1 @@
+"""Results as words, pixels, charts and HTML, without Gradio and without FastAPI."""

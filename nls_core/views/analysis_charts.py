@@ -1,0 +1,134 @@
+"""`Analysis` and reliability data -> Plotly figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from nls_core.analysis.results import Analysis
+from nls_core.metrics import calibration
+from nls_core.types import Manifest
+from nls_core.views.palette import DASHES, GRID, MARK_COLOUR, TEXT, colour_of
+
+
+def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
+    """Give a figure the look of all: no background, so that it suits light and dark pages."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 56, "r": 14, "t": 36, "b": 46},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": TEXT, "size": 12, "family": "system-ui, sans-serif"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **layout,
+    )
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
+    return figure
+
+
+def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
+    """Confidence over ε, a line per model; a cross where the label is no longer the clean one.
+
+    `shown` is the index of the ε whose images are on the page; it gets a vertical line.
+    """
+    figure = go.Figure()
+    for model in analysis.models:
+        colour = colour_of(model.manifest)
+        points = [(0.0, model.prediction), *((p.epsilon * 255, p.prediction) for p in model.sweep)]
+        kept = [p.index == model.prediction.index for _, p in points]
+        labels = [model.manifest.classes[p.index] for _, p in points]
+        figure.add_scatter(
+            x=[e for e, _ in points],
+            y=[p.confidence for _, p in points],
+            customdata=labels,
+            name=model.manifest.id.split("/")[1],
+            mode="lines+markers",
+            line={"color": colour, "dash": DASHES[model.manifest.padding], "width": 2.5},
+            marker={"symbol": ["circle" if k else "x" for k in kept], "size": 9},
+            hovertemplate="ε = %{x:.3g}/255: %{customdata}, %{y:.1%}"
+            "<extra>%{fullData.name}</extra>",
+        )
+    if shown is not None and analysis.request.epsilons:
+        figure.add_vline(x=analysis.request.epsilons[shown] * 255, line_dash="dot", opacity=0.6)
+    figure.update_xaxes(title="ε in 1/255", rangemode="tozero")
+    figure.update_yaxes(title="confidence", range=[0, 1.04], tickformat=".0%")
+    return style(figure, height=330)
+
+
+def reliability_diagram(
+    data: Mapping[str, Any],
+    manifest: Manifest,
+    *,
+    confidence: float | None = None,
+) -> go.Figure:
+    """The reliability diagram of a shipped model; see `reliability_bars`.
+
+    Args:
+        data: `calibration.Reliability.to_dict()` of a test split.
+        manifest: of the model; gives the colour.
+        confidence: of the image on the page; its bin is marked.
+    """
+    bins = calibration.Reliability.from_dict(data)
+    return reliability_bars(bins, manifest.id, colour_of(manifest), confidence=confidence)
+
+
+def reliability_bars(
+    bins: calibration.Reliability, name: str, colour: str, *, confidence: float | None = None
+) -> go.Figure:
+    """Accuracy per confidence bin over a confidence histogram; empty bins draw no bar.
+
+    Args:
+        bins: of a test split.
+        name: of the model, for the title.
+        colour: of the bars.
+        confidence: its bin is marked.
+    """
+    centres = (bins.edges[:-1] + bins.edges[1:]) / 2
+    width = float(bins.edges[1] - bins.edges[0])
+    full = bins.counts > 0
+    mine = calibration.bin_of(confidence, len(bins.counts)) if confidence is not None else -1
+    colours = [MARK_COLOUR if i == mine else colour for i in range(len(centres))]
+    shown = [colour for colour, there in zip(colours, full, strict=True) if there]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": TEXT, "dash": "dot"}, hoverinfo="skip"
+    )
+    _accuracy_bars(figure, bins, x=centres[full], width=width * 0.92, marker_color=shown)
+    figure.add_bar(
+        x=centres[full],
+        y=(bins.counts / bins.counts.sum())[full],
+        width=width * 0.92,
+        marker_color=shown,
+        yaxis="y2",
+        hovertemplate="%{y:.1%} of the test images<extra></extra>",
+    )
+    figure.update_layout(
+        yaxis={"domain": [0.36, 1], "range": [0, 1.02], "title": "accuracy", "tickformat": ".0%"},
+        yaxis2={"domain": [0, 0.24], "title": "images", "tickformat": ".0%", "anchor": "x"},
+        xaxis={"range": [0, 1], "title": "confidence", "tickformat": ".0%", "anchor": "y2"},
+    )
+    title = {"text": f"{name}: {len(bins.counts)} equal-width bins", "font": {"size": 13}}
+    return style(figure, height=380, showlegend=False, title=title)
+
+
+def _accuracy_bars(figure: go.Figure, bins: calibration.Reliability, **bar: Any) -> None:
+    """Add the bars of the bins that are not empty, with their Wilson intervals."""
+    full = bins.counts > 0
+    figure.add_bar(
+        y=bins.accuracy[full],
+        error_y={
+            "array": (bins.high - bins.accuracy)[full],
+            "arrayminus": (bins.accuracy - bins.low)[full],
+            "color": TEXT,
+            "thickness": 1,
+            "width": 2,
+        },
+        customdata=np.stack([bins.confidence[full], bins.counts[full]], axis=1),
+        hovertemplate="right %{y:.1%}, mean confidence %{customdata[0]:.1%}, "
+        "%{customdata[1]:,} images<extra></extra>",
+        **bar,
+    )

@@ -1,0 +1,230 @@
+"""`Analysis` -> HTML: the sentence, the rows of images, the numbers, and the whole report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+
+from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis, SweepPoint
+from nls_core.types import FloatArray
+from nls_core.views import analysis_charts, palette, raster
+from nls_core.views.sentences import capital, deserved, epsilon_text, hint, percent, role, sentence
+
+Scale = Literal["joint", "per-map", "raw"]
+SCALES: dict[str, str] = {
+    "joint": "one colour scale for all maps",
+    "per-map": "each map on its own scale",
+    "raw": "the layer's cells as they are, one scale",
+}
+
+
+CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
+
+
+@dataclass(frozen=True)
+class View:
+    """What of an analysis is shown: the index of the ε, the scale of the maps, the true class."""
+
+    index: int
+    scale: str = "joint"
+    truth: str | None = None
+
+
+def result(analysis: Analysis, view: View) -> str:
+    """The sentence and a row of images per model."""
+    rows = "".join(_row(analysis, i, view) for i in range(len(analysis.models)))
+    known = f"In truth: {view.truth}. " if view.truth else ""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
+    cells = " nls-cells" if analysis.x.shape[-1] < CELLS else ""
+    return (
+        f'<div class="nls-result{cells}"><p class="nls-sentence" role="status">'
+        f"{escape(known + sentence(analysis))}</p>{rows}{_colourbars(analysis, view)}"
+        f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
+    )
+
+
+def _row(analysis: Analysis, index: int, view: View) -> str:
+    model = analysis.models[index]
+    point = model.sweep[view.index]
+    colour = palette.colour_of(model.manifest)
+    eps = epsilon_text(point.epsilon, analysis.request.attack)
+    classes = model.manifest.classes
+    target = classes[model.cam.target_class]
+    pictures = (
+        _figure(_clean(analysis, model.cam, view), f"map for {target}", "clean picture"),
+        _figure(raster.whole(point.adversarial)[0], f"attacked, ε = {eps}", _said(model, point)),
+        _perturbation(analysis, point),
+        _figure(_attacked(analysis, point, view), f"map for {target}", "attacked picture"),
+        _figure(_change(analysis, model.cam, point.cam, view), "map change", "attacked - clean"),
+    )
+    return (
+        f'<section class="nls-model" style="--nls-colour:{colour}">'
+        f"<h3>{escape(capital(role(index)))}: {escape(model.manifest.id)}</h3>"
+        f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
+        f"{percent(model.prediction.confidence)} sure "
+        f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
+        f"{escape(deserved(model))}.</p>{_hint(model)}"
+        f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
+    )
+
+
+def _hint(model: ModelAnalysis) -> str:
+    text = hint(model)
+    return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
+
+
+def _said(model: ModelAnalysis, point: SweepPoint) -> str:
+    label = model.manifest.classes[point.prediction.index]
+    return f"{label}, {percent(point.prediction.confidence)}"
+
+
+def _figure(pixels: raster.Pixels, caption: str, below: str) -> str:
+    alt = escape(f"{caption}: {below}", quote=True)
+    return (
+        f'<figure><img src="{raster.png_data_uri(pixels)}" alt="{alt}">'
+        f"<figcaption><b>{escape(caption)}</b><br>{escape(below)}</figcaption></figure>"
+    )
+
+
+def _top(analysis: Analysis, cam: CamMap, view: View) -> float:
+    """The value of the brightest colour for one map."""
+    if view.scale == "per-map":
+        return float(cam.values.max())
+    return raster.joint_top(analysis.models, view.index)
+
+
+def _clean(analysis: Analysis, cam: CamMap, view: View) -> raster.Pixels:
+    return raster.overlay(
+        analysis.picture,
+        analysis.geometry,
+        cam.values,
+        top=_top(analysis, cam, view),
+        smooth=view.scale != "raw",
+    )
+
+
+def _attacked(analysis: Analysis, point: SweepPoint, view: View) -> raster.Pixels:
+    picture, geometry = raster.whole(point.adversarial)
+    return raster.overlay(
+        picture,
+        geometry,
+        point.cam.values,
+        top=_top(analysis, point.cam, view),
+        smooth=view.scale != "raw",
+    )
+
+
+def _change(analysis: Analysis, clean: CamMap, attacked: CamMap, view: View) -> raster.Pixels:
+    a, b = (_scaled(cam, _top(analysis, cam, view)) for cam in (clean, attacked))
+    smooth = view.scale != "raw"
+    return raster.difference_map(raster.resize(b - a, 256, 256, smooth=smooth), 1.0)
+
+
+def _scaled(cam: CamMap, top: float) -> FloatArray:
+    return cam.values / top if top > 0 else np.zeros_like(cam.values)
+
+
+def _perturbation(analysis: Analysis, point: SweepPoint) -> str:
+    pixels, gain = raster.perturbation(analysis.x, point.adversarial)
+    norms = f"L∞ {point.linf * 255:.2f}/255, L2 {point.l2:.2f}"
+    return _figure(pixels, f"perturbation × {gain:.0f}", norms)
+
+
+def _bars(model: ModelAnalysis, point: SweepPoint, most: int = 5) -> str:
+    """Class probabilities, clean above attacked, for the classes that matter."""
+    clean, after = model.prediction.probabilities, point.prediction.probabilities
+    order = np.argsort(-np.maximum(clean, after), kind="stable")[:most]
+    rows = "".join(
+        f'<div class="nls-bar"><span>{escape(model.manifest.classes[k])}</span>'
+        f'<i style="width:{100 * clean[k]:.1f}%"></i><em>{percent(clean[k])}</em>'
+        f'<i class="nls-hit" style="width:{100 * after[k]:.1f}%"></i><em>{percent(after[k])}</em>'
+        "</div>"
+        for k in order
+    )
+    return (
+        f'<div class="nls-bars">{rows}<div class="nls-key"><i></i>clean '
+        '<i class="nls-hit"></i>attacked</div></div>'
+    )
+
+
+def _colourbars(analysis: Analysis, view: View) -> str:
+    top = raster.joint_top(analysis.models, view.index)
+    method = analysis.request.cam
+    if view.scale == "per-map":
+        ends, change = ("0", "each map's own maximum"), "share of each map's own maximum"
+    else:
+        ends, change = ("0", f"{top:.3g}"), "share of the joint maximum"
+    return (
+        f'<div class="nls-scales"><div>{method}, layer {escape(analysis.models[0].cam.layer)}: '
+        f'{ends[0]} <i style="background:{raster.css_gradient()}"></i> {ends[1]}</div>'
+        f'<div>map change: -1 <i style="background:{raster.css_gradient(diverging=True)}"></i> +1'
+        f" ({change})</div></div>"
+    )
+
+
+def numbers(analysis: Analysis) -> str:
+    """Every tried ε with label, confidence and norms, as a table."""
+    head = "<tr><th>model</th><th>ε</th><th>label</th><th>confidence</th><th>after T</th>"
+    rows = []
+    for model in analysis.models:
+        rows.append(_number_row(model, "0", model.prediction, ("0", "0", "")))
+        for p in model.sweep:
+            eps = epsilon_text(p.epsilon, analysis.request.attack)
+            norms = (f"{p.linf * 255:.2f}/255", f"{p.l2:.3f}", "yes" if p.success else "no")
+            rows.append(_number_row(model, eps, p.prediction, norms))
+    return (
+        f'<div class="nls-table"><table>{head}<th>L∞</th><th>L2</th><th>success</th></tr>'
+        f"{''.join(rows)}</table></div>"
+    )
+
+
+def _number_row(
+    model: ModelAnalysis, epsilon: str, prediction: Any, norms: tuple[str, str, str]
+) -> str:
+    cells = (
+        model.manifest.id,
+        epsilon,
+        model.manifest.classes[prediction.index],
+        percent(prediction.confidence),
+        percent(prediction.calibrated_confidence),
+        *norms,
+    )
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def report(analysis: Analysis, *, css: str, view: View | None = None, more: str = "") -> str:
+    """A self-contained HTML page, no file and no network beside it; `more` is HTML to put in."""
+    view = view or View(len(analysis.request.epsilons) - 1)
+    charts = [analysis_charts.confidence_sweep(analysis, view.index)]
+    charts += [
+        analysis_charts.reliability_diagram(
+            model.manifest.reliability["plain"],
+            model.manifest,
+            confidence=model.prediction.confidence,
+        )
+        for model in analysis.models
+        if "plain" in model.manifest.reliability
+    ]
+    parts = [
+        chart.to_html(full_html=False, include_plotlyjs=i == 0, config={"displaylogo": False})
+        for i, chart in enumerate(charts)
+    ]
+    settings: Mapping[str, object] = {
+        "attack": f"{analysis.request.attack}, {analysis.request.steps} steps",
+        "map": f"{analysis.request.cam}, scale: {SCALES[view.scale]}",
+        "seed": analysis.request.seed,
+        "weights": "; ".join(f"{m.manifest.id} {m.manifest.sha256[:12]}" for m in analysis.models),
+    }
+    facts = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in settings.items())
+    plots = "".join(f'<div class="nls-plot">{part}</div>' for part in parts)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>NLS Lab report</title><style>{css}</style></head><body class=nls-page>"
+        f"<h1>NLS Lab report</h1>{result(analysis, view)}{more}{plots}{numbers(analysis)}"
+        f"<dl>{facts}</dl></body></html>"
+    )

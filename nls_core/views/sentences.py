@@ -1,0 +1,91 @@
+"""`Analysis` -> words: what the models say, how that fares under attack, whether to believe it."""
+
+from __future__ import annotations
+
+from nls_core import attacks
+from nls_core.analysis.results import Analysis, ModelAnalysis
+from nls_core.metrics import calibration, unfamiliar
+
+ROLES = ("baseline", "candidate")
+
+
+def role(index: int) -> str:
+    """What the model at `index` of a request is called in sentences."""
+    return ROLES[index] if index < len(ROLES) else f"model {index + 1}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; never rounded up to 100 % or down to 0 %."""
+    return (
+        f"{min(max(100 * share, 0.0), 100.0):.1f} %"
+        if 0.0005 < share < 0.9995
+        else (">99.9 %" if share > 0.5 else "<0.1 %")
+    )
+
+
+def epsilon_text(epsilon: float, attack: str) -> str:
+    """ε as people write it: n/255 for L∞, the norm itself for L2."""
+    if attacks.NORMS[attack] == "l2":
+        return f"{epsilon:.3g} (L2)"
+    return f"{epsilon * 255:.3g}/255"
+
+
+def sentence(analysis: Analysis) -> str:
+    """What happened, in words."""
+    names = [m.manifest.classes[m.prediction.index] for m in analysis.models]
+    sure = [percent(m.prediction.confidence) for m in analysis.models]
+    if len(set(names)) == 1 and len(names) > 1:
+        each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
+        first = f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
+    else:
+        parts = (
+            f"the {role(i)} says {n} ({s})"
+            for i, (n, s) in enumerate(zip(names, sure, strict=True))
+        )
+        first = capital("; ".join(parts)) + "."
+    second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
+    return f"{first} Under {analysis.request.attack}, {second}."
+
+
+def capital(text: str) -> str:
+    """The text with its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def _fate(analysis: Analysis, index: int) -> str:
+    model, attack = analysis.models[index], analysis.request.attack
+    hits = [p for p in model.sweep if p.success]
+    if not hits:
+        largest = max(analysis.request.epsilons)
+        return f"the {role(index)} holds up to ε = {epsilon_text(largest, attack)}"
+    first = min(hits, key=lambda p: p.epsilon)
+    clean = model.manifest.classes[model.prediction.index]
+    after = model.manifest.classes[first.prediction.index]
+    if clean == after:
+        return f"the {role(index)} is at the target {after} from the start"
+    return (
+        f"the {role(index)} flips from {clean} to {after} at ε = "
+        f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
+    )
+
+
+def deserved(model: ModelAnalysis) -> str:
+    """What test images of this confidence are worth, from the manifest's reliability data."""
+    data = model.manifest.reliability.get("plain")
+    if not data:
+        return "no reliability data in the manifest"
+    bins = calibration.Reliability.from_dict(data)
+    i = calibration.bin_of(model.prediction.confidence, len(bins.counts))
+    if not bins.counts[i]:
+        return "no test image falls in this confidence bin"
+    return (
+        f"of {int(bins.counts[i]):,} test images between {100 * bins.edges[i]:.1f} and "
+        f"{100 * bins.edges[i + 1]:.1f} % sure, {percent(bins.accuracy[i])} are right "
+        f"(95 % interval {percent(bins.low[i])} to {percent(bins.high[i])})"
+    )
+
+
+def hint(model: ModelAnalysis) -> str:
+    """That the clean picture may be of none of the classes, or nothing."""
+    verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits)
+    return f"{verdict.sentence}." if verdict and verdict.unfamiliar else ""

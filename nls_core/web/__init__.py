@@ -1,0 +1,1 @@
+"""The app: REST, the pages, and the process that serves both."""

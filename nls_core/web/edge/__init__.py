@@ -1,0 +1,1 @@
+"""Around every request: who may ask, how much is read, and how errors are told."""

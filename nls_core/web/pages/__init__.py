@@ -1,0 +1,1 @@
+"""The pages: Gradio components, one file a page."""

@@ -1,0 +1,174 @@
+"""The page *Calibration*: is confidence deserved, with and without a temperature?"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.data.corruptions import CORRUPTIONS
+from nls_core.evidence.cells import gap, label, number, percent
+from nls_core.metrics import calibration
+from nls_core.views import analysis_charts, evidence_charts
+from nls_core.web.pages import family_reports
+from nls_core.web.pages.family_reports import Reports, Where
+from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report, note
+
+INTRO = """A model is calibrated when, of the answers it gives with 80 % confidence, 80 % are right.
+Bars on the dotted line are what one wants; below it the model is overconfident. Divide the logits
+by a temperature T and see what one number can repair."""
+MODES = {
+    "as trained (T = 1)": "one",
+    "each with its fitted T": "fitted",
+    "the T of the slider": "own",
+}
+PLAIN = ("brier", "nll")  # not shares
+METRICS = ("ece", "adaptive_ece", "classwise_ece", "mce", "brier", "nll")
+NAMES = {
+    "ece": "ECE-15 %",
+    "adaptive_ece": "adaptive ECE %",
+    "classwise_ece": "class-wise ECE %",
+    "mce": "MCE %",
+    "brier": "Brier",
+    "nll": "NLL",
+}
+READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
+split. Diagrams show the seed that ships, all test images, 15 equal-width bins closed on the
+right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
+paired bootstrap over images and seeds. Photos are answered by networks that never saw the object,
+and the T of the table's 'ce + T' saw all their answers. 'ce + T' is cross-entropy with its fitted
+temperature: what a loss has to beat."""
+
+
+def build(analyzer: Analyzer) -> None:
+    """Make the page's components."""
+    intro("Calibration", INTRO)
+    families, folder = family_reports.families(analyzer), analyzer.settings.models_dir
+    if not families:
+        no_report()
+        return
+    cells, start = choices((families[0], folder))
+    with gr.Row():
+        several = len(families) > 1
+        family = gr.Dropdown(families, value=families[0], label="Family", visible=several)
+        shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
+        mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Temperature")
+        slider = gr.Slider(0.25, 4, value=1, step=0.05, label="T", elem_id="temperature")
+    words = gr.HTML(elem_id="gaps")
+    with gr.Row():
+        plots = [gr.Plot(show_label=False, min_width=300, visible=i < 2) for i in range(4)]
+    table = gr.HTML(elem_id="calibration-table")
+    with gr.Row():
+        corruption = gr.Dropdown(list(CORRUPTIONS), value="noise", label="Under shift")
+    with gr.Row():
+        shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
+    note(READ)
+    family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
+    # moving the slider is meant: it takes effect at once
+    slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
+    gr.on(
+        None,
+        lambda family, *chosen: show((family, folder), *chosen),
+        [family, shown, mode, slider],
+        [words, *plots],
+        trigger_mode="always_last",
+        show_progress="hidden",
+        **PRIVATE,
+    )
+    gr.on(
+        None,
+        lambda family, *chosen: show_shift((family, folder), *chosen),
+        [family, shown, corruption],
+        [table, *shifted],
+        show_progress="hidden",
+        **PRIVATE,
+    )
+
+
+def choices(where: Where) -> tuple[list[str], list[str]]:
+    """The cells of a family, and those that are shown first."""
+    cells = family_reports.cells(*where)
+    return cells, [c for c in ("ce-zero", "nls-zero") if c in cells] or cells[:2]
+
+
+def other(folder: Path, family: str) -> Any:
+    """Fill the menu of models for another family."""
+    cells, start = choices((family, folder))
+    return gr.update(choices=cells, value=start)
+
+
+def temperature(data: Reports, cell: str, mode: str, own: float) -> float:
+    """The T that a cell's shipped seed is shown with."""
+    fitted = float(data.run(cell).found["temperature"])
+    return {"one": 1.0, "fitted": fitted, "own": own}[MODES[mode]]
+
+
+def measured(
+    data: Reports, cell: str, t: float
+) -> tuple[calibration.Reliability, dict[str, float]]:
+    """The diagram and the figures of a cell's shipped seed at a temperature."""
+    logits, labels = data.run(cell).logits, data.labels
+    probs: Tensor = calibration.with_temperature(logits, t)
+    found = {name: calibration.METRICS[name](probs, labels) for name in ("accuracy", "ece", "nll")}
+    found["confidence"] = float(probs.amax(1).mean())
+    return calibration.reliability(probs, labels), found
+
+
+@torch.no_grad()
+def show(where: Where, cells: list[str], mode: str, own: float) -> list[Any]:
+    """The sentences and up to four diagrams; plots that are not needed are hidden."""
+    data = family_reports.load(*where)
+    sentences, plots = [], []
+    for cell in [cell for cell in cells if cell in data.runs][:4]:  # not those of another family
+        t = temperature(data, cell, mode, own)
+        bins, found = measured(data, cell, t)
+        sentences.append(sentence(cell, t, found))
+        chart = analysis_charts.reliability_bars(
+            bins, f"{cell}, T = {t:.2f}", evidence_charts.colour(cell)
+        )
+        plots.append(gr.update(value=chart, visible=True))
+    plots += [gr.update(visible=False)] * (4 - len(plots))
+    text = "".join(f"<p class=nls-explain>{each}</p>" for each in sentences)
+    return [text or "<p class=nls-explain>Choose a model.</p>", *plots]
+
+
+def sentence(cell: str, t: float, found: dict[str, float]) -> str:
+    """Confidence against accuracy, in words."""
+    over = found["confidence"] - found["accuracy"]
+    kind = "overconfident" if over > 0 else "underconfident"
+    return (
+        f"<b>{label(cell)}</b> at T = {t:.2f}: {kind} by {100 * abs(over):.1f} points "
+        f"(confidence {100 * found['confidence']:.1f} %, "
+        f"accuracy {100 * found['accuracy']:.1f} %); "
+        f"ECE-15 {100 * found['ece']:.2f} %, NLL {found['nll']:.4f}."
+    )
+
+
+def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
+    """The table over seeds, and accuracy and ECE over severity."""
+    data = family_reports.load(*where)
+    every = data.evidence.cells
+    cells = [cell for cell in cells if cell in data.runs]  # not those of another family
+    tempered = [c.replace("ce-", "ce_temperature-") for c in cells if c.startswith("ce-")]
+    head = ["model", "seeds", *NAMES.values(), "ECE: difference to ce-zero"]
+    rows = []
+    for cell in [*cells, *(c for c in tempered if c in every)]:
+        found = every[cell]["metrics"]
+        values = [
+            number(found.get(name), 4) if name in PLAIN else percent(found.get(name))
+            for name in METRICS
+        ]
+        rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
+    table = html_table([head, *rows])
+    if not any("shift" in data.run(cell).found for cell in cells):  # photos have none
+        return [table, *[gr.update(visible=False)] * 2]
+    plots = [
+        evidence_charts.under_shift(data.runs, corruption, key, cells)
+        for key in ("accuracy", "ece")
+    ]
+    return [table, *(gr.update(value=plot, visible=True) for plot in plots)]

@@ -1,0 +1,262 @@
+"""The page *Compare*: its components and events around `compare_work.Compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from nls_core import attacks, cams
+from nls_core.analysis.analyzer import MAX_STEPS
+from nls_core.analysis.results import Analysis
+from nls_core.errors import NLSLabError
+from nls_core.views import panels
+from nls_core.web.pages import navigation
+from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
+from nls_core.web.pages.painting import FocusPanel
+from nls_core.web.pages.visitors import visiting
+from nls_core.web.pages.widgets import (
+    LANE,
+    LOOK,
+    PRIVATE,
+    PROGRESS,
+    gallery,
+    intro,
+    message,
+    upload,
+)
+
+COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
+REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
+TITLE = "What do normalized soft labels do to an image classifier?"
+INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
+deserved, and what a little noise does."""
+FOLD = """() => { if (window.innerWidth < 640) {
+  document.querySelector('#controls > button.open')?.click(); } }"""
+
+
+class ComparePage:
+    """The components, and what happens when one is touched."""
+
+    def __init__(self, compare: Compare) -> None:
+        self.work = compare
+        self.blocks: gr.Blocks
+        self.inputs: dict[str, Any] = {}
+        start = self.start = compare.start(compare.families[0])
+        told = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
+        try:
+            first: Analysis | None = compare.analyze(start)
+        except NLSLabError as error:  # the page opens without a result, and says why
+            first = None
+            told.append(str(error))
+        with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
+            navigation.header(navigation.HOME_TITLE)
+            intro(TITLE, INTRO)
+            with gr.Row(elem_id="main"):
+                with gr.Column(scale=1, min_width=300):
+                    self._pictures(start)
+                    with gr.Accordion("Models, attack and map", open=True, elem_id="controls"):
+                        self._controls(start)
+                        with gr.Accordion("Advanced", open=False):
+                            self._advanced(start)
+                with gr.Column(scale=3, min_width=320):
+                    self.message = gr.HTML(
+                        "".join(message(text, wrong=True) for text in told), elem_id="message"
+                    )
+                    shown = compare.show(first, start) if first else ["", None, None, None, ""]
+                    self._results(shown, first)
+            self._listen()
+
+    # --- what is on the page -------------------------------------------------------------
+
+    def _pictures(self, start: Values) -> None:
+        gr.HTML("<p class=nls-cue>Your picture, or click an example</p>")
+        self.inputs["image"] = upload(
+            start["image"], label="Your picture", show_label=False, height=210, elem_id="upload"
+        )
+        self.gallery = gallery(self._gallery(start["family"]))
+
+    def _gallery(self, family: str) -> list[tuple[str, str]]:
+        return [(str(e.path), e.title) for e in self.work.of_family(family)]
+
+    def _menu(self, name: str, label: str, choices: list[str], start: Values, **more: Any) -> None:
+        self.inputs[name] = gr.Dropdown(choices, value=start[name], label=label, **more)
+
+    def _controls(self, start: Values) -> None:
+        families = list(self.work.families)
+        ids = self.work.ids(start["family"])
+        self._menu("family", "Family", families, start, visible=len(families) > 1)
+        self._menu("baseline", "Baseline", ids, start)
+        self._menu("candidate", "Candidate", ids, start)
+        self._menu("attack", "Attack", list(attacks.ATTACKS), start)
+        self.inputs["epsilon"] = gr.Slider(
+            1,
+            STRENGTHS,
+            value=start["epsilon"],
+            step=1,
+            label=epsilon_label(start["attack"]),
+            elem_id="epsilon",
+        )
+        self._menu("cam", "Activation map", list(cams.CAMS), start)
+        targets = self.work.targets(start["baseline"])
+        self._menu("target", "Map explains class", targets, start)
+
+    def _advanced(self, start: Values) -> None:
+        layers = list(self.work.analyzer.layers(start["baseline"]))
+        self._menu("layer", "Target layer", layers, start)
+        self.inputs["scale"] = gr.Radio(
+            [(text, name) for name, text in panels.SCALES.items()],
+            value=start["scale"],
+            label="Colour scale of the maps",
+        )
+        self.inputs["steps"] = gr.Slider(
+            1, MAX_STEPS, value=start["steps"], step=1, label="Attack steps"
+        )
+        self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0, minimum=0)
+
+    def _results(self, shown: list[Any], first: Analysis | None) -> None:
+        self.result = gr.HTML(shown[0], elem_id="result")
+        self.focus = FocusPanel(self.work, first, self.start)
+        gr.Markdown("### Confidence over ε (×: the clean label is lost)")
+        self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
+        gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
+        with gr.Row():
+            self.reliability = [
+                gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
+            ]
+        with gr.Accordion("Numbers and export", open=False):
+            self.numbers = gr.HTML(shown[4])
+            with gr.Row():
+                self.make_json = gr.Button("Prepare JSON", size="sm")
+                self.make_html = gr.Button("Prepare HTML report", size="sm")
+            self.file = gr.File(label="Download", visible=False)
+
+    # --- what happens --------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        inputs = set(self.inputs.values())
+        shown = [self.result, self.sweep, *self.reliability, self.numbers]
+        computed = gr.on(
+            [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
+            self.compute,
+            inputs,
+            [self.message, self.inputs["epsilon"], *shown],
+            trigger_mode="always_last",
+            **LANE,
+            **PRIVATE,
+        )
+        gr.on(
+            [self.inputs["epsilon"].input, self.inputs["scale"].input],
+            self.show,
+            inputs,
+            [self.message, *shown],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **LOOK,
+            **PRIVATE,
+        )
+        self.focus.listen(self.inputs, computed)
+        self.gallery.select(
+            self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
+        )
+        # the picture comes last: its change computes, with what the menus then hold
+        self.inputs["family"].input(
+            self.pick_family,
+            self.inputs["family"],
+            [self.gallery, *(self.inputs[name] for name in REFILLED)],
+            **PRIVATE,
+        ).then(self.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
+        for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
+            given = inputs | {self.focus.paint}
+            button.click(partial(self.export, kind), given, self.file, **LOOK, **PRIVATE)
+        # text, not the menus: they hold the models of one family, a script may ask for any
+        names = ("baseline", "candidate", "attack", "cam")
+        scripted = [self.inputs["image"]]
+        scripted += [gr.Textbox(self.start[name], visible=False, max_length=100) for name in names]
+        gr.Button(visible=False).click(
+            self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
+        )
+        self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
+
+    def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Component -> value, as Gradio gives it, to name -> value."""
+        return {name: data[component] for name, component in self.inputs.items()}
+
+    @visiting
+    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
+        """Analyze the picture; on an error keep what is shown and say why."""
+        values = self._values(data)
+        unit = gr.update(label=epsilon_label(values["attack"]))
+        keep = [unit, *[gr.skip()] * 5]
+        if not values["image"]:
+            return [message("Upload, paste or photograph a picture, or click an example."), *keep]
+        note = self.work.slow_note(values)
+        try:
+            analysis = self.work.analyze(
+                values, lambda done, what: progress(done, desc=what + note)
+            )
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), *keep]
+        return ["", unit, *self.work.show(analysis, values)]
+
+    @visiting
+    def answer(
+        self, image: str, baseline: str, candidate: str, attack: str, cam: str
+    ) -> dict[str, Any]:
+        """For scripts through gradio_client: the comparison as REST answers, at 16 strengths."""
+        chosen = {"image": image, "baseline": baseline, "candidate": candidate}
+        values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
+        try:
+            return self.work.answer(values)
+        except NLSLabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    @visiting
+    def show(self, data: dict[Any, Any]) -> list[Any]:
+        """Show the analysis at hand at another ε or on another colour scale.
+
+        No session holds it: `Analyzer` keeps what was computed, and computes again what it let go.
+        """
+        values = self._values(data)
+        if not values["image"]:
+            return [gr.skip()] * 6
+        try:
+            return ["", *self.work.show(self.work.analyze(values), values)]
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), *[gr.skip()] * 5]
+
+    def pick_example(self, family: str, event: gr.SelectData) -> str:
+        """The path of the clicked example."""
+        return str(self.work.of_family(family)[int(event.index)].path)
+
+    @visiting
+    def pick_family(self, family: str) -> list[Any]:
+        """Fill the menus for another family."""
+        start = self.work.start(family)
+        ids = self.work.ids(family)
+        layers = list(self.work.analyzer.layers(start["baseline"]))
+        return [
+            self._gallery(family),
+            gr.update(choices=ids, value=start["baseline"]),
+            gr.update(choices=ids, value=start["candidate"]),
+            gr.update(value=start["attack"]),
+            gr.update(choices=layers, value=start["layer"]),
+            gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
+        ]
+
+    def first_picture(self, family: str) -> str:
+        """The path of the picture that a family begins with."""
+        return str(self.work.start(family)["image"])
+
+    @visiting
+    def export(self, kind: str, data: dict[Any, Any]) -> Any:
+        """Write the analysis at hand to a file that the browser downloads."""
+        values = self._values(data)
+        try:
+            analysis = self.work.analyze(values)
+        except NLSLabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        marked = self.focus.marked(data[self.focus.paint])
+        return gr.File(str(self.work.export(kind, analysis, values, marked)), visible=True)

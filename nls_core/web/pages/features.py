@@ -1,0 +1,126 @@
+"""The page *Features*: what the last layer puts close together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.examples import read_examples
+from nls_core.analysis.features import NEIGHBOURS, VOTERS, Features
+from nls_core.errors import NLSLabError
+from nls_core.views import feature_map
+from nls_core.web.pages.compare_work import read_upload
+from nls_core.web.pages.visitors import visiting
+from nls_core.web.pages.widgets import (
+    LANE,
+    PRIVATE,
+    PROGRESS,
+    gallery,
+    intro,
+    message,
+    note,
+    upload,
+)
+
+INTRO = """Each dot is a test image, drawn near those that the model's last layer finds similar.
+Point at a dot, or tap it, to see the image; point at a class to see it alone. Put in a picture of
+your own (✛) to see where it falls."""
+METHOD = f"""<b>How it is made.</b> The features are what enters the last linear layer, computed
+now, by this model, on test images that ship with it. t-SNE (van der Maaten &amp; Hinton 2008,
+JMLR 9) flattens them: who is whose neighbour is kept, while the sizes of clusters and the gaps
+between them say little. The two numbers do not depend on the flattening. <i>Vote</i>: how often
+the {VOTERS} nearest other images, in all features, agree on the true class. <i>Silhouette</i>
+(Rousseeuw 1987): how much closer an image is to its own class than to the next one, from -1 to 1.
+Label smoothing is known to pull classes into tight clusters (Müller et al. 2019, arXiv 1906.02629).
+t-SNE has no rule for a new picture: ✛ stands at the mean position of its {NEIGHBOURS} nearest
+images, weighted by the inverse of their distance. Distances are Euclidean in feature space and
+counted in the model's own median distance from a test image to its nearest other: 1 is usual,
+and 0 is the very image (many examples are of the same test split)."""
+NONE = "No family of models has test images beside it; scripts/make_sample.py makes them."
+
+
+def build(analyzer: Analyzer) -> None:
+    """Make the page's components."""
+    intro("Features", INTRO)
+    work = Features(analyzer)
+    if work.ids():
+        FeaturesPage(work)
+    else:
+        gr.HTML(message(NONE, wrong=True))
+
+
+class FeaturesPage:
+    """The components, and what happens when one is touched."""
+
+    def __init__(self, work: Features) -> None:
+        self.work = work
+        self.family = work.families()[0]
+        folder = work.analyzer.settings
+        self.examples = tuple(e for e in read_examples(folder) if e.family == self.family)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=260):
+                models = self._models()
+                self.picture = upload(label="Your picture", height=190, elem_id="own")
+                self.gallery = gallery([(str(e.path), e.title) for e in self.examples])
+            with gr.Column(scale=4, min_width=320):
+                told = gr.HTML("", elem_id="message")
+                rules = gr.HTML("", elem_id="rules", padding=False)
+                drawn = gr.HTML("", elem_id="maps", min_height=420)
+                near = gr.HTML("")
+        note(METHOD)
+        self.gallery.select(self.pick, None, self.picture, **PRIVATE)
+        # the sprite sheet is large and the same for all: it comes once
+        gr.on(None, self.rules, None, rules, show_progress="hidden", **PRIVATE)
+        gr.on(
+            None,
+            self.show,
+            [*models, self.picture],
+            [told, drawn, near],
+            trigger_mode="always_last",
+            **LANE,
+            **PRIVATE,
+        )
+
+    def _models(self) -> list[gr.Dropdown]:
+        ids = list(self.work.analyzer.ids(self.family))
+        wanted = [f"{self.family}/ce-zero", f"{self.family}/nls-zero"]
+        values = wanted if set(wanted) <= set(ids) else [ids[0], ids[-1]]
+        labels = ("Baseline", "Candidate")
+        return [gr.Dropdown(ids, value=v, label=n) for v, n in zip(values, labels, strict=True)]
+
+    def pick(self, event: gr.SelectData) -> str:
+        """The path of the clicked example."""
+        return str(self.examples[int(event.index)].path)
+
+    def _classes(self) -> tuple[str, ...]:
+        return self.work.analyzer.manifest(self.work.ids()[0]).classes
+
+    def rules(self) -> str:
+        """The style rules with the sprite sheet."""
+        return feature_map.style(self.work.sample(self.family), self._classes())
+
+    @visiting
+    def show(
+        self, baseline: str, candidate: str, picture: str | None, progress: gr.Progress = PROGRESS
+    ) -> list[Any]:
+        """An error's sentence, the maps, and the neighbours of the picture; as HTML."""
+        ids = list(dict.fromkeys((baseline, candidate)))  # one model chosen twice is shown once
+        try:
+            embeddings = [
+                self.work.embedding(i, lambda done, what: progress(done, desc=what)) for i in ids
+            ]
+            placed: list[Any] = [None] * len(ids)
+            if picture:
+                image = self.work.analyzer.decode(read_upload(picture))
+                placed = [self.work.place(e, image) for e in embeddings]
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), gr.skip(), gr.skip()]
+        classes = self._classes()
+        rows = [
+            feature_map.neighbours(e, new, classes)
+            for e, new in zip(embeddings, placed, strict=True)
+            if new is not None
+        ]
+        return ["", feature_map.maps(embeddings, placed, classes), "".join(rows)]

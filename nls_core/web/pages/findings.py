@@ -1,0 +1,75 @@
+"""The page *Findings*: each claim, its verdict, the chart, the table, the command."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.evidence import findings
+from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence.verdicts import HOLDS, NOT, Finding
+from nls_core.views import evidence_charts
+from nls_core.web.pages import family_reports
+from nls_core.web.pages.family_reports import Where
+from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report
+
+INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
+computed from the intervals of the report, and says so when a claim does not hold here."""
+HERE = "/ui/findings"  # whole, since Gradio's pages have a base address
+CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
+
+
+def build(analyzer: Analyzer) -> None:
+    """Make the page's components."""
+    intro("Findings", INTRO)
+    where = family_reports.where(analyzer)
+    if where is None:
+        no_report()
+        return
+    outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
+    for key in FINDINGS:
+        outputs.append(gr.HTML(elem_id=f"finding-{key}"))
+        outputs.append(gr.Plot(show_label=False))
+        with gr.Accordion("Table and command", open=False):
+            outputs.append(gr.HTML())
+    gr.on(None, partial(show, where), None, outputs, show_progress="hidden", **PRIVATE)
+
+
+def show(where: Where) -> list[Any]:
+    """All findings: the overview, then text, chart and table of each."""
+    data = family_reports.load(*where)
+    found = findings.all_of(data.evidence)
+    parts: list[Any] = [overview(found)]
+    for each in found:
+        command = f"<p class=nls-explain>Command: <code>{escape(each.command)}</code></p>"
+        chart = evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
+        parts += [text(each), chart, html_table(each.table) + command]
+    return parts
+
+
+def badge(finding: Finding) -> str:
+    """The verdict as a coloured word."""
+    kind = CLASSES.get(finding.verdict, "nls-partly")
+    return f'<span class="nls-badge {kind}">{escape(finding.verdict)}</span>'
+
+
+def overview(found: list[Finding]) -> str:
+    """All claims with their verdicts, as links."""
+    rows = "".join(
+        f'<li><a href="{HERE}#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
+        for each in found
+    )
+    return f'<ul class="nls-claims">{rows}</ul>'
+
+
+def text(finding: Finding) -> str:
+    """The claim, the verdict and why."""
+    why = escape(finding.text).replace("`", "")
+    return (
+        f'<div class="nls-finding"><h2>{escape(finding.claim)} {badge(finding)}</h2>'
+        f"<p class=nls-explain>{why}</p></div>"
+    )

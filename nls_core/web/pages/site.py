@@ -1,0 +1,80 @@
+"""All pages as one Gradio app, and how it is mounted."""
+
+from __future__ import annotations
+
+import warnings
+
+import gradio as gr
+from fastapi import FastAPI
+from gradio.utils import LRUCache
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.settings import Settings
+from nls_core.web.pages import navigation
+from nls_core.web.pages.compare import INTRO, TITLE, ComparePage
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.widgets import intro, message
+
+SESSIONS = 128  # visitors whose state is kept: a session holds some 100 KB, mostly Gradio's own
+NO_MODELS = (
+    "There are no models that can be used (/readyz says what is wrong with those there are): "
+    "name their folder in NLS_MODELS_DIR, or train them with `make models`."
+)
+
+
+def build(analyzer: Analyzer) -> gr.Blocks:
+    """All pages, Compare opened on a finished comparison; without models, what to do."""
+    if analyzer.ids():
+        blocks = ComparePage(Compare(analyzer)).blocks
+        navigation.add(blocks, analyzer)
+        return blocks
+    empty: gr.Blocks
+    with gr.Blocks(title="NLS Lab", analytics_enabled=False) as empty:
+        intro(TITLE, INTRO)
+        gr.HTML(message(NO_MODELS, wrong=True))
+    return empty
+
+
+def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
+    """Put the pages at /ui of an app."""
+    settings = analyzer.settings
+    blocks = build(analyzer)
+    bound(blocks, settings)
+    mounted: FastAPI
+    with warnings.catch_warnings():
+        # Gradio says so of every app with several pages, also of one that asks for no SSR
+        warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
+        mounted = gr.mount_gradio_app(
+            app,
+            blocks,
+            path="/ui",
+            footer_links=[],
+            run_history=False,
+            allowed_paths=[str(settings.static_dir / "examples")],
+            show_error=False,
+            max_file_size=settings.max_upload_bytes,
+            ssr_mode=False,
+            enable_monitoring=False,
+            theme=theme(),
+            css_paths=settings.static_dir / "style.css",
+        )
+    return mounted
+
+
+def bound(blocks: gr.Blocks, settings: Settings) -> None:
+    """Set the limits that `launch` would, and those that Gradio has no option for."""
+    # else Gradio takes any path of this machine that a request names for a file of the app's own
+    blocks.has_launched = True
+    blocks.state_session_capacity = SESSIONS
+    blocks.queue(max_size=4 * settings.max_queue, api_open=False)
+    # answers that wait to be heard, by session: those of nobody must not pile up
+    blocks._queue.pending_messages_per_session = LRUCache(SESSIONS)
+
+
+def theme() -> gr.Theme:
+    """Gradio's own theme with the system's fonts: nothing is fetched from outside."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    )

@@ -1,0 +1,1 @@
+"""REST: routes, schemas, and the page that documents them."""

@@ -1,0 +1,339 @@
+"""REST over one `Analyzer`: `create_api(settings)` is the app without the page."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BeforeValidator
+
+from nls_core import __version__
+from nls_core.analysis import focus
+from nls_core.analysis.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
+from nls_core.analysis.lane import VISITOR, Visitor
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+from nls_core.errors import DiskFull, UnknownName, unknown
+from nls_core.settings import Settings
+from nls_core.web.edge import guard, problems, scratch
+from nls_core.web.edge.middleware import STRICT, UI_PATH, Metrics
+from nls_core.web.edge.problems import Problem
+from nls_core.web.edge.reading import visitor_name
+from nls_core.web.edge.scratch import Sweeper
+from nls_core.web.rest import docs_page
+from nls_core.web.rest.model_schemas import (
+    Health,
+    ModelDetail,
+    ModelSummary,
+    Readiness,
+    model_detail,
+    model_summary,
+)
+from nls_core.web.rest.schemas import AnalysisResponse, analysis_response
+
+log = structlog.get_logger("nls_core")
+FORM_BYTES = 1_048_576  # what a form may hold beside its file
+MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
+DESCRIPTION = (
+    "Compare image classifiers on one picture: class activation maps, confidence before and after "
+    "temperature scaling, and what adversarial perturbations do to both. Strengths ε are in pixel "
+    "units of [0, 1] or, where so named, in 1/255. Errors are problem JSON (RFC 9457)."
+)
+
+
+async def _analyzer(request: Request) -> Analyzer:
+    analyzer: Analyzer = request.app.state.analyzer
+    return analyzer
+
+
+async def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+async def _visitor(request: Request) -> AsyncIterator[None]:
+    """Who asks, for the lanes: gone once the connection is closed before the answer."""
+    gone = threading.Event()
+
+    async def watch() -> None:  # the body has been read: all that can come is the end
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    watcher = asyncio.create_task(watch())
+    VISITOR.set(
+        Visitor(visitor_name(request.scope), gone.is_set)
+    )  # in the context of this request alone
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+TheAnalyzer = Annotated[Analyzer, Depends(_analyzer)]
+TheMetrics = Annotated[Metrics, Depends(_metrics)]
+
+
+def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for problems: s404="what it means here", …"""
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        int(name.removeprefix("s")): {"description": text, "content": content}
+        for name, text in statuses.items()
+    }
+
+
+Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
+
+
+def _none_if_empty(value: object) -> object:
+    """Forms cannot say nothing: many clients send '' or 'null' for what they leave out."""
+    return None if value in ("", "null") else value
+
+
+Mask = Annotated[
+    UploadFile | None,
+    BeforeValidator(_none_if_empty),
+    File(
+        description="A PNG file of the image's size that marks the object, for `focus` in the "
+        "answer: where some of it is transparent, the object is what is not; else what is not "
+        "black."
+    ),
+]
+Models = Annotated[
+    str,
+    Form(
+        description="Comma-separated ids, all of one family.",
+        max_length=1000,
+        examples=["fashion/ce-zero,fashion/nls-partial"],
+    ),
+]
+Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra={"enum": [*CAMS]})]
+Attack = Annotated[str, Form(description="Attack.", json_schema_extra={"enum": [*ATTACKS]})]
+Epsilons = Annotated[
+    str,
+    Form(
+        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1.",
+        max_length=1000,
+        examples=["1,2,4,8"],
+    ),
+]
+TargetClass = Annotated[
+    str | None,
+    Form(
+        description="Index or name of the class that the maps explain; by default each model's "
+        "own prediction.",
+        max_length=200,
+        examples=["Sneaker"],
+    ),
+]
+AttackTarget = Annotated[
+    str | None,
+    Form(
+        description="Index or name of the class that the attack is to reach; by default it is "
+        "to leave the prediction.",
+        max_length=200,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    Form(
+        description="Target layer of the maps, one of the model's `layers`; by default the last.",
+        max_length=200,
+    ),
+]
+Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
+Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]
+
+UNUSABLE = "A model's files are damaged or altered, or something unforeseen."
+BUSY = "Too many analyses wait; Retry-After says when to try again."
+v1 = APIRouter(prefix="/api/v1", tags=["models"])
+ops = APIRouter(tags=["operation"])
+
+
+@v1.get("/models", responses=_problems(s500=UNUSABLE))
+def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
+    """The models that can be used, with what was measured of them; /readyz names the others."""
+    usable = [model_id for model_id, state in analyzer.states().items() if state == "ready"]
+    return [model_summary(analyzer.manifest(model_id)) for model_id in usable]
+
+
+@v1.get(
+    "/models/{family}/{name}",
+    responses=_problems(
+        s404="No model of that id.", s422="A malformed path.", s500=UNUSABLE, s503=BUSY
+    ),
+)
+def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
+    """One model's manifest, and the layers that maps can be taken at."""
+    manifest = analyzer.manifest(f"{family}/{name}")
+    return model_detail(manifest, analyzer.layers(manifest.id))
+
+
+@v1.post(
+    "/analyze",
+    response_model=AnalysisResponse,
+    dependencies=[Depends(_visitor)],
+    responses=_problems(
+        s400="The form cannot be parsed.",
+        s404="No model of that id.",
+        s413="The upload is too large.",
+        s422="A value is outside what is accepted, or the image cannot be decoded.",
+        s500=UNUSABLE,
+        s503=BUSY,
+    ),
+)
+def analyze(
+    *,
+    image: Image,
+    models: Models,
+    mask: Mask = None,
+    cam: Cam = AnalysisRequest.cam,
+    attack: Attack = AnalysisRequest.attack,
+    epsilons: Epsilons = "1,2,4,8",
+    target_class: TargetClass = None,
+    layer: Layer = None,
+    attack_target: AttackTarget = None,
+    steps: Steps = AnalysisRequest.steps,
+    seed: Seed = AnalysisRequest.seed,
+    analyzer: TheAnalyzer,
+    metrics: TheMetrics,
+) -> Response:
+    """Compare models on one picture."""
+    with metrics.outcome():
+        ids = tuple(part.strip() for part in models.split(","))
+        request = AnalysisRequest(
+            models=ids,
+            cam=cam,
+            layer=layer,
+            attack=attack,
+            epsilons=parse_epsilons(epsilons),
+            target_class=_class_index(analyzer, ids[0], target_class),
+            attack_target=_class_index(analyzer, ids[0], attack_target),
+            steps=steps,
+            seed=seed,
+        )
+        answer = _answer(analyzer, request, image, mask)
+    # made here rather than by FastAPI, which would do it in the event loop
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _answer(
+    analyzer: Analyzer, request: AnalysisRequest, image: UploadFile, mask: UploadFile | None
+) -> AnalysisResponse:
+    data = image.file.read()
+    if mask is None:
+        return analysis_response(analyzer.analyze(data, request))
+    picture = analyzer.decode(data)  # a bad mask is refused before anything is computed
+    read = partial(focus.read_mask, mask.file.read(), picture.size, analyzer.settings)
+    marked = analyzer.in_decoder(read)
+    analysis = analyzer.analyze(picture, request)
+    return analysis_response(analysis, focus.score(analysis, marked))
+
+
+def _class_index(analyzer: Analyzer, model_id: str, text: str | None) -> int | None:
+    """The index that a class's name or index stands for; its range is checked later."""
+    if text is None:
+        return None
+    classes = analyzer.manifest(model_id).classes
+    if text in classes:
+        return classes.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        raise UnknownName(unknown("class", text, classes)) from None
+
+
+@ops.get("/healthz")
+async def health() -> Health:
+    """Whether the process answers."""
+    return Health(status="alive")
+
+
+@ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
+def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
+    """Whether there are models that can be used, and room for uploads; which are not, and why."""
+    try:
+        scratch.check_free(analyzer.settings)
+    except DiskFull as error:
+        return problems.problem(request.scope, 503, str(error), kind=DiskFull)
+    states = analyzer.states()
+    ready = [state == "ready" for state in states.values()]
+    if any(ready):
+        return Readiness(status="ready" if all(ready) else "degraded", models=states)
+    detail = "expected usable models; got " + ("damaged ones only" if states else "none at all")
+    return problems.problem(request.scope, 503, detail, models=states)
+
+
+@ops.get("/metrics", response_class=PlainTextResponse)
+def metrics_text(metrics: TheMetrics) -> Response:
+    """Counts and latencies in the text format of Prometheus."""
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@ops.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """The page is at /ui."""
+    return RedirectResponse(UI_PATH, 307)
+
+
+@ops.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The API in words, without scripts from anywhere."""
+    policy = {"Content-Security-Policy": f"{STRICT}; style-src {docs_page.STYLE_HASH}"}
+    port = request.app.state.analyzer.settings.port
+    # not by the request's Host: whoever sends the request says what that is
+    page = docs_page.page(request.app.openapi(), f"http://localhost:{port}")
+    return HTMLResponse(page, headers=policy)
+
+
+class Api(FastAPI):
+    """FastAPI whose OpenAPI text also has the problems, and an example with its nulls."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI text."""
+        if self.openapi_schema is None:
+            text = super().openapi()
+            text["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            answer = text["paths"][f"{v1.prefix}/analyze"]["post"]["responses"]["200"]
+            answer["content"]["application/json"]["example"] = docs_page.example_response()
+        return super().openapi()
+
+
+def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:
+    """REST, health, metrics and documentation; `app.state.analyzer` does the work."""
+    analyzer, metrics, sweeper = Analyzer(settings, accelerate), Metrics(), Sweeper(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with sweeper.running():
+            yield
+
+    app = Api(
+        title="NLS Lab",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.analyzer, app.state.metrics, app.state.sweeper = analyzer, metrics, sweeper
+    app.state.is_full = analyzer.queue.is_full
+    for model_id, why in analyzer.check_models().items():
+        log.error("model_unusable", model=model_id, why=why)
+    metrics.queue.set_function(lambda: analyzer.in_use)
+    problems.install(app)
+    guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
+    app.include_router(v1)
+    app.include_router(ops)
+    return app

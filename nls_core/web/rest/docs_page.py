@@ -1,0 +1,200 @@
+"""The API in words: an example answer, and /docs as plain HTML made from the OpenAPI text.
+
+FastAPI's own page would load scripts from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    ModelAnalysis,
+    Prediction,
+    SweepPoint,
+)
+from nls_core.types import Geometry, Manifest
+from nls_core.web.edge import problems
+from nls_core.web.rest.schemas import analysis_response
+
+Json = Mapping[str, Any]
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+padding: 0 1rem; color-scheme: light dark } code, pre { font: 14px/1.4 ui-monospace, monospace }
+pre { overflow-x: auto; padding: .6rem; border: 1px solid #8886; border-radius: 6px }
+table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top;
+padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886 } h2 { margin-top: 2.5rem }"""
+
+# for the page's security policy: this style sheet and no other
+STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+
+
+def example_response() -> dict[str, Any]:
+    """A small made-up answer, through the same code as real ones."""
+    manifest = Manifest(
+        id="fashion/ce-zero",
+        arch="smallresnet-16",
+        padding="zero",
+        loss="ce",
+        loss_parameters={},
+        classes=("Sneaker", "Bag"),
+        channels=1,
+        input_size=28,
+        mean=(0.5,),
+        std=(0.25,),
+        preprocess="fashion",
+        temperature=2.0,
+        sha256="",
+        seed=0,
+        recipe={},
+    )
+    request = AnalysisRequest(models=(manifest.id,), epsilons=(4 / 255,))
+    x = np.full((1, 2, 2), 0.5, np.float32)
+    cam = CamMap("gradcam", "net.stages.2", 0, np.array([[0, 1], [0.5, 0]], np.float32))
+    attacked = x + np.array([[[4, -4], [4, 4]]], np.float32) / np.float32(255)
+    flipped = SweepPoint(4 / 255, attacked, _predicted(0, 1), cam, 4 / 255, 8 / 255, True)
+    model = ModelAnalysis(manifest, _predicted(2, 0), cam, (flipped,))
+    picture = np.zeros((80, 60, 3), np.uint8)
+    geometry = Geometry(60, 80, (-2.0, 8.0, 62.0, 72.0))
+    notes = ("the bright background was inverted, as in Fashion-MNIST",)
+    analysis = Analysis(request, x, picture, geometry, (model,), notes, seconds=0.5)
+    return analysis_response(analysis).model_dump(mode="json")
+
+
+def _predicted(*logits: float, temperature: float = 2.0) -> Prediction:
+    z = np.array(logits, np.float32)
+    plain, calibrated = (np.exp(v) / np.exp(v).sum() for v in (z, z / temperature))
+    return Prediction(z, plain, calibrated)
+
+
+def page(text: Json, base: str) -> str:
+    """An OpenAPI text as one HTML page.
+
+    Args:
+        text: what /openapi.json holds.
+        base: where the app answers, for the curl commands.
+    """
+    info = text["info"]
+    routes = "".join(
+        _operation(text, base.rstrip("/"), path, method)
+        for path, methods in text["paths"].items()
+        for method in methods
+    )
+    kinds = "".join(
+        f'<tr id="{_anchor(kind)}"><td>{escape(kind.title)}</td><td>{kind.status}</td>'
+        f"<td>{escape(kind.__doc__ or '')}</td></tr>"
+        for kind in problems.error_types()
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(info['title'])} API</title><style>{STYLE}</style></head><body>"
+        f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
+        f"<p>{escape(info['description'])}</p>"
+        '<p><a href="/ui">The page</a> · <a href="/openapi.json">/openapi.json</a></p>'
+        "<p>In the commands, put the address of this page for "
+        f"<code>{escape(base.rstrip('/'))}</code>.</p>"
+        f"{routes}<h2>Problems</h2><p>The <code>type</code> of an error leads here.</p>"
+        f"<table><tr><th>title</th><th>status</th><th>meaning</th></tr>{kinds}</table>"
+        "</body></html>"
+    )
+
+
+def _anchor(kind: type[Any]) -> str:
+    return escape(problems.problem_type(kind).partition("#")[2], quote=True)
+
+
+def _operation(text: Json, base: str, path: str, method: str) -> str:
+    operation = text["paths"][path][method]
+    fields = list(_fields(text, operation))
+    rows = "".join(_field_row(*field) for field in fields)
+    head = "<tr><th>name</th><th>in</th><th>values</th><th>meaning</th></tr>"
+    answers = "".join(
+        _answer(text, status, answer) for status, answer in operation["responses"].items()
+    )
+    return (
+        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
+        f"<p>{escape(operation.get('description', ''))}</p>"
+        f"{f'<table>{head}{rows}</table>' if rows else ''}"
+        f"<pre>{escape(_curl(base, path, method, fields))}</pre>"
+        f"<table><tr><th>status</th><th>answer</th></tr>{answers}</table></section>"
+    )
+
+
+def _fields(text: Json, operation: Json) -> Iterator[tuple[str, str, bool, Json]]:
+    """Name, place, whether required, and schema of every parameter and form field."""
+    for parameter in operation.get("parameters", ()):
+        yield parameter["name"], parameter["in"], parameter["required"], parameter["schema"]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        body = _resolve(text, content["schema"])
+        for name, schema in body["properties"].items():
+            yield name, "form", name in body.get("required", ()), schema
+
+
+def _resolve(text: Json, schema: Json) -> Json:
+    """Follow a reference into the components."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: Json = text["components"]["schemas"][name] if name else schema
+    return found
+
+
+def _field_row(name: str, place: str, required: bool, schema: Json) -> str:
+    bounds = [f"{schema[key]:.0f}" for key in ("minimum", "maximum") if key in schema]
+    values = " · ".join(map(str, schema.get("enum", ()))) or " to ".join(bounds)
+    default = "required" if required else f"default {schema.get('default')}"
+    if not required and schema.get("default") is None:
+        default = "optional"
+    meaning = schema.get("description", "")
+    cells = (f"{name} ({default})", place, values, meaning)
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _curl(base: str, path: str, method: str, fields: list[tuple[str, str, bool, Json]]) -> str:
+    """A command to try an operation with its examples."""
+    verb = "" if method == "get" else f"-X {method.upper()} "
+    parts = [f"curl {verb}{base}{path}"]
+    for name, place, required, schema in fields:
+        examples = schema.get("examples", [])
+        if place == "form" and (required or examples):
+            parts.append(f"-F {name}={examples[0] if examples else '@photo.jpg'}")
+    return " \\\n  ".join(parts).replace("{family}", "fashion").replace("{name}", "ce-zero")
+
+
+def _answer(text: Json, status: str, answer: Json) -> str:
+    shown = ""
+    for kind, content in answer.get("content", {}).items():
+        schema = _resolve(text, content.get("schema", {}))
+        shown += f"<br><code>{escape(kind)}</code> {escape(schema.get('title', ''))}"
+        notes = {"fields": _meanings(text, schema), "example": content.get("example")}
+        for label, value in notes.items():
+            if value:
+                pretty = escape(json.dumps(value, indent=2, ensure_ascii=False))
+                shown += f"<details><summary>{label}</summary><pre>{pretty}</pre></details>"
+    return f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}{shown}</td></tr>"
+
+
+def _meanings(text: Json, schema: Json) -> Any:
+    """The fields of a schema as nested names with their meanings."""
+    schema = _resolve(text, schema)
+    if "items" in schema:
+        inner = _meanings(text, schema["items"])
+        return [inner] if isinstance(inner, dict) else schema.get("description", "list")
+    if "properties" not in schema:
+        return schema.get("description") or schema.get("type", "value")
+    return {
+        name: _described(_meanings(text, inner), inner)
+        for name, inner in schema["properties"].items()
+    }
+
+
+def _described(meaning: Any, schema: Json) -> Any:
+    """Prefer a field's own description to the type of its values."""
+    return schema.get("description", meaning) if isinstance(meaning, str) else meaning

@@ -1,0 +1,233 @@
+"""What REST answers, and the command line with --json: pydantic models made from `Analysis`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import Field
+
+from nls_core.analysis import focus
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    ModelAnalysis,
+    Prediction,
+    SweepPoint,
+)
+from nls_core.metrics import unfamiliar
+from nls_core.types import Manifest
+from nls_core.views import raster
+from nls_core.web.rest.model_schemas import Frozen
+
+SCHEMA = 1  # raised when a field changes its meaning or goes
+
+
+class FamiliarityResponse(Frozen):
+    """Whether the input may be of none of the model's classes (out of distribution)."""
+
+    score: str = Field(description="'msp' (largest probability), 'energy' or 'max_logit'")
+    value: float = Field(description="of this input; higher is more familiar")
+    threshold: float = Field(description="of the manifest")
+    rate: float = Field(description="share of held-out pictures of its classes below the threshold")
+    unfamiliar: bool = Field(description="the value is below the threshold: perhaps of no class")
+
+
+class PredictionResponse(Frozen):
+    """One model's answer for one input."""
+
+    label: str = Field(description="name of the most probable class")
+    index: int = Field(description="its index")
+    probabilities: dict[str, float] = Field(description="class name -> softmax probability")
+    confidence: float = Field(description="the largest probability")
+    calibrated_confidence: float = Field(description="the largest one after temperature scaling")
+    calibrated_probabilities: dict[str, float] = Field(description="after temperature scaling")
+    temperature: float = Field(description="the logits are divided by it")
+    familiarity: FamiliarityResponse | None = Field(
+        description="whether the input may be of none of the classes; null: the manifest has no "
+        "threshold"
+    )
+
+
+class CamResponse(Frozen):
+    """A class activation map at the target layer's own resolution."""
+
+    method: str
+    layer: str
+    target_class: int = Field(description="index of the class that the map explains")
+    target_label: str = Field(description="its name")
+    values: list[list[float]] = Field(description="rows of the map, ≥ 0, in the method's own units")
+    png: str = Field(
+        description="data URI of the map at its own resolution, one pixel per value: Inferno from "
+        "0 to the largest value of all maps of this answer, so that its maps are comparable"
+    )
+
+
+class SweepPointResponse(Frozen):
+    """What one attack strength did to one model."""
+
+    epsilon: float = Field(description="in pixel units of [0, 1]")
+    epsilon_255: float = Field(description="the same in 1/255")
+    prediction: PredictionResponse = Field(description="for the adversarial image")
+    cam: CamResponse = Field(description="on the adversarial image, same target class and layer")
+    linf: float = Field(description="largest change of a pixel, in pixel units")
+    l2: float = Field(description="L2 norm of the perturbation over all pixels")
+    success: bool = Field(description="the clean label is lost, or the target reached")
+    adversarial_png: str = Field(
+        description="data URI of the attacked model input, rounded to 8 bits"
+    )
+
+
+class FocusResponse(Frozen):
+    """How much of the maps lies on the object that the mask marks; each a share in [0, 1]."""
+
+    area: float = Field(
+        description="the object's share of what the model sees: what a map without focus gets"
+    )
+    clean: float = Field(description="share of the clean map that lies on the object")
+    attacked: list[float] = Field(description="the same of the attacked maps, one per ε")
+
+
+class ModelAnalysisResponse(Frozen):
+    """Everything that one model says of the picture."""
+
+    id: str
+    prediction: PredictionResponse = Field(description="for the clean input")
+    cam: CamResponse = Field(description="on the clean input")
+    sweep: list[SweepPointResponse] = Field(description="one per ε, in the order asked for")
+    flip_epsilon_255: float | None = Field(
+        description="the smallest tried ε, in 1/255, at which the attack succeeded; null: none"
+    )
+    focus: FocusResponse | None = Field(description="null: no mask was given")
+
+
+class RequestEcho(Frozen):
+    """What was computed, defaults included."""
+
+    models: list[str]
+    cam: str
+    layer: str | None = Field(description="null: each model's last stage")
+    attack: str
+    epsilons: list[float] = Field(description="in pixel units of [0, 1]")
+    epsilons_255: list[float] = Field(description="the same in 1/255")
+    target_class: int | None = Field(description="null: each model's clean prediction")
+    attack_target: int | None = Field(description="null: the attack is untargeted")
+    steps: int
+    seed: int
+
+
+class GeometryResponse(Frozen):
+    """Where the model's square input lies in the picture."""
+
+    width: int = Field(description="of the picture after EXIF rotation, pixels")
+    height: int
+    box: tuple[float, float, float, float] = Field(
+        description="left, top, right, bottom of the input in the picture's pixels; it may reach "
+        "outside where the conversion padded"
+    )
+
+
+class AnalysisResponse(Frozen):
+    """Models compared on one picture."""
+
+    schema_: int = Field(SCHEMA, alias="schema", description="version of this format")
+    request: RequestEcho
+    geometry: GeometryResponse
+    notes: list[str] = Field(description="what was done to the picture, in sentences")
+    seconds: float = Field(description="from the picture's bytes to the last map, waiting included")
+    models: list[ModelAnalysisResponse] = Field(description="in the order asked for")
+
+
+def analysis_response(
+    analysis: Analysis, focused: focus.FocusScores | None = None
+) -> AnalysisResponse:
+    """The answer for an analysis; numbers are float32 values, exactly."""
+    top = _top(analysis)
+    models = [_model(model, top) for model in analysis.models]
+    if focused is not None:
+        shares = [FocusResponse(area=focused.area, **asdict(each)) for each in focused.models]
+        pairs = zip(models, shares, strict=True)
+        models = [model.model_copy(update={"focus": share}) for model, share in pairs]
+    return AnalysisResponse(
+        request=_request(analysis.request),
+        geometry=GeometryResponse(**asdict(analysis.geometry)),
+        notes=list(analysis.notes),
+        seconds=analysis.seconds,
+        models=models,
+    )
+
+
+def _top(analysis: Analysis) -> float:
+    """The largest value of all maps, clean and attacked."""
+    maps = [m.cam for m in analysis.models] + [p.cam for m in analysis.models for p in m.sweep]
+    return max(float(cam.values.max()) for cam in maps)
+
+
+def _in_255(epsilon: float) -> float:
+    return round(epsilon * 255, 9)  # ε came as a part of 255
+
+
+def _request(request: AnalysisRequest) -> RequestEcho:
+    echo = asdict(request) | {"epsilons_255": [_in_255(e) for e in request.epsilons]}
+    return RequestEcho.model_validate(echo)
+
+
+def _model(model: ModelAnalysis, top: float) -> ModelAnalysisResponse:
+    flip = model.flip_epsilon
+    return ModelAnalysisResponse(
+        id=model.manifest.id,
+        prediction=_prediction(model.prediction, model.manifest),
+        cam=_cam(model.cam, model.manifest, top),
+        sweep=[_point(point, model.manifest, top) for point in model.sweep],
+        flip_epsilon_255=None if flip is None else _in_255(flip),
+        focus=None,
+    )
+
+
+def _point(point: SweepPoint, manifest: Manifest, top: float) -> SweepPointResponse:
+    return SweepPointResponse(
+        epsilon=point.epsilon,
+        epsilon_255=_in_255(point.epsilon),
+        prediction=_prediction(point.prediction, manifest),
+        cam=_cam(point.cam, manifest, top),
+        linf=point.linf,
+        l2=point.l2,
+        success=point.success,
+        adversarial_png=raster.png_data_uri(point.adversarial),
+    )
+
+
+def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionResponse:
+    def named(probabilities: Any) -> Mapping[str, float]:
+        return dict(zip(manifest.classes, probabilities.tolist(), strict=True))
+
+    return PredictionResponse(
+        label=manifest.classes[prediction.index],
+        index=prediction.index,
+        probabilities=named(prediction.probabilities),
+        confidence=prediction.confidence,
+        calibrated_confidence=prediction.calibrated_confidence,
+        calibrated_probabilities=named(prediction.calibrated),
+        temperature=manifest.temperature,
+        familiarity=_familiarity(manifest, prediction),
+    )
+
+
+def _familiarity(manifest: Manifest, prediction: Prediction) -> FamiliarityResponse | None:
+    verdict = unfamiliar.judge(manifest.ood, prediction.logits)
+    if verdict is None:
+        return None
+    return FamiliarityResponse(unfamiliar=verdict.unfamiliar, **asdict(verdict))
+
+
+def _cam(cam: CamMap, manifest: Manifest, top: float) -> CamResponse:
+    return CamResponse(
+        method=cam.method,
+        layer=cam.layer,
+        target_class=cam.target_class,
+        target_label=manifest.classes[cam.target_class],
+        values=cam.values.tolist(),
+        png=raster.png_data_uri(raster.colour_map(cam.values, top)),
+    )

@@ -1,0 +1,140 @@
+"""REST and the page as one app, and the process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from starlette.routing import Mount
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from nls_core.analysis.analyzer import Accelerate
+from nls_core.settings import Settings
+from nls_core.web import logs
+from nls_core.web.edge import scratch
+from nls_core.web.edge.middleware import UI_PATH
+from nls_core.web.pages import site
+from nls_core.web.pages.gate import Gate, Limits
+from nls_core.web.rest.api import create_api
+
+PATIENCE = 3  # seconds that open requests get at the end; the page's event streams never end
+KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
+STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole app: REST under /api/v1, the page at /ui."""
+    uploads = scratch.folder(settings, scratch.UPLOADS)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # Gradio's only way to be told
+    app = create_api(settings, zero_gpu())
+    app.get("/favicon.ico", include_in_schema=False)(
+        lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")
+    )
+    site.mount(app, app.state.analyzer)
+    app.state.sweeper.pin()
+    page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
+    page.app = Gate(
+        page.app,
+        page.app.get_blocks(),  # type: ignore[attr-defined]  # of Gradio's own app
+        UI_PATH,
+        Limits(
+            uploads=uploads,
+            shown=(settings.static_dir / "examples",),
+            places=settings.max_queue,
+            is_full=app.state.is_full,
+        ),
+    )
+    return app
+
+
+def zero_gpu() -> Accelerate | None:
+    """What wraps a computation on a ZeroGPU Space, where the package `spaces` is installed."""
+    try:
+        import spaces  # noqa: PLC0415 - not there outside of Spaces
+    except ImportError:
+        return None
+    wrap: Accelerate = spaces.GPU
+    return wrap
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Make the app and serve it until interrupted, in one process: Gradio's state lives in it.
+
+    Args:
+        settings: of the deployment.
+        listener: from `startup.prepare`.
+    """
+    logs.configure(settings.scratch_dir)  # first: what is wrong with models is logged too
+    app = create_app(settings)
+    host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host  # noqa: S104
+    structlog.get_logger("nls_core").info("starting", url=f"http://{host}:{settings.port}")
+    Impatient.seconds = settings.read_seconds
+    config = uvicorn.Config(
+        app,
+        http=Impatient,
+        ws="none",
+        log_config=None,  # by `logs`; requests are logged by the app
+        access_log=False,
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=PATIENCE,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+class Impatient(H11Protocol):
+    """HTTP whose connections have to send a request's head within `seconds`.
+
+    Of uvicorn's two parsers this one bounds a head's bytes; neither bounds its time.
+    """
+
+    seconds: float = 30
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and sys.platform.startswith("linux"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting when a head is there, and wait for the next one after its answer."""
+        super().data_received(data)
+        if self._busy():
+            self._stop_waiting()
+        elif self._patience is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._patience = self.loop.call_later(self.seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if not self._busy():
+            self.transport.close()

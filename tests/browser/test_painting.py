@@ -1,0 +1,173 @@
+"""Painting the object on one's own photo in a real browser, with every family that ships."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from nls_core import zoo
+from nls_core.settings import ROOT, Settings
+from tests.helpers import browsing
+from tests.helpers.browsing import DESKTOP, PHONE
+
+pytestmark = pytest.mark.browser
+
+FAMILIES = sorted({model.split("/")[0] for model in zoo.available(Settings().models_dir)})
+ACROSS = [(0.35, 0.3), (0.65, 0.3), (0.65, 0.6), (0.35, 0.6)]  # in shares of the canvas
+
+
+def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
+    return browsing.open_page(browser, f"{url}/ui", "#paint canvas", size)
+
+
+def picture(page: Page) -> str:
+    """The name of the picture under the canvas."""
+    return page.locator(".nls-paint").get_attribute("data-picture") or ""
+
+
+def changed(page: Page, before: str) -> None:
+    """Wait until the canvas is over another picture than `before`."""
+    page.wait_for_function(
+        "before => document.querySelector('.nls-paint').dataset.picture !== before",
+        arg=before,
+        timeout=120_000,
+    )
+
+
+def turn_to(page: Page, family: str) -> None:
+    menu = page.get_by_label("Family", exact=True)
+    if menu.is_visible() and menu.input_value() != family:
+        before = picture(page)
+        menu.click()
+        page.get_by_role("option", name=family, exact=True).click()
+        changed(page, before)
+
+
+def upload(page: Page, folder: Path) -> None:
+    """A natural photograph, under a name that is no example's."""
+    file = folder / "photo.jpg"
+    file.write_bytes((ROOT / "static/examples/photos/dog-kemperman.jpg").read_bytes())
+    before = picture(page)
+    page.locator("#upload button[aria-label='Remove Image']").click()
+    page.locator("#upload input[type=file]").set_input_files(str(file))
+    changed(page, before)
+
+
+def stroke(page: Page, points: list[tuple[float, float]]) -> None:
+    canvas = page.locator("#paint canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y, wide, high = box["x"], box["y"], box["width"], box["height"]
+    page.mouse.move(x + wide * points[0][0], y + high * points[0][1])
+    page.mouse.down()
+    for across, down in points[1:]:
+        page.mouse.move(x + wide * across, y + high * down, steps=4)
+    page.mouse.up()
+
+
+def shares(page: Page) -> list[float]:
+    """The painted share, then clean and attacked ones of each model, in percent."""
+    text = page.locator("#focus-scores").inner_text()
+    return [float(number) for number in re.findall(r"<?([\d.]+) %", text)]
+
+
+def anew(page: Page, before: list[float]) -> list[float]:
+    """The shares once they differ from `before`."""
+    deadline = time.monotonic() + 60
+    while shares(page) in (before, []):
+        assert time.monotonic() < deadline, "the scores stayed as they were"
+        page.wait_for_timeout(100)
+    return shares(page)
+
+
+def painted_pixels(page: Page) -> int:
+    return int(
+        page.evaluate(
+            "() => { const c = document.querySelector('#paint canvas');"
+            " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+            ".filter((v, i) => i % 4 === 3 && v).length; }"
+        )
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_paint_on_an_uploaded_photo_gives_each_models_focus(
+    browser: Browser, url: str, tmp_path: Path, family: str
+) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    turn_to(page, family)
+    upload(page, tmp_path)
+    said = page.locator("#focus-scores")
+    expect(said).to_contain_text("Paint over the object")
+    stroke(page, ACROSS)
+    expect(said).to_contain_text("Your paint covers", timeout=20_000)
+    first = shares(page)
+    assert len(first) == 5
+    assert 3 < first[0] < 60
+    assert f"{family}/" in said.inner_text()
+
+    page.locator("#epsilon input[type=number]").fill("9")
+    page.locator("#epsilon input[type=number]").press("Enter")
+    expect(said).to_contain_text("9/255", timeout=20_000)
+    assert shares(page)[:2] == first[:2]  # clean maps do not know ε
+
+    before = shares(page)
+    page.get_by_label("Activation map", exact=True).click()
+    page.get_by_role("option", name="layercam", exact=True).click()
+    assert anew(page, before)[0] == first[0]  # the paint is still there
+    assert trouble == []
+    page.close()
+
+
+def test_the_eraser_and_clear_take_paint_away(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    said = page.locator("#focus-scores")
+    stroke(page, ACROSS)
+    expect(said).to_contain_text("Your paint covers", timeout=20_000)
+    whole = shares(page)
+    page.get_by_role("button", name="Eraser").click()
+    stroke(page, ACROSS[:2])
+    assert anew(page, whole)[0] < whole[0]
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(said).to_contain_text("Paint over the object", timeout=20_000)
+    assert painted_pixels(page) == 0
+    assert trouble == []
+    page.close()
+
+
+def test_another_picture_drops_the_paint(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    stroke(page, ACROSS)
+    expect(page.locator("#focus-scores")).to_contain_text("Your paint covers", timeout=20_000)
+    before = picture(page)
+    page.locator("#examples button.thumbnail-item, #examples .grid-container button").nth(3).click()
+    changed(page, before)
+    expect(page.locator("#focus-scores")).to_contain_text("Paint over the object")
+    assert painted_pixels(page) == 0
+    assert trouble == []
+    page.close()
+
+
+def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: str) -> None:
+    page, trouble = browsing.open_page(
+        browser, f"{url}/ui", "#paint canvas", PHONE, has_touch=True, is_mobile=True
+    )
+    canvas = page.locator("#paint canvas")
+    canvas.scroll_into_view_if_needed()
+    box, top = canvas.bounding_box(), page.evaluate("scrollY")
+    assert box is not None
+    touch = page.context.new_cdp_session(page)
+    for kind, down in (("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.8)):
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] * down}
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator("#focus-scores")).to_contain_text("Your paint covers", timeout=20_000)
+    assert page.evaluate("scrollY") == top
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert trouble == []
+    page.close()

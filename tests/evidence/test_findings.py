@@ -1,0 +1,128 @@
+"""Findings: verdicts follow the intervals, and no figure comes from anywhere but the reports."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nls_core.evidence import cells, findings, verdicts
+from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Evidence
+from nls_core.settings import ROOT, Settings
+from tests.helpers.command import Nls
+
+MODELS = Settings().models_dir
+WRITTEN = ROOT / "docs" / "findings.md"
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    return verdicts.read("fashion", MODELS)
+
+
+def test_the_document_is_what_the_reports_make(evidence: Evidence) -> None:
+    assert WRITTEN.read_text(encoding="utf-8") == findings.document(evidence)
+
+
+def numbers(node: Any) -> list[float]:
+    """All numbers of a JSON value, and the numbers within its names."""
+    if isinstance(node, dict):
+        named = [float(n) for key in node for n in re.findall(r"\d+(?:\.\d+)?", key)]
+        return named + [n for value in node.values() for n in numbers(value)]
+    if isinstance(node, list):
+        return [n for value in node for n in numbers(value)]
+    if isinstance(node, str):
+        return [float(n) for n in re.findall(r"\d+(?:\.\d+)?", node)]
+    return [float(node)] if isinstance(node, int | float) and not isinstance(node, bool) else []
+
+
+def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None:
+    known = numbers([evidence.record, evidence.search, evidence.ablations, list(evidence.bench)])
+    rounded = {f"{abs(v) * s:.{d}f}" for v in known for s in (1, 100) for d in range(7)}
+    spans = re.findall(r"spans (\d+\.\d+) points", findings.document(evidence))
+    text = re.sub(r"spans \d+\.\d+ points|arXiv \d+\.\d+|e-\d+", "", findings.document(evidence))
+    text = re.sub(r"(ECE-15|L2|95 %|15 equal|85, 88 and 90|top-20|0\.3 points|\d+-NN)", "", text)
+    for figure in re.findall(r"(?<![\w.])\d+\.\d+", text):
+        assert figure in rounded, figure
+    assert len(spans) in (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("sides", "wanted"),
+    [([1, 1], HOLDS), ([1, 0], PARTLY), ([1, -1], PARTLY), ([0, 0], NOT), ([-1], NOT),
+     ([], UNDECIDED), ([None], UNDECIDED), ([None, 1], HOLDS)],
+)  # fmt: skip
+def test_verdicts(sides: list[int | None], wanted: str) -> None:
+    assert verdicts.verdict(sides) == wanted
+
+
+def entry(low: float | None, high: float | None) -> dict[str, Any]:
+    middle = 0.0 if low is None or high is None else (low + high) / 2
+    gap = {"difference": middle, "low": low, "high": high}
+    return {"mean": 0.5, "sd": None, "n": 1, "vs_ce_zero": gap}
+
+
+def test_an_interval_is_on_a_side_only_if_all_of_it_is() -> None:
+    assert verdicts.side(entry(0.1, 0.2)) == 1
+    assert verdicts.side(entry(-0.2, -0.1)) == -1
+    assert verdicts.side(entry(-0.1, 0.1)) == 0
+    assert verdicts.lower(entry(-0.2, -0.1)) == 1
+    assert verdicts.side(entry(None, None)) is None
+    assert verdicts.lower(None) is None
+    assert cells.gap(entry(-0.02, 0.01)) == "-0.50 [-2.00, +1.00]"
+    assert cells.gap(None) == "-"
+    assert cells.percent({"mean": 0.5, "sd": 0.01, "n": 3}) == "50.00 ± 1.00"
+
+
+def test_a_changed_report_changes_the_verdict(evidence: Evidence) -> None:
+    def calibrated(low: float, high: float) -> str:
+        record = copy.deepcopy(dict(evidence.record))
+        for padding in ("zero", "partial"):
+            gap = {"difference": (low + high) / 2, "low": low, "high": high}
+            record["cells"][f"nls-{padding}"]["metrics"]["ece"]["vs_ce_zero"] = gap
+        changed = Evidence("fashion", record, evidence.search, evidence.ablations)
+        return FINDINGS["calibration"](changed).verdict
+
+    assert calibrated(-0.03, -0.01) == HOLDS
+    assert calibrated(0.01, 0.03) == NOT
+    assert calibrated(-0.01, 0.01) == NOT
+
+
+@pytest.mark.parametrize("key", FINDINGS)
+def test_every_finding_has_a_table_of_even_rows_and_a_command(key: str, evidence: Evidence) -> None:
+    found = FINDINGS[key](evidence)
+    assert found.key == key
+    assert len({len(row) for row in found.table}) == 1
+    assert len(found.table) > 1
+    assert found.command.startswith("nls ")
+    assert found.verdict in (HOLDS, PARTLY, NOT, UNDECIDED)
+
+
+@pytest.mark.parametrize("key", FINDINGS)
+def test_findings_say_so_where_nothing_was_measured(key: str, evidence: Evidence) -> None:
+    data = evidence.record["data"]
+    empty = Evidence("fashion", {"cells": {}, "data": data, "command": "nls"}, {}, {})
+    assert FINDINGS[key](empty).verdict == UNDECIDED
+
+
+def test_the_command_writes_the_document(
+    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLS_MODELS_DIR", str(MODELS))
+    ended = nls("findings", "--output", str(tmp_path / "f.md"))
+    assert ended.status == 0
+    assert (tmp_path / "f.md").read_bytes() == WRITTEN.read_bytes()
+    assert len(ended.out.splitlines()) == len(FINDINGS)
+    assert json.loads((MODELS / "fashion" / "report.json").read_text())["schema"] == 2
+
+
+def test_without_a_report_it_fails_in_one_line(nls: Nls, tmp_path: Path) -> None:
+    ended = nls("findings", "tiny", "--output", str(tmp_path / "f.md"))
+    assert ended.status == 1
+    assert "report.json is missing" in ended.line
+    assert not (tmp_path / "f.md").exists()

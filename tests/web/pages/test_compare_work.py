@@ -1,0 +1,110 @@
+"""The Compare page's work without a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.errors import InvalidInput
+from nls_core.images import decode_image
+from nls_core.views import sentences
+from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, epsilon_label
+from tests.conftest import TINY, picture_bytes
+
+
+@pytest.fixture(scope="module")
+def compare(analyzer: Analyzer) -> Compare:
+    return Compare(analyzer)
+
+
+def test_the_examples_are_there_credited_and_of_every_class(compare: Compare) -> None:
+    from nls_core.data.datasets import FASHION_CLASSES
+
+    fashion = compare.of_family("fashion")
+    credits = (compare.analyzer.settings.static_dir / "examples" / "CREDITS.md").read_text()
+    assert len(fashion) >= 12
+    assert {e.label for e in fashion} == set(FASHION_CLASSES)
+    for example in fashion:
+        decode_image(example.path.read_bytes())
+        assert f"fashion/{example.path.name}" in credits
+
+
+def test_the_start_is_a_comparison_of_two_models(compare: Compare) -> None:
+    start = compare.start("tiny")
+    assert (start["baseline"], start["candidate"]) == TINY
+    analysis = compare.analyze(start)
+    assert [m.manifest.id for m in analysis.models] == list(TINY)
+    assert len(analysis.request.epsilons) == STRENGTHS
+    assert compare.view(start).index == start["epsilon"] - 1
+
+
+def test_choices_reach_the_request(compare: Compare) -> None:
+    start = compare.start("tiny")
+    classes = compare.targets(TINY[0])
+    values = start | {"target": classes[4], "attack": "pgd-l2", "cam": "layercam", "steps": 2}
+    request = compare.analyze(values).request
+    assert classes[0] == AUTOMATIC
+    assert request.target_class == 3
+    assert (request.cam, request.attack, request.steps) == ("layercam", "pgd-l2", 2)
+    assert request.epsilons[-1] == pytest.approx(4.0)  # L2 has its own unit
+
+
+def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
+    start = compare.start("tiny")
+    values = start | {"candidate": start["baseline"], "steps": 1}
+    analysis = compare.analyze(values)
+    shown = compare.show(analysis, values)
+    assert len(analysis.models) == 1
+    assert shown[3] is None
+
+
+def test_an_example_is_known_by_its_content_not_by_its_name(
+    compare: Compare, tmp_path: Path
+) -> None:
+    start = compare.start("tiny")
+    example = compare.of_family("fashion")[2]
+    copy, stranger = tmp_path / "mine.png", tmp_path / example.path.name
+    copy.write_bytes(example.path.read_bytes())
+    stranger.write_bytes(picture_bytes())
+    assert compare.view(start | {"image": str(copy)}).truth == example.label
+    assert compare.view(start | {"image": str(stranger)}).truth is None
+    assert compare.view(start | {"image": str(tmp_path / "gone.png")}).truth is None
+
+
+def test_exports_hold_the_same_numbers(compare: Compare) -> None:
+    values = compare.start("tiny") | {"steps": 1}
+    analysis = compare.analyze(values)
+    data = json.loads(compare.export("json", analysis, values).read_text(encoding="utf-8"))
+    page = compare.export("html", analysis, values).read_text(encoding="utf-8")
+    got = [m["prediction"]["confidence"] for m in data["models"]]
+    np.testing.assert_allclose(got, [m.prediction.confidence for m in analysis.models], rtol=1e-6)
+    for model in analysis.models:
+        assert sentences.percent(model.prediction.confidence) in page
+
+
+def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:
+    with pytest.raises(InvalidInput, match="seed"):
+        compare.analyze(compare.start("tiny") | {"seed": -1})
+
+
+def test_labels_and_warnings_follow_the_choices(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "L2" in epsilon_label("pgd-l2")
+    assert "1/255" in epsilon_label("fgsm")
+    small = {"cam": "gradcam", "baseline": TINY[0]}
+    assert "Square" in compare.slow_note(small | {"attack": "square"})
+    assert compare.slow_note(small | {"attack": "pgd-linf"}) == ""
+    monkeypatch.setattr("nls_core.web.pages.compare_work.LARGE", 8)
+    assert "16 strengths" in compare.slow_note(small | {"attack": "pgd-linf"})
+    assert compare.slow_note(small | {"attack": "fgsm"}) == ""
+    assert compare.start("tiny")["attack"] == "fgsm"
+
+
+def test_photos_come_first(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Analyzer, "families", lambda self: ("fashion", "photos"))
+    assert Compare(analyzer).families == ("photos", "fashion")

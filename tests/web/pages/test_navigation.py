@@ -1,0 +1,62 @@
+"""The pages, their addresses and the header, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from nls_core.settings import Settings
+from nls_core.web.edge.middleware import SECURITY_HEADERS
+from nls_core.web.pages import navigation
+from nls_core.web.pages.navigation import PAGES
+
+
+@pytest.fixture(scope="module")
+def app(models_dir: Path) -> Iterator[TestClient]:
+    from nls_core.web.server import create_app
+
+    async def make() -> FastAPI:  # outside a running loop Gradio opens loops and leaves them open
+        return create_app(Settings(models_dir=models_dir, device="cpu"))
+
+    with TestClient(asyncio.run(make())) as client:
+        yield client
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_every_page_has_its_address_and_the_same_headers(app: TestClient, title: str) -> None:
+    page = app.get(f"/ui/{navigation.slug(title)}")
+    assert page.status_code == 200
+    for name, value in SECURITY_HEADERS.items():
+        assert page.headers[name] == value
+
+
+def test_an_unknown_page_is_not_found(app: TestClient) -> None:
+    assert app.get("/ui/no-such-page").status_code == 404
+
+
+@pytest.mark.parametrize("title", [navigation.HOME_TITLE, *PAGES])
+def test_the_header_marks_the_current_page_and_leads_to_all_others(
+    app: TestClient, title: str
+) -> None:
+    html = navigation.header(title).value
+    links = re.findall(r"<nav.*</nav>", html)[0]
+    named = dict(re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', links))
+    assert list(named.values()) == [navigation.HOME_TITLE, *PAGES, "API"]
+    assert re.findall(r"aria-current=page>([^<]+)<", links) == [title]
+    for address in named:
+        assert app.get(address).status_code == 200
+
+
+def test_the_pages_hold_no_result_until_they_are_opened(app: TestClient) -> None:
+    """So that the app's start does not wait for them: plots come with the load event."""
+    config = app.get("/ui/config").json()
+    for title in PAGES:
+        inside = set(config["page"][navigation.slug(title)]["components"])
+        plots = [c for c in config["components"] if c["id"] in inside and c["type"] == "plot"]
+        assert all(plot["props"].get("value") is None for plot in plots)

@@ -1,0 +1,128 @@
+"""What the pages over the reports compute: live temperature, tables, verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from nls_core import zoo
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.evidence.cells import label
+from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence.robustness import SIGNS
+from nls_core.metrics import calibration
+from nls_core.settings import Settings
+from nls_core.web.pages import calibration as calibration_page
+from nls_core.web.pages import family_reports, findings, training
+from nls_core.web.pages import robustness as robustness_page
+from nls_core.web.pages.calibration import MODES
+from nls_core.web.pages.family_reports import Reports
+
+MODELS = Settings().models_dir
+WHERE: tuple[str, Path] = ("fashion", MODELS)
+ONE, FITTED, OWN = MODES
+
+
+@pytest.fixture(scope="module")
+def data() -> Reports:
+    return family_reports.load(*WHERE)
+
+
+@pytest.mark.parametrize(("mode", "own"), [(ONE, 2.0), (FITTED, 2.0), (OWN, 2.0)])
+def test_a_temperature_is_applied_live(data: Reports, mode: str, own: float) -> None:
+    fitted = data.run("ce-zero").found["temperature"]
+    t = calibration_page.temperature(data, "ce-zero", mode, own)
+    assert t == {ONE: 1.0, FITTED: fitted, OWN: 2.0}[mode]
+    bins, found = calibration_page.measured(data, "ce-zero", t)
+    probs = (data.run("ce-zero").logits / t).softmax(1)
+    assert found["ece"] == pytest.approx(calibration.ece(probs, data.labels), abs=1e-6)
+    assert int(bins.counts.sum()) == len(data.labels)
+    words = calibration_page.sentence("ce-zero", t, found)
+    assert f"ECE-15 {100 * found['ece']:.2f} %" in words
+    over = found["confidence"] > found["accuracy"]
+    assert ("overconfident" in words) == over
+
+
+def test_cross_entropy_is_overconfident_and_smoothing_underconfident(data: Reports) -> None:
+    words = {
+        cell: calibration_page.sentence(cell, 1.0, calibration_page.measured(data, cell, 1.0)[1])
+        for cell in ("ce-zero", "ls-zero")
+    }
+    assert "overconfident" in words["ce-zero"]
+    assert "underconfident" in words["ls-zero"]
+
+
+def test_diagrams_that_are_not_needed_are_hidden() -> None:
+    text, *plots = calibration_page.show(WHERE, ["ce-zero", "nls-zero"], ONE, 1.0)
+    assert [plot["visible"] for plot in plots] == [True, True, False, False]
+    assert text.count("<b>") == 2
+    empty, *none = calibration_page.show(WHERE, [], ONE, 1.0)
+    assert "Choose a model" in empty
+    assert not any(plot["visible"] for plot in none)
+
+
+def test_the_calibration_table_is_the_reports(data: Reports) -> None:
+    table, *_ = calibration_page.show_shift(WHERE, ["ce-zero", "nls-zero"], "blur")
+    for cell in ("ce-zero", "nls-zero", "ce_temperature-zero"):
+        ece = data.evidence.cells[cell]["metrics"]["ece"]["mean"]
+        assert f"<td>{label(cell)}</td>" in table
+        assert f"{100 * ece:.2f}" in table
+
+
+def test_the_masking_table_names_signs(data: Reports) -> None:
+    head, *rows = robustness_page.masking_table(data.evidence)
+    assert [row[0] for row in rows] == [
+        label(c) for c, found in data.evidence.cells.items() if "masking" in found
+    ]
+    for row, found in zip(
+        rows, (f for f in data.evidence.cells.values() if "masking" in f), strict=True
+    ):
+        assert len(row) == len(head)
+        assert all(sign in row[-3] for sign in found["masking"]["signs"])
+    read = robustness_page.how_to_read(data.evidence)
+    assert all(sign in read for sign in SIGNS)
+
+
+def test_the_training_table_has_every_cell(data: Reports) -> None:
+    table, *_ = training.show_rest(WHERE)
+    assert all(f"<td>{label(cell)}</td>" in table for cell in data.runs)
+
+
+def test_all_findings_are_on_their_page() -> None:
+    overview, *parts = findings.show(WHERE)
+    assert len(parts) == 3 * len(FINDINGS)
+    assert all(f'#finding-{key}"' in overview for key in FINDINGS)
+
+
+@pytest.mark.parametrize("page", [calibration_page, robustness_page, training, findings])
+def test_without_a_report_a_page_says_what_makes_it(page: object, analyzer: Analyzer) -> None:
+    import asyncio
+
+    async def make() -> list[str]:
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            page.build(analyzer)  # type: ignore[attr-defined]
+        return [str(b.value) for b in blocks.blocks.values() if isinstance(b, gr.HTML)]
+
+    assert any("make reproduce" in text for text in asyncio.run(make()))
+
+
+def test_diagrams_show_the_seed_that_ships(data: Reports) -> None:
+    for cell in data.runs:
+        manifest = zoo.read_manifest(f"fashion/{cell}", MODELS)
+        found = calibration_page.measured(data, cell, 1.0)[1]
+        assert data.run(cell).found["sha256"] == manifest.sha256
+        assert found["ece"] == pytest.approx(manifest.metrics["ece"], abs=2e-4)  # float16 logits
+
+
+def test_a_report_is_read_again_when_it_changed(tmp_path: Path) -> None:
+    import os
+    import shutil
+
+    shutil.copytree(MODELS / "fashion", tmp_path / "fashion")
+    first = family_reports.load("fashion", tmp_path)
+    assert family_reports.load("fashion", tmp_path) is first
+    path = tmp_path / "fashion" / "report.json"
+    os.utime(path, ns=(1, 1))
+    assert family_reports.load("fashion", tmp_path) is not first

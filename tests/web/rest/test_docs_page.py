@@ -1,0 +1,160 @@
+"""The OpenAPI text, the page made from it, and fuzzing by it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+from nls_core.web.edge import problems
+from nls_core.web.rest import docs_page
+from nls_core.web.rest.schemas import AnalysisResponse
+from tests.conftest import TINY, picture_bytes
+from tests.helpers.rest import ANALYZE, FORM, check_problem, post
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+ROUTES = [
+    "GET /api/v1/models",
+    "GET /api/v1/models/{family}/{name}",
+    "POST /api/v1/analyze",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+]
+
+
+def test_openapi_describes_errors_as_problems(client: TestClient) -> None:
+    text = client.get("/openapi.json").json()
+    schemas = text["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+    assert {"type", "title", "status", "detail", "instance"} <= set(schemas["Problem"]["required"])
+    for path, methods in text["paths"].items():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], path
+    body = schemas[next(name for name in schemas if name.startswith("Body_"))]
+    assert body["properties"]["cam"]["enum"] == list(CAMS)
+    assert body["properties"]["attack"]["enum"] == list(ATTACKS)
+
+
+def test_the_example_answer_fits_the_schema(client: TestClient) -> None:
+    text = client.get("/openapi.json").json()
+    answer = text["paths"][ANALYZE]["post"]["responses"]["200"]["content"]["application/json"]
+    example = AnalysisResponse.model_validate(answer["example"])
+    assert example.models[0].flip_epsilon_255 == 4
+    assert example.models[0].sweep[0].prediction.label == "Bag"
+
+
+def test_the_documentation_page_is_whole_and_loads_nothing(client: TestClient) -> None:
+    response = client.get("/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    page, text = response.text, client.get("/openapi.json").json()
+    assert "<script" not in page
+    assert re.findall(r"(?:src|href)=[\"']?([^\"'>]+)", page) == ["/ui", "/openapi.json"]
+    assert "url(" not in page
+    for path, methods in text["paths"].items():
+        for method in methods:
+            assert f"<code>{method.upper()} {path}</code>" in page
+    schemas = text["components"]["schemas"]
+    body = schemas[next(name for name in schemas if name.startswith("Body_"))]
+    assert set(FORM) < set(body["properties"])
+    for name in body["properties"]:
+        assert f"<td>{name} (" in page
+    kind = check_problem(post(client, cam="magic"), 422)["type"].partition("#")[2]
+    assert f'id="{kind}"' in page
+    for error in problems.error_types():
+        assert f"<td>{error.title}</td><td>{error.status}</td>" in page
+
+
+def test_the_curl_command_works(client: TestClient, api: FastAPI) -> None:
+    page = docs_page.page(api.openapi(), "http://testserver/")
+    command = next(c for c in re.findall("<pre>(curl.*?)</pre>", page, re.DOTALL) if "POST" in c)
+    words = shlex.split(command.replace("\\\n", ""))
+    assert words[:4] == ["curl", "-X", "POST", f"http://testserver{ANALYZE}"]
+    fields = dict(word.split("=", 1) for word in words[4:] if word != "-F")
+    assert fields.pop("image") == "@photo.jpg"
+    fields |= {"models": ",".join(TINY), "target_class": "c"}  # of the models that are here
+    assert post(client, **fields).status_code == 200
+
+
+def test_the_documentation_page_escapes_everything(api: FastAPI) -> None:
+    evil = '"><script>alert(1)</script>'
+    text = json.dumps(api.openapi())
+    hostile = json.loads(text.replace("Comma-separated", json.dumps(evil)[1:-1]))
+    hostile["info"] = {"title": evil, "version": evil, "description": evil}
+    hostile["paths"][f"/{evil}"] = {"get": {"description": evil, "responses": {}}}
+    page = docs_page.page(hostile, f"http://{evil}")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 8
+
+
+@pytest.fixture(scope="module")
+def described(api: FastAPI) -> dict[str, Any]:
+    """The operations of the app's own OpenAPI text, by method and path."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", api)
+    found = [result.ok() for result in schema.get_all_operations()]
+    return {operation.label: operation for operation in found}
+
+
+def fuzz(
+    operation: Any,
+    mode: GenerationMode,
+    fixed: Mapping[str, Any] | None = None,
+    absent: Sequence[str] = (),
+) -> set[int]:
+    """Send generated requests, some fields fixed or left out; gives the statuses seen."""
+    seen = set()
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    def run(case: Any) -> None:
+        if fixed is not None:
+            case.body = {k: v for k, v in case.body.items() if k not in absent} | fixed
+        seen.add(case.call_and_validate(checks=CHECKS).status_code)
+
+    run()
+    assert seen
+    return seen
+
+
+def test_the_description_has_exactly_these_routes(described: dict[str, Any]) -> None:
+    assert sorted(described) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_keeps_to_its_description(described: dict[str, Any], route: str) -> None:
+    fuzz(described[route], GenerationMode.POSITIVE)
+
+
+def test_malformed_forms_keep_to_the_description(described: dict[str, Any]) -> None:
+    assert 200 not in fuzz(described["POST /api/v1/analyze"], GenerationMode.NEGATIVE)
+
+
+def test_forms_around_a_picture_keep_to_the_description(described: dict[str, Any]) -> None:
+    right = {"image": picture_bytes(), "models": TINY[0], "epsilons": "2", "steps": 1}
+    absent = ("mask", "target_class", "attack_target", "layer")  # a mask has to fit the image
+    seen = fuzz(described["POST /api/v1/analyze"], GenerationMode.POSITIVE, right, absent)
+    assert seen == {200}
