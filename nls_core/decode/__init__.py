@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -127,8 +128,11 @@ def _decode(
     except ImageRejected:
         raise
     except Exception as error:  # a parser of hostile bytes may raise nearly anything
+        # where a number in the file is wrong, the parser's words are about its own arithmetic
+        inner = isinstance(error, (struct.error, ValueError, IndexError, TypeError))
+        why = "its parts do not fit together" if inner else str(error)[:100]
         raise ImageRejected(
-            f"expected a whole {name} file, got a damaged one ({str(error)[:100]}); "
+            f"expected a whole {name} file, got a damaged one ({why}); "
             "open it in an image program and save it again"
         ) from error
 
