@@ -15,8 +15,8 @@ from nls_core.evidence import out_of_fold_report, report
 from nls_core.evidence.cells import Cells, gap, label, ordered
 from nls_core.families import photos
 from nls_core.families.photos import METHODS, NAME, STATES
-from nls_core.views import evidence_charts
-from nls_core.web.pages.widgets import PRIVATE, html_table, intro, message, note
+from nls_core.views import cell_style, html
+from nls_core.web.pages.widgets import PRIVATE, intro, message, note
 
 INTRO = """The objects of the photos family come with masks, so a map can be scored: how much of it
 lies on the object? Every object is answered by a network that never saw it."""
@@ -59,7 +59,7 @@ def build(analyzer: Analyzer) -> None:
         )
     )
     gr.HTML("<p class=nls-cue>What these models are worth, out of fold</p>")
-    gr.HTML(html_table(out_of_fold_report.summary(record)), elem_id="out-of-fold")
+    gr.HTML(html.table(out_of_fold_report.summary(record)), elem_id="out-of-fold")
 
 
 def _plot(folder: Path, state: str, score: str, method: str) -> Any:
@@ -84,7 +84,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
             y=[label(cell)],
             error_x=_interval(entry),
             mode="markers",
-            marker=evidence_charts.dot(cell),
+            marker=cell_style.dot(cell),
             customdata=[gap(entry, "difference")],
             hovertemplate="%{x:.1%}, against ce-zero: %{customdata}<extra>%{y}</extra>",
             showlegend=False,
@@ -101,7 +101,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
         )
     figure.update_xaxes(range=[0, 1], tickformat=".0%")  # the same for both, to compare
     figure.update_yaxes(automargin=True)
-    return evidence_charts.finish(figure, f"{state}: {score.lower()}", 170 + 34 * len(names))
+    return cell_style.finish(figure, f"{state}: {score.lower()}", 170 + 34 * len(names))
 
 
 def _interval(entry: Mapping[str, float]) -> dict[str, Any]:
