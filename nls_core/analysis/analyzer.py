@@ -1,4 +1,4 @@
-"""The spine: bytes -> picture -> x -> clean forward -> attack -> maps -> `Analysis`.
+"""Bytes -> picture -> x -> clean forward -> attack -> maps -> `Analysis`.
 
 Everything that runs a model goes through one `Analyzer` and its one compute lane: activation maps
 hook into the modules, so two computations on one model must never overlap.
@@ -13,25 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from PIL import Image
 
-from nls_core import attacks, cams, nets, zoo
+from nls_core import cams, nets, zoo
 from nls_core.analysis import cost, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
+from nls_core.analysis.requests import check_request
 from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, ModelAnalysis
-from nls_core.attacks import ATTACKS
-from nls_core.cams import CAMS
-from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, choose, shown
+from nls_core.errors import CheckpointError, NLSLabError, choose
 from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 
-MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
-MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
 T = TypeVar("T")
 Progress = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -150,14 +146,14 @@ class Analyzer:
         self,
         image: bytes | Image.Image,
         request: AnalysisRequest,
-        report: Progress = lambda done, what: None,
+        progress: Progress = lambda done, what: None,
     ) -> Analysis:
         """Compare models on one picture. What was asked before and is still kept is not computed.
 
         Args:
             image: an image file's bytes, or a decoded RGB picture.
             request: what to compute; all its models must be of one family.
-            report: called with the done share in [0, 1] and what comes next.
+            progress: called with the done share in [0, 1] and what comes next.
 
         Raises:
             InvalidInput: a bad request (unknown name, ε or class out of range, ImageRejected …).
@@ -181,7 +177,7 @@ class Analyzer:
 
             def watched(done: float, what: str) -> None:
                 place.check()
-                report(done, what)
+                progress(done, what)
 
             def work() -> Analysis:  # others may have asked for the same meanwhile
                 found = self.finished.get(key) if key else None
@@ -193,7 +189,7 @@ class Analyzer:
             return self.lane.run(place, work)
 
     def _analyze(
-        self, picture: Image.Image, request: AnalysisRequest, report: Progress
+        self, picture: Image.Image, request: AnalysisRequest, progress: Progress
     ) -> Analysis:
         begin = time.perf_counter()
         models = {model_id: self._load(model_id) for model_id in request.models}
@@ -204,8 +200,8 @@ class Analyzer:
         if self._accelerated:  # in another process: only what pickles goes there
             results = self._accelerated(prepared, request)
         else:
-            results = self._analyze_models(prepared, request, report)
-        report(1.0, "done")
+            results = self._analyze_models(prepared, request, progress)
+        progress(1.0, "done")
         return Analysis(
             request=request,
             x=prepared.x[0].numpy(),
@@ -246,24 +242,24 @@ class Analyzer:
         self,
         prepared: Prepared,
         request: AnalysisRequest,
-        report: Progress = lambda done, what: None,
+        progress: Progress = lambda done, what: None,
     ) -> tuple[ModelAnalysis, ...]:
-        parts = zip(request.models, _parts(report, len(request.models)), strict=True)
+        parts = zip(request.models, _parts(progress, len(request.models)), strict=True)
         return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
 
     def _analyze_model(
-        self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, report: Progress
+        self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, progress: Progress
     ) -> ModelAnalysis:
         model, manifest = loaded.model, loaded.manifest
         layer = _layer(request.layer, tuple(loaded.layers))
         x = prepared.x.to(self.device)  # (1, C, H, W)
-        report(0.0, f"{manifest.id}: prediction")
+        progress(0.0, f"{manifest.id}: prediction")
         clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
-        report(0.05, f"{manifest.id}: {request.attack}")
+        progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
-            model, x, request, (clean, gradient), lambda d: report(0.05 + 0.6 * d, request.attack)
+            model, x, request, (clean, gradient), lambda d: progress(0.05 + 0.6 * d, request.attack)
         )
-        report(0.65, f"{manifest.id}: {request.cam}")
+        progress(0.65, f"{manifest.id}: {request.cam}")
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
         values = cams.activation_maps(
@@ -272,7 +268,7 @@ class Analyzer:
             target,
             method=request.cam,
             layer=layer,
-            progress=lambda d: report(0.65 + 0.3 * d, request.cam),
+            progress=lambda d: progress(0.65 + 0.3 * d, request.cam),
         )
         first, *others = (CamMap(request.cam, layer, target, value) for value in values)
         predictions = sweep.predict(model, swept, manifest.temperature)
@@ -311,59 +307,7 @@ def _layer(name: str | None, layers: Sequence[str]) -> str:
     return layers[-1] if name is None else choose("layer", name, {layer: layer for layer in layers})
 
 
-def _parts(report: Progress, count: int) -> Iterator[Progress]:
-    """Split one progress report into `count` equal, consecutive ones."""
+def _parts(progress: Progress, count: int) -> Iterator[Progress]:
+    """Split one progress callback into `count` equal, consecutive ones."""
     for index in range(count):
-        yield lambda done, what, index=index: report((index + done) / count, what)  # type: ignore[misc]
-
-
-def parse_epsilons(text: str) -> tuple[float, ...]:
-    """Read comma-separated strengths in 1/255, as people write them, into pixel units.
-
-    Raises:
-        InvalidInput: a part is not a number.
-    """
-    try:
-        return tuple(float(part) / 255 for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(
-            "epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; "
-            f"got {shown(text)}"
-        ) from None
-
-
-def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> None:
-    """Refuse what cannot be computed, before anything is.
-
-    Raises:
-        InvalidInput: with what was expected and what came.
-    """
-    choose("attack", request.attack, ATTACKS)
-    choose("cam", request.cam, CAMS)
-    families = sorted({manifest.family for manifest in manifests})
-    if not 1 <= len(manifests) <= MAX_MODELS:
-        raise InvalidInput(f"expected 1 to {MAX_MODELS} models; got {len(manifests)}")
-    if len(set(request.models)) != len(request.models):
-        raise InvalidInput(f"expected different models; got {', '.join(request.models)}")
-    if len(families) > 1:
-        raise InvalidInput(f"expected models of one family; got {', '.join(families)}")
-    _check_epsilons(request)
-    if not 1 <= request.steps <= MAX_STEPS:
-        raise InvalidInput(f"steps must lie in [1, {MAX_STEPS}]; got {request.steps}")
-    count = len(manifests[0].classes)
-    for name in ("target_class", "attack_target"):
-        value = getattr(request, name)
-        if value is not None and not 0 <= value < count:
-            raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
-
-
-def _check_epsilons(request: AnalysisRequest) -> None:
-    cap = MAX_EPSILON[attacks.NORMS[request.attack]]
-    if not 1 <= len(request.epsilons) <= MAX_EPSILONS:
-        raise InvalidInput(f"expected 1 to {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
-    bad = [e for e in request.epsilons if not (np.isfinite(e) and 0 <= e <= cap)]
-    if bad:
-        raise InvalidInput(
-            f"epsilon must lie in [0, {cap * 255:g}]/255 for {request.attack}; "
-            f"got {', '.join(f'{e * 255:g}/255' for e in bad)}"
-        )
+        yield lambda done, what, index=index: progress((index + done) / count, what)  # type: ignore[misc]

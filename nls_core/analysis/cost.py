@@ -1,7 +1,7 @@
 """What an analysis will cost, before it is computed: forward passes times a model's own speed.
 
-The factors were measured as the time of each method over that of a plain forward pass, for both
-families (`scripts/measure_costs.py` measures them again).
+The factors stand beside each attack and map in their registries. They were measured as the time of
+each method over that of a plain forward pass (`scripts/measure_costs.py` measures them again).
 """
 
 from __future__ import annotations
@@ -10,28 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nls_core.analysis.results import AnalysisRequest
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
 from nls_core.errors import TooCostly
 
-# attack -> forward passes for each strength and step; 0: it needs no more than the first gradient
-PER_STEP: dict[str, float] = {
-    "fgsm": 0,
-    "pgd-linf": 3,
-    "pgd-l2": 3,
-    "apgd-dlr": 4,
-    "square": 25,  # 50 queries, about half of which are saved by early successes
-    "gaussian": 0,
-    "salt-pepper": 0,
-}
-PER_CHANNEL = -1.0  # as a map's cost: one forward pass for each channel of the target layer
-# map -> forward passes for each picture
-PER_MAP: dict[str, float] = {
-    "gradcam": 4,
-    "gradcam++": 4,
-    "hirescam": 4,
-    "layercam": 4,
-    "eigencam": 10,
-    "scorecam": PER_CHANNEL,
-}
 FIRST = 4  # the prediction and its gradient
 
 
@@ -47,10 +29,9 @@ def estimate(request: AnalysisRequest, speeds: Mapping[str, Speed]) -> float:
     """Seconds that a request will compute; `speeds` by model id."""
     strengths, total = len(request.epsilons), 0.0
     for model_id in request.models:
-        speed, one_map = speeds[model_id], PER_MAP[request.cam]
-        if one_map == PER_CHANNEL:
-            one_map = speed.channels
-        attack = strengths * (1 + PER_STEP[request.attack] * request.steps)
+        speed = speeds[model_id]
+        one_map = CAMS[request.cam].passes(speed.channels)
+        attack = strengths * (1 + ATTACKS[request.attack].cost * request.steps)
         total += speed.seconds * (FIRST + attack + (strengths + 1) * one_map)
     return total
 

@@ -182,7 +182,7 @@ class Features:
     def _read(self, family: str) -> sample.Sample:
         return sample.read(family, self.analyzer.settings.models_dir)
 
-    def embedding(self, model_id: str, report: Progress = lambda done, what: None) -> Embedding:
+    def embedding(self, model_id: str, progress: Progress = lambda done, what: None) -> Embedding:
         """The sample through a model; some seconds the first time.
 
         Raises:
@@ -191,18 +191,18 @@ class Features:
         """
         with self._busy:  # two people who ask at once compute once
             if model_id not in self._done:
-                self._done[model_id] = self._compute(model_id, report)
+                self._done[model_id] = self._compute(model_id, progress)
             return self._done[model_id]
 
-    def _compute(self, model_id: str, report: Progress) -> Embedding:
+    def _compute(self, model_id: str, progress: Progress) -> Embedding:
         images = self.sample(self.analyzer.manifest(model_id).family)
         parts = []
         for start in range(0, len(images), BATCH):
-            report(0.4 * start / len(images), f"{model_id}: features")
+            progress(0.4 * start / len(images), f"{model_id}: features")
             x = images.part(start, start + BATCH).x()
             parts.append(self.analyzer.run(model_id, partial(_answer, x)))
         answers = _joined(parts)
-        report(0.4, f"{model_id}: t-SNE")
+        progress(0.4, f"{model_id}: t-SNE")
         apart = distances(answers.features, answers.features)
         nearest = np.sort(apart, axis=1)[:, 1]  # without the distance 0 to itself
         return Embedding(

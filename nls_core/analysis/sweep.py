@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nls_core.analysis.results import AnalysisRequest, CamMap, Prediction, SweepPoint
-from nls_core.attacks import ATTACKS, BY_GRADIENT, threat
+from nls_core.attacks import ATTACKS, threat
 from nls_core.nets import frozen
 
 
@@ -66,7 +66,8 @@ def attack(
     count = len(request.epsilons)
     label = clean.index if request.attack_target is None else request.attack_target
     known = {"first_gradient": gradient.expand(count, -1, -1, -1)}
-    swept: Tensor = ATTACKS[request.attack](
+    chosen = ATTACKS[request.attack]
+    return chosen(
         model,
         x.expand(count, -1, -1, -1).contiguous(),
         torch.full((count,), label, device=x.device),
@@ -75,9 +76,8 @@ def attack(
         targeted=request.attack_target is not None,
         seed=request.seed,
         progress=progress,
-        **(known if request.attack in BY_GRADIENT else {}),
+        **(known if chosen.takes_gradient else {}),
     )
-    return swept
 
 
 def points(

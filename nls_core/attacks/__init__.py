@@ -1,4 +1,4 @@
-"""Adversarial perturbations: pure functions (model, x, y, *, epsilon, …) -> adversarial x.
+"""Adversarial perturbations: `ATTACKS[name](model, x, y, *, epsilon, …)` -> adversarial x.
 
 Input gradients come from `torch.autograd.grad` on a model in eval mode with frozen weights; its
 flags and `.grad` are afterwards as before. What all attacks share is in `threat`.
@@ -11,25 +11,72 @@ al. 2020, arXiv 1912.00049 (Square).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nls_core.attacks.auto_pgd import apgd
 from nls_core.attacks.gradient import fgsm, pgd_l2, pgd_linf
 from nls_core.attacks.noise import gaussian, salt_pepper
 from nls_core.attacks.square_search import square
 
-Attack = Callable[..., Tensor]
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack and what menus, limits and sentences have to know of it.
+
+    `norm` is 'linf' or 'l2', that of ε. `takes_gradient`: it accepts `first_gradient`. `cost` is in
+    forward passes for each strength and step, measured by `scripts/measure_costs.py`; 0 where it
+    needs no more than the first gradient, however many steps are asked for. `weak`: that it fails
+    proves nothing, so no sentence says that a model holds against it.
+    """
+
+    run: Callable[..., Tensor]
+    norm: str
+    takes_gradient: bool
+    cost: float
+    meaning: str  # one sentence
+    weak: bool = False
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, epsilon: float | Tensor, **options: Any
+    ) -> Tensor:
+        """Perturb x; arguments, result and errors as `gradient.pgd`, options as `threat.Options`.
+
+        Args:
+            model: from x to logits (B, K).
+            x: (B, C, H, W) in [0, 1].
+            y: (B,) integer labels.
+            epsilon: radius in pixel units, one or (B,).
+            options: those of `run`.
+        """
+        return self.run(model, x, y, epsilon=epsilon, **options)
 
 
 ATTACKS: dict[str, Attack] = {
-    "fgsm": fgsm,
-    "pgd-linf": pgd_linf,
-    "pgd-l2": pgd_l2,
-    "apgd-dlr": apgd,
-    "square": square,
-    "gaussian": gaussian,
-    "salt-pepper": salt_pepper,
+    "fgsm": Attack(fgsm, "linf", True, 0, "One step along the sign of the gradient.", weak=True),
+    "pgd-linf": Attack(
+        pgd_linf, "linf", True, 3, "Many steps along the gradient's sign, each pixel within ε."
+    ),
+    "pgd-l2": Attack(
+        pgd_l2, "l2", True, 3, "Many steps along the gradient, the whole change within ε."
+    ),
+    "apgd-dlr": Attack(
+        apgd,
+        "linf",
+        False,
+        4,
+        "Gradient steps of a size of their own, on a loss that scaled logits share.",
+    ),
+    # 50 queries a step, about half of which are saved by early successes
+    "square": Attack(
+        square, "linf", False, 25, "A random search that sees the answers only: no gradient."
+    ),
+    "gaussian": Attack(
+        gaussian, "linf", False, 0, "A control: normal noise, the model is never asked.", weak=True
+    ),
+    "salt-pepper": Attack(
+        salt_pepper, "linf", False, 0, "A control: random pixels moved by ε either way.", weak=True
+    ),
 }
-NORMS: dict[str, str] = {name: "l2" if name == "pgd-l2" else "linf" for name in ATTACKS}
-BY_GRADIENT = ("fgsm", "pgd-linf", "pgd-l2")  # these take `first_gradient`

@@ -7,6 +7,7 @@ or neither step size nor best loss changed since the checkpoint before.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ def checkpoints(steps: int) -> list[int]:
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
     # -1e-9: 0.22 · 100 is 22.000000000000004 in floats
-    return [at for at in (-int(-(share * steps - 1e-9) // 1) for share in shares[1:]) if at < steps]
+    return [at for at in (math.ceil(share * steps - 1e-9) for share in shares[1:]) if at < steps]
 
 
 class _Search:
@@ -110,7 +111,7 @@ def apgd(
             search = _Search(task, task.random_start() if at_random else task.x)
             marks, last = checkpoints(options.steps), 0
             for step in range(options.steps):
-                options.report((run + step / options.steps) / options.restarts)
+                options.done((run + step / options.steps) / options.restarts)
                 search.move(first=step == 0)
                 search.look()
                 if step + 1 in marks:

@@ -23,13 +23,13 @@ from nls_core.errors import InvalidInput, choose
 
 
 def _climb(
-    task: Task, start: Tensor, first: Tensor | None, report: Callable[[int], None]
+    task: Task, start: Tensor, first: Tensor | None, progress: Callable[[int], None]
 ) -> Tensor:
     """One run of projected gradient ascent; `first` is the gradient at `start`, if known."""
     adversarial = start.clone()
     rows = torch.arange(len(start), device=start.device)  # those still attacked
     for step in range(task.options.steps):
-        report(step)
+        progress(step)
         part = task.take(rows)
         if step == 0 and first is not None:
             gradient = first
@@ -65,10 +65,10 @@ def _best_of_runs(task: Task, first: Tensor | None) -> Tensor:
         start = task.random_start() if at_random else task.x
         part = task.take(rows)
 
-        def report(step: int, run: int = run) -> None:
-            options.report((run + step / options.steps) / options.restarts)
+        def progress(step: int, run: int = run) -> None:
+            options.done((run + step / options.steps) / options.restarts)
 
-        found = _climb(part, start[rows], None if at_random else first, report)
+        found = _climb(part, start[rows], None if at_random else first, progress)
         if options.restarts == 1:
             return found
         logits = part.logits(found)

@@ -41,7 +41,7 @@ def square(
         for query in range(1, total):
             if not len(rows):
                 break
-            task.options.report(query / total)
+            task.options.done(query / total)
             share = query / total if query > 1 else None
             change = _change(task.x, share, task.generator)[rows]
             part = task.take(rows)

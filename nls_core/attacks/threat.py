@@ -50,10 +50,10 @@ class Options:
         check_count("restarts", self.restarts)
         check_count("seed", self.seed, least=0)
 
-    def report(self, done: float) -> None:
-        """Tell the finished fraction to whoever wants it."""
+    def done(self, share: float) -> None:
+        """Call `progress` with the finished fraction, where there is one."""
         if self.progress is not None:
-            self.progress(done)
+            self.progress(share)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ def prepare(
             label=int(y.max()),
             step=2.5 * radius / options.steps,
         )
-        options.report(1.0)
+        options.done(1.0)
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:

@@ -27,7 +27,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
-    from nls_core.analysis import analyzer
+    from nls_core.analysis import analyzer, requests
     from nls_core.views import panels, sentences
     from nls_core.web.rest import schemas
 
@@ -36,7 +36,7 @@ def command(
         models=(baseline, candidate),
         cam=cam,
         attack=attack,
-        epsilons=analyzer.parse_epsilons(epsilons),
+        epsilons=requests.parse_epsilons(epsilons),
         seed=seed,
     )
     try:

@@ -6,7 +6,6 @@ import csv
 import io
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def _manifest(job: Job, family: Family, model: Any, data: datasets.Data) -> Mani
         temperature=1.0,
         sha256="",
         seed=recipe.seed,
-        recipe={key: value for key, value in asdict(recipe).items() if value is not None}
+        recipe={key: value for key, value in recipe.to_dict().items() if value is not None}
         | {
             "training_command": f"nls train --grid {family.name}",
             "best_epoch": int(best["epoch"]),
@@ -158,7 +157,7 @@ def _stored(job: Job, family: Family, folder: Path) -> Manifest | None:
         manifest = zoo.read_manifest(_model_id(job, family), folder)
     except (CheckpointError, UnknownModel):
         return None
-    wanted = asdict(job.recipe)
+    wanted = job.recipe.to_dict()
     return manifest if {k: manifest.recipe.get(k) for k in wanted} == wanted else None
 
 

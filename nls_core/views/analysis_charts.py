@@ -12,6 +12,7 @@ from nls_core.analysis.results import Analysis
 from nls_core.metrics import calibration
 from nls_core.types import Manifest
 from nls_core.views.palette import DASHES, GRID, MARK_COLOUR, TEXT, colour_of
+from nls_core.views.sentences import epsilon_axis, epsilon_text
 
 
 def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
@@ -36,25 +37,27 @@ def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
     `shown` is the index of the ε whose images are on the page; it gets a vertical line.
     """
     figure = go.Figure()
+    attack = analysis.request.attack
+    scale, title = epsilon_axis(attack)
     for model in analysis.models:
         colour = colour_of(model.manifest)
-        points = [(0.0, model.prediction), *((p.epsilon * 255, p.prediction) for p in model.sweep)]
+        points = [(0.0, model.prediction), *((p.epsilon, p.prediction) for p in model.sweep)]
         kept = [p.index == model.prediction.index for _, p in points]
-        labels = [model.manifest.classes[p.index] for _, p in points]
+        labels = [(model.manifest.classes[p.index], epsilon_text(e, attack)) for e, p in points]
         figure.add_scatter(
-            x=[e for e, _ in points],
+            x=[e * scale for e, _ in points],
             y=[p.confidence for _, p in points],
             customdata=labels,
             name=model.manifest.id.split("/")[1],
             mode="lines+markers",
             line={"color": colour, "dash": DASHES[model.manifest.padding], "width": 2.5},
             marker={"symbol": ["circle" if k else "x" for k in kept], "size": 9},
-            hovertemplate="ε = %{x:.3g}/255: %{customdata}, %{y:.1%}"
+            hovertemplate="ε = %{customdata[1]}: %{customdata[0]}, %{y:.1%}"
             "<extra>%{fullData.name}</extra>",
         )
     if shown is not None and analysis.request.epsilons:
-        figure.add_vline(x=analysis.request.epsilons[shown] * 255, line_dash="dot", opacity=0.6)
-    figure.update_xaxes(title="ε in 1/255", rangemode="tozero")
+        figure.add_vline(x=analysis.request.epsilons[shown] * scale, line_dash="dot", opacity=0.6)
+    figure.update_xaxes(title=title, rangemode="tozero")
     figure.update_yaxes(title="confidence", range=[0, 1.04], tickformat=".0%")
     return style(figure, height=330)
 

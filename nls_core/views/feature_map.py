@@ -92,12 +92,12 @@ def _map(embedding: Embedding, new: Placed | None, classes: Sequence[str]) -> st
 
 def _point(embedding: Embedding, i: int, classes: Sequence[str]) -> str:
     x, y = embedding.positions[i]
-    truth, said = int(embedding.labels[i]), int(embedding.predicted[i])
-    sure = percent(float(embedding.answers.probabilities[i, said]))
-    text = f"{classes[truth]}; said {classes[said]}, {sure}"
+    truth, answer = int(embedding.labels[i]), int(embedding.predicted[i])
+    sure = percent(float(embedding.answers.probabilities[i, answer]))
+    text = f"{classes[truth]}; said {classes[answer]}, {sure}"
     # the card opens towards the middle of the map
     side = f"{' l' if x > 0.5 else ''}{' u' if y < 0.5 else ''}"
-    wrong = "" if truth == said else f" w w{said}"
+    wrong = "" if truth == answer else f" w w{answer}"
     return (
         f'<i class="p c{truth}{wrong}{side}" tabindex="-1" data-t="{escape(text, quote=True)}" '
         f'style="{_spot(embedding.positions[i])};--s:{_offset(i)}"></i>'
@@ -117,19 +117,20 @@ def _offset(index: int) -> str:
 
 def neighbours(embedding: Embedding, new: Placed, classes: Sequence[str]) -> str:
     """A new image and its nearest test images, with class and distance."""
-    said = int(new.probabilities.argmax())
+    answer = int(new.probabilities.argmax())
     picture = raster.png_data_uri(raster.whole(new.x)[0])
     own = (
         f'<figure><img src="{picture}" alt="as the model sees it"><figcaption><b>your picture</b>'
-        f"<br>{escape(classes[said])}, {percent(float(new.probabilities[said]))}</figcaption>"
+        f"<br>{escape(classes[answer])}, {percent(float(new.probabilities[answer]))}</figcaption>"
         "</figure>"
     )
     others = "".join(
         f'<figure><span class="t" role="img" aria-label="{escape(classes[label], quote=True)}" '
         f'style="background-position:{_offset(int(i))}"></span><figcaption>'
         f"<b>{escape(classes[label])}</b><br>distance {distance:.2f}</figcaption></figure>"
-        for i, distance in zip(new.indices, new.distances, strict=True)
-        for label in [int(embedding.labels[i])]
+        for i, label, distance in zip(
+            new.indices, embedding.labels[new.indices].tolist(), new.distances, strict=True
+        )
     )
     return (
         f'<section class="nls-near"><h3>Nearest in {escape(embedding.model_id)}</h3>'

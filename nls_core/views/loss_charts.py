@@ -15,7 +15,7 @@ from nls_core.views import analysis_charts, palette, raster
 
 def target_bars(values: Curve, choice: Choice) -> go.Figure:
     """The soft label (K,) of one class: the share of every class."""
-    colours = [palette.LOSS_COLOURS["nls"]] + [palette.TEXT] * (len(values) - 1)
+    colours = [palette.loss_colour("nls")] + [palette.TEXT] * (len(values) - 1)
     figure = go.Figure()
     figure.add_bar(
         x=["y", *(str(k) for k in range(2, len(values) + 1))],
@@ -49,7 +49,7 @@ def _lines(p: Curve, lines: dict[str, Curve], title: str, **axis: Any) -> go.Fig
             name=name,
             mode="lines",
             # nls_ls, drawn later, may lie on nls
-            line={"color": palette.LOSS_COLOURS[name], "width": 5 if name == "nls" else 2.5},
+            line={"color": palette.loss_colour(name), "width": 5 if name == "nls" else 2.5},
             hovertemplate="p_y = %{x:.3f}: %{y:.4f}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title="p<sub>y</sub>", range=[0, 1])
@@ -84,7 +84,7 @@ def _ratio_map(ratio: Scaling, top: float) -> str:
 
 def border_bars(borders: Sequence[Border], loss: str) -> go.Figure:
     """The mean share of map mass on the border ring, with 95 % intervals, beside an even map's."""
-    colour = palette.LOSS_COLOURS.get(loss, palette.OTHER_COLOUR)
+    colour = palette.loss_colour(loss)
     figure = go.Figure()
     for border, pattern in zip(borders, ("", "/"), strict=True):
         mean = mean_of(border.shares)

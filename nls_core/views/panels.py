@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis, SweepPoint
+from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis, Prediction, SweepPoint
 from nls_core.types import FloatArray
-from nls_core.views import analysis_charts, palette, raster
+from nls_core.views import analysis_charts, html, palette, raster
 from nls_core.views.sentences import capital, deserved, epsilon_text, hint, percent, role, sentence
 
 Scale = Literal["joint", "per-map", "raw"]
@@ -20,8 +20,6 @@ SCALES: dict[str, str] = {
     "per-map": "each map on its own scale",
     "raw": "the layer's cells as they are, one scale",
 }
-
-
 CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 
 
@@ -56,7 +54,7 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
     target = classes[model.cam.target_class]
     pictures = (
         _figure(_clean(analysis, model.cam, view), f"map for {target}", "clean picture"),
-        _figure(raster.whole(point.adversarial)[0], f"attacked, ε = {eps}", _said(model, point)),
+        _figure(raster.whole(point.adversarial)[0], f"attacked, ε = {eps}", _answer(model, point)),
         _perturbation(analysis, point),
         _figure(_attacked(analysis, point, view), f"map for {target}", "attacked picture"),
         _figure(_change(analysis, model.cam, point.cam, view), "map change", "attacked - clean"),
@@ -77,7 +75,7 @@ def _hint(model: ModelAnalysis) -> str:
     return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
 
 
-def _said(model: ModelAnalysis, point: SweepPoint) -> str:
+def _answer(model: ModelAnalysis, point: SweepPoint) -> str:
     label = model.manifest.classes[point.prediction.index]
     return f"{label}, {percent(point.prediction.confidence)}"
 
@@ -168,32 +166,27 @@ def _colourbars(analysis: Analysis, view: View) -> str:
 
 def numbers(analysis: Analysis) -> str:
     """Every tried ε with label, confidence and norms, as a table."""
-    head = "<tr><th>model</th><th>ε</th><th>label</th><th>confidence</th><th>after T</th>"
-    rows = []
+    rows = [["model", "ε", "label", "confidence", "after T", "L∞", "L2", "success"]]
     for model in analysis.models:
         rows.append(_number_row(model, "0", model.prediction, ("0", "0", "")))
         for p in model.sweep:
             eps = epsilon_text(p.epsilon, analysis.request.attack)
             norms = (f"{p.linf * 255:.2f}/255", f"{p.l2:.3f}", "yes" if p.success else "no")
             rows.append(_number_row(model, eps, p.prediction, norms))
-    return (
-        f'<div class="nls-table"><table>{head}<th>L∞</th><th>L2</th><th>success</th></tr>'
-        f"{''.join(rows)}</table></div>"
-    )
+    return html.table(rows)
 
 
 def _number_row(
-    model: ModelAnalysis, epsilon: str, prediction: Any, norms: tuple[str, str, str]
-) -> str:
-    cells = (
+    model: ModelAnalysis, epsilon: str, prediction: Prediction, norms: tuple[str, str, str]
+) -> list[str]:
+    return [
         model.manifest.id,
         epsilon,
         model.manifest.classes[prediction.index],
         percent(prediction.confidence),
         percent(prediction.calibrated_confidence),
         *norms,
-    )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    ]
 
 
 def report(analysis: Analysis, *, css: str, view: View | None = None, more: str = "") -> str:

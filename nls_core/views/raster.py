@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import plotly.colors
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,8 +17,15 @@ from nls_core.errors import InvalidInput
 from nls_core.types import FloatArray, Geometry
 
 Pixels = NDArray[np.uint8]
-SEQUENTIAL = plotly.colors.sequential.Inferno
-DIVERGING = plotly.colors.diverging.RdBu_r
+# evenly spaced stops of matplotlib's Inferno, and of ColorBrewer's RdBu from blue to red
+SEQUENTIAL = (
+    *("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60"),
+    *("#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4"),
+)
+DIVERGING = (
+    *("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7"),
+    *("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"),
+)
 
 
 def png_bytes(array: NDArray[Any]) -> bytes:
@@ -57,8 +63,10 @@ def png_data_uri(array: NDArray[Any]) -> str:
 def _table(diverging: bool) -> Pixels:
     """(256, 3) colours of the activation scale, or of the difference scale."""
     scale = DIVERGING if diverging else SEQUENTIAL
-    colours = plotly.colors.sample_colorscale(scale, np.linspace(0, 1, 256).tolist())
-    return np.array([plotly.colors.unlabel_rgb(c) for c in colours]).round().astype(np.uint8)
+    stops = np.array([list(bytes.fromhex(colour[1:])) for colour in scale], np.float64)  # (n, 3)
+    at, places = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
+    mixed = np.stack([np.interp(at, places, channel) for channel in stops.T], axis=1)
+    return mixed.round().astype(np.uint8)
 
 
 def colour_map(values: FloatArray, top: float) -> Pixels:

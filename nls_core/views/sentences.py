@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nls_core import attacks
 from nls_core.analysis.results import Analysis, ModelAnalysis
+from nls_core.attacks import ATTACKS
 from nls_core.metrics import calibration, unfamiliar
 
 ROLES = ("baseline", "candidate")
@@ -25,9 +25,14 @@ def percent(share: float) -> str:
 
 def epsilon_text(epsilon: float, attack: str) -> str:
     """ε as people write it: n/255 for L∞, the norm itself for L2."""
-    if attacks.NORMS[attack] == "l2":
+    if ATTACKS[attack].norm == "l2":
         return f"{epsilon:.3g} (L2)"
     return f"{epsilon * 255:.3g}/255"
+
+
+def epsilon_axis(attack: str) -> tuple[float, str]:
+    """What ε in pixel units is multiplied by on a chart's axis, and the title of that axis."""
+    return (1.0, "ε (L2 norm)") if ATTACKS[attack].norm == "l2" else (255.0, "ε in 1/255")
 
 
 def sentence(analysis: Analysis) -> str:
@@ -56,8 +61,10 @@ def _fate(analysis: Analysis, index: int) -> str:
     model, attack = analysis.models[index], analysis.request.attack
     hits = [p for p in model.sweep if p.success]
     if not hits:
-        largest = max(analysis.request.epsilons)
-        return f"the {role(index)} holds up to ε = {epsilon_text(largest, attack)}"
+        largest = epsilon_text(max(analysis.request.epsilons), attack)
+        if ATTACKS[attack].weak:
+            return f"the {role(index)} keeps its label up to ε = {largest}, which proves little"
+        return f"the {role(index)} holds up to ε = {largest}"
     first = min(hits, key=lambda p: p.epsilon)
     clean = model.manifest.classes[model.prediction.index]
     after = model.manifest.classes[first.prediction.index]

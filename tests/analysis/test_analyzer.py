@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from nls_core import cams, zoo
-from nls_core.analysis.analyzer import Analyzer, parse_epsilons
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.requests import parse_epsilons
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS, threat
 from nls_core.cams import CAMS

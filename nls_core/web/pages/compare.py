@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from nls_core import attacks, cams
-from nls_core.analysis.analyzer import MAX_STEPS
+from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
 from nls_core.views import panels
 from nls_core.web.pages import navigation
@@ -35,6 +36,11 @@ INTRO = """Choose a picture and compare where two models look, how sure they are
 deserved, and what a little noise does."""
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
+
+
+def attack_menu() -> list[tuple[str, str]]:
+    """(what the menu shows, name) of every attack; weak ones are called so."""
+    return [(f"{name} (weak)" if a.weak else name, name) for name, a in ATTACKS.items()]
 
 
 class ComparePage:
@@ -81,7 +87,7 @@ class ComparePage:
     def _gallery(self, family: str) -> list[tuple[str, str]]:
         return [(str(e.path), e.title) for e in self.work.of_family(family)]
 
-    def _menu(self, name: str, label: str, choices: list[str], start: Values, **more: Any) -> None:
+    def _menu(self, name: str, label: str, choices: list[Any], start: Values, **more: Any) -> None:
         self.inputs[name] = gr.Dropdown(choices, value=start[name], label=label, **more)
 
     def _controls(self, start: Values) -> None:
@@ -90,7 +96,7 @@ class ComparePage:
         self._menu("family", "Family", families, start, visible=len(families) > 1)
         self._menu("baseline", "Baseline", ids, start)
         self._menu("candidate", "Candidate", ids, start)
-        self._menu("attack", "Attack", list(attacks.ATTACKS), start)
+        self._menu("attack", "Attack", attack_menu(), start)
         self.inputs["epsilon"] = gr.Slider(
             1,
             STRENGTHS,
@@ -99,7 +105,7 @@ class ComparePage:
             label=epsilon_label(start["attack"]),
             elem_id="epsilon",
         )
-        self._menu("cam", "Activation map", list(cams.CAMS), start)
+        self._menu("cam", "Activation map", list(CAMS), start)
         targets = self.work.targets(start["baseline"])
         self._menu("target", "Map explains class", targets, start)
 

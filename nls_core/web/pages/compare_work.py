@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nls_core import attacks, files
+from nls_core import files
 from nls_core.analysis import focus
 from nls_core.analysis.analyzer import Analyzer, Progress
 from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.results import Analysis, AnalysisRequest
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, choose
 from nls_core.types import Geometry
 from nls_core.views import analysis_charts, focus_html, panels
@@ -21,19 +23,18 @@ from nls_core.web.rest import schemas
 
 STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
-SLOW = {"scorecam": "ScoreCAM runs the model once per channel", "square": "Square asks 500 times"}
+SLOW = 10  # forward passes for each step of an attack, above which a person is warned
 AUTOMATIC = "its own prediction"
 FIRST = "photos"  # the family with which the page opens: what people upload
 # swapping the padding of pretrained weights costs photos accuracy, so their first candidate is zero
 CANDIDATES = {"photos": "nls-zero"}
-QUICK = ("fgsm", "gaussian", "salt-pepper")  # one step
 LARGE = 100  # pixels; above, a sweep of PGD takes too long to begin with
 Values = Mapping[str, Any]  # the controls' values by name
 
 
 def epsilon_label(attack: str) -> str:
     """What the ε slider counts for an attack."""
-    unit = "in 1/255 per pixel (L∞)" if attacks.NORMS[attack] == "linf" else "in 1/4 (L2 norm)"
+    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "in 1/4 (L2 norm)"
     return f"ε {unit}"
 
 
@@ -79,10 +80,10 @@ class Compare:
         """What the maps may explain: each model's own prediction, or a class."""
         return [AUTOMATIC, *self.analyzer.manifest(model_id).classes]
 
-    def analyze(self, values: Values, report: Progress = lambda done, what: None) -> Analysis:
+    def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """Compute what the controls say; errors as `Analyzer.analyze`."""
         chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        unit = UNIT[choose("attack", values["attack"], attacks.NORMS)]
+        unit = UNIT[choose("attack", values["attack"], ATTACKS).norm]
         classes = self.analyzer.manifest(values["baseline"]).classes
         places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
         target = choose("class", values["target"], places)
@@ -96,7 +97,7 @@ class Compare:
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
         )
-        return self.analyzer.analyze(read_upload(values["image"]), request, report)
+        return self.analyzer.analyze(read_upload(values["image"]), request, progress)
 
     def view(self, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
@@ -125,9 +126,13 @@ class Compare:
 
     def slow_note(self, values: Values) -> str:
         """A warning for choices that take seconds, or nothing."""
-        slow = [SLOW[values[key]] for key in ("cam", "attack") if values[key] in SLOW]
-        if not slow and self._large(values["baseline"]) and values["attack"] not in QUICK:
-            slow = [f"many steps at {STRENGTHS} strengths on a large picture"]
+        cost, slow = ATTACKS[values["attack"]].cost, []
+        if CAMS[values["cam"]].cost is None:
+            slow.append(f"{values['cam']} runs the model once for each channel")
+        if cost > SLOW:
+            slow.append(f"{values['attack']} asks the model again and again")
+        if not slow and self._large(values["baseline"]) and cost:
+            slow.append(f"many steps at {STRENGTHS} strengths on a large picture")
         return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
 
     def _large(self, model_id: str) -> bool:

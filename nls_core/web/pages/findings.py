@@ -12,10 +12,10 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import findings
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, Finding
-from nls_core.views import evidence_charts
+from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report
+from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 
 INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
 computed from the intervals of the report, and says so when a claim does not hold here."""
@@ -47,7 +47,7 @@ def show(where: Where) -> list[Any]:
     for each in found:
         command = f"<p class=nls-explain>Command: <code>{escape(each.command)}</code></p>"
         chart = evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
-        parts += [text(each), chart, html_table(each.table) + command]
+        parts += [text(each), chart, html.table(each.table) + command]
     return parts
 
 

@@ -8,8 +8,9 @@ import gradio as gr
 
 from nls_core.analysis import loss_curves
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.analysis.borders import METHODS, Border, PaddingMaps, mean_of
+from nls_core.analysis.borders import Border, PaddingMaps, mean_of
 from nls_core.analysis.loss_curves import Choice
+from nls_core.cams import quick
 from nls_core.errors import NLSLabError
 from nls_core.views import loss_charts
 from nls_core.views.sentences import percent
@@ -117,14 +118,14 @@ class _Padding:
 
     def __init__(self, work: PaddingMaps) -> None:
         self.work = work
-        pairs = work.pairs()
+        pairs, methods = work.pairs(), list(quick())
         gr.Markdown("### Partial padding")
         note(PADDING)
         pair = gr.Dropdown(pairs, value=pairs[0], label="Loss", elem_id="pair")
         ratios = gr.HTML("", elem_id="ratios", min_height=200)
         note(BORDER)
         with gr.Row():
-            method = gr.Dropdown(list(METHODS), value=METHODS[0], label="Activation map")
+            method = gr.Dropdown(methods, value=methods[0], label="Activation map")
             layer = gr.Dropdown([], label="Layer")
         button = gr.Button("Measure with zero and with partial padding", elem_id="measure")
         told = gr.HTML("", elem_id="border")

@@ -11,10 +11,10 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import report, robustness, verdicts
 from nls_core.evidence.cells import Table, label, percent
 from nls_core.evidence.verdicts import Evidence
-from nls_core.views import evidence_charts
+from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 
 INTRO = """White-box attacks see the gradient; Square sees only answers; transfer shows one model
 the images made against another. A defence that only hides its gradient looks strong to the first
@@ -83,7 +83,7 @@ def _transfer(where: Where, epsilon: str) -> Any:
 
 
 def _masking(where: Where) -> str:
-    return html_table(masking_table(family_reports.load(*where).evidence))
+    return html.table(masking_table(family_reports.load(*where).evidence))
 
 
 def masking_table(evidence: Evidence) -> Table:

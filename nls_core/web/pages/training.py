@@ -9,10 +9,10 @@ import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import paper_claims
-from nls_core.views import evidence_charts
+from nls_core.views import html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, html_table, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
 split gave it: at cross-entropy's own rate the normalized loss would hardly learn."""
@@ -54,15 +54,15 @@ def build(analyzer: Analyzer) -> None:
 
 def show(where: Where, cells: list[str], key: str) -> Any:
     """The chosen curve of the chosen cells."""
-    return evidence_charts.curves(family_reports.load(*where).runs, KEYS[key], cells)
+    return run_charts.curves(family_reports.load(*where).runs, KEYS[key], cells)
 
 
 def show_rest(where: Where) -> list[Any]:
     """The table of convergence, the search and the ablation."""
     evidence = family_reports.load(*where).evidence
-    table = html_table(paper_claims.convergence(evidence).table)
+    table = html.table(paper_claims.convergence(evidence).table)
     return [
         table,
-        evidence_charts.search(evidence.search),
-        evidence_charts.smoothing(evidence.ablations),
+        run_charts.search(evidence.search),
+        run_charts.smoothing(evidence.ablations),
     ]

@@ -79,11 +79,3 @@ def no_report() -> gr.HTML:
         "`nls evaluate --family fashion`, make it (or `make reproduce`, a day)."
     )
     return gr.HTML(message(text, wrong=True))
-
-
-def html_table(rows: list[list[str]]) -> str:
-    """A table that scrolls sideways where it is too wide; the first row is the head."""
-    head, *body = ([escape(cell) for cell in row] for row in rows)
-    first = "".join(f"<th>{cell}</th>" for cell in head)
-    rest = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in body)
-    return f'<div class="nls-table"><table><tr>{first}</tr>{rest}</table></div>'

@@ -10,19 +10,17 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from pydantic import BeforeValidator
 
 from nls_core import __version__
 from nls_core.analysis import focus
-from nls_core.analysis.analyzer import MAX_STEPS, Accelerate, Analyzer, parse_epsilons
+from nls_core.analysis.analyzer import Accelerate, Analyzer
 from nls_core.analysis.lane import VISITOR, Visitor
+from nls_core.analysis.requests import parse_epsilons
 from nls_core.analysis.results import AnalysisRequest
-from nls_core.attacks import ATTACKS
-from nls_core.cams import CAMS
 from nls_core.errors import DiskFull, UnknownName, unknown
 from nls_core.settings import Settings
 from nls_core.web.edge import guard, problems, scratch
@@ -30,7 +28,7 @@ from nls_core.web.edge.middleware import STRICT, UI_PATH, Metrics
 from nls_core.web.edge.problems import Problem
 from nls_core.web.edge.reading import visitor_name
 from nls_core.web.edge.scratch import Sweeper
-from nls_core.web.rest import docs_page
+from nls_core.web.rest import docs_page, forms
 from nls_core.web.rest.model_schemas import (
     Health,
     ModelDetail,
@@ -43,7 +41,6 @@ from nls_core.web.rest.schemas import AnalysisResponse, analysis_response
 
 log = structlog.get_logger("nls_core")
 FORM_BYTES = 1_048_576  # what a form may hold beside its file
-MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
 DESCRIPTION = (
     "Compare image classifiers on one picture: class activation maps, confidence before and after "
     "temperature scaling, and what adversarial perturbations do to both. Strengths ε are in pixel "
@@ -93,68 +90,6 @@ def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
-
-
-def _none_if_empty(value: object) -> object:
-    """Forms cannot say nothing: many clients send '' or 'null' for what they leave out."""
-    return None if value in ("", "null") else value
-
-
-Mask = Annotated[
-    UploadFile | None,
-    BeforeValidator(_none_if_empty),
-    File(
-        description="A PNG file of the image's size that marks the object, for `focus` in the "
-        "answer: where some of it is transparent, the object is what is not; else what is not "
-        "black."
-    ),
-]
-Models = Annotated[
-    str,
-    Form(
-        description="Comma-separated ids, all of one family.",
-        max_length=1000,
-        examples=["fashion/ce-zero,fashion/nls-partial"],
-    ),
-]
-Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra={"enum": [*CAMS]})]
-Attack = Annotated[str, Form(description="Attack.", json_schema_extra={"enum": [*ATTACKS]})]
-Epsilons = Annotated[
-    str,
-    Form(
-        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1.",
-        max_length=1000,
-        examples=["1,2,4,8"],
-    ),
-]
-TargetClass = Annotated[
-    str | None,
-    Form(
-        description="Index or name of the class that the maps explain; by default each model's "
-        "own prediction.",
-        max_length=200,
-        examples=["Sneaker"],
-    ),
-]
-AttackTarget = Annotated[
-    str | None,
-    Form(
-        description="Index or name of the class that the attack is to reach; by default it is "
-        "to leave the prediction.",
-        max_length=200,
-    ),
-]
-Layer = Annotated[
-    str | None,
-    Form(
-        description="Target layer of the maps, one of the model's `layers`; by default the last.",
-        max_length=200,
-    ),
-]
-Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
-Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]
-
 UNUSABLE = "A model's files are damaged or altered, or something unforeseen."
 BUSY = "Too many analyses wait; Retry-After says when to try again."
 v1 = APIRouter(prefix="/api/v1", tags=["models"])
@@ -195,17 +130,17 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
 )
 def analyze(
     *,
-    image: Image,
-    models: Models,
-    mask: Mask = None,
-    cam: Cam = AnalysisRequest.cam,
-    attack: Attack = AnalysisRequest.attack,
-    epsilons: Epsilons = "1,2,4,8",
-    target_class: TargetClass = None,
-    layer: Layer = None,
-    attack_target: AttackTarget = None,
-    steps: Steps = AnalysisRequest.steps,
-    seed: Seed = AnalysisRequest.seed,
+    image: forms.Image,
+    models: forms.Models,
+    mask: forms.Mask = None,
+    cam: forms.Cam = AnalysisRequest.cam,
+    attack: forms.Attack = AnalysisRequest.attack,
+    epsilons: forms.Epsilons = "1,2,4,8",
+    target_class: forms.TargetClass = None,
+    layer: forms.Layer = None,
+    attack_target: forms.AttackTarget = None,
+    steps: forms.Steps = AnalysisRequest.steps,
+    seed: forms.Seed = AnalysisRequest.seed,
     analyzer: TheAnalyzer,
     metrics: TheMetrics,
 ) -> Response:

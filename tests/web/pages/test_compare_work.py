@@ -97,7 +97,7 @@ def test_labels_and_warnings_follow_the_choices(
     assert "L2" in epsilon_label("pgd-l2")
     assert "1/255" in epsilon_label("fgsm")
     small = {"cam": "gradcam", "baseline": TINY[0]}
-    assert "Square" in compare.slow_note(small | {"attack": "square"})
+    assert "square" in compare.slow_note(small | {"attack": "square"})
     assert compare.slow_note(small | {"attack": "pgd-linf"}) == ""
     monkeypatch.setattr("nls_core.web.pages.compare_work.LARGE", 8)
     assert "16 strengths" in compare.slow_note(small | {"attack": "pgd-linf"})

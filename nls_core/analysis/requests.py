@@ -1,0 +1,68 @@
+"""What a request may ask for, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+from nls_core.errors import InvalidInput, choose, shown
+from nls_core.types import Manifest
+
+MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
+MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
+
+
+def parse_epsilons(text: str) -> tuple[float, ...]:
+    """Read comma-separated strengths in 1/255, as people write them, into pixel units.
+
+    Raises:
+        InvalidInput: a part is not a number.
+    """
+    try:
+        return tuple(float(part) / 255 for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(
+            "epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; "
+            f"got {shown(text)}"
+        ) from None
+
+
+def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> None:
+    """Refuse what cannot be computed, before anything is.
+
+    Raises:
+        InvalidInput: with what was expected and what came.
+    """
+    choose("attack", request.attack, ATTACKS)
+    choose("cam", request.cam, CAMS)
+    families = sorted({manifest.family for manifest in manifests})
+    if not 1 <= len(manifests) <= MAX_MODELS:
+        raise InvalidInput(f"expected 1 to {MAX_MODELS} models; got {len(manifests)}")
+    if len(set(request.models)) != len(request.models):
+        raise InvalidInput(f"expected different models; got {', '.join(request.models)}")
+    if len(families) > 1:
+        raise InvalidInput(f"expected models of one family; got {', '.join(families)}")
+    _check_epsilons(request)
+    if not 1 <= request.steps <= MAX_STEPS:
+        raise InvalidInput(f"steps must lie in [1, {MAX_STEPS}]; got {request.steps}")
+    count = len(manifests[0].classes)
+    for name in ("target_class", "attack_target"):
+        value = getattr(request, name)
+        if value is not None and not 0 <= value < count:
+            raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
+
+
+def _check_epsilons(request: AnalysisRequest) -> None:
+    cap = MAX_EPSILON[ATTACKS[request.attack].norm]
+    if not 1 <= len(request.epsilons) <= MAX_EPSILONS:
+        raise InvalidInput(f"expected 1 to {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
+    bad = [e for e in request.epsilons if not (np.isfinite(e) and 0 <= e <= cap)]
+    if bad:
+        raise InvalidInput(
+            f"epsilon must lie in [0, {cap * 255:g}]/255 for {request.attack}; "
+            f"got {', '.join(f'{e * 255:g}/255' for e in bad)}"
+        )

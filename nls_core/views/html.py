@@ -1,0 +1,14 @@
+"""Pieces of HTML that pages and exports share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls sideways where it is too wide; the first row is the head."""
+    head, *body = ([escape(cell) for cell in row] for row in rows)
+    first = "".join(f"<th>{cell}</th>" for cell in head)
+    rest = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in body)
+    return f'<div class="nls-table"><table><tr>{first}</tr>{rest}</table></div>'

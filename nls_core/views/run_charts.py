@@ -1,0 +1,89 @@
+"""Runs, searches and ablations -> Plotly figures: training curves, shift, learning rates, s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nls_core.evidence.stored_runs import Runs
+from nls_core.views.cell_style import SHARES, colour, finish, line
+
+
+def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
+    """A column of the training logs over epochs, a line per cell, a band over its seeds."""
+    figure = go.Figure()
+    for cell in shown:
+        logs = [[row[key] for row in run.found["curve"]] for run in runs[cell].values()]
+        entries = [
+            {"mean": fmean(at), "sd": stdev(at) if len(at) > 1 else None}
+            for at in zip(*logs, strict=False)
+        ]
+        line(figure, cell, [float(i) for i in range(1, len(entries) + 1)], entries)
+    figure.update_xaxes(title="epoch")
+    what = key.replace("val_", "validation ").replace("ece", "ECE-15").replace("nll", "NLL")
+    figure.update_yaxes(title=what)
+    return finish(figure, f"{what} while training")
+
+
+def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> go.Figure:
+    """Accuracy or ECE over the severity of a corruption, a line per cell; 0 is the clean split."""
+    figure = go.Figure()
+    for cell in shown:
+        kept = [run.found for run in runs[cell].values() if "shift" in run.found]
+        if not kept:
+            continue
+        rows = zip(
+            *([f["metrics"][key], *(r[key] for r in f["shift"][corruption])] for f in kept),
+            strict=True,
+        )
+        entries = [{"mean": fmean(at), "sd": stdev(at) if len(at) > 1 else None} for at in rows]
+        line(figure, cell, [float(i) for i in range(len(entries))], entries)
+    figure.update_xaxes(title="severity (0: clean)", dtick=1)
+    figure.update_yaxes(title="ECE-15" if key == "ece" else key, rangemode="tozero", **SHARES)
+    return finish(figure, f"{'ECE-15' if key == 'ece' else 'Accuracy'} under {corruption}")
+
+
+def search(record: Mapping[str, Any]) -> go.Figure:
+    """Validation accuracy over the learning rates of the search, a line per loss."""
+    figure = go.Figure()
+    for loss, chosen in record.get("chosen", {}).items():
+        rows = sorted((r["lr"], r["val_accuracy"]) for r in record["tried"] if r["loss"] == loss)
+        figure.add_scatter(
+            x=[rate for rate, _ in rows],
+            y=[value for _, value in rows],
+            name=loss,
+            mode="lines+markers",
+            line={"color": colour(f"{loss}-zero"), "width": 2.5},
+            marker={"size": [14 if rate == chosen else 7 for rate, _ in rows]},
+            hovertemplate="learning rate %{x:g}: %{y:.2%}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title="learning rate", type="log")
+    figure.update_yaxes(title="validation accuracy", tickformat=".1%")
+    return finish(figure, "Learning-rate search (large: chosen)")
+
+
+def smoothing(record: Mapping[str, Any]) -> go.Figure:
+    """Mean confidence over the smoothing s, for ls and for nls at matched step size."""
+    figure = go.Figure()
+    for loss in ("ls", "nls"):
+        rows = record.get("ablations", {}).get(f"smoothing of {loss}", [])
+        if not rows:
+            continue
+        figure.add_scatter(
+            x=[row["smoothing"] for row in rows],
+            y=[row["val_confidence"] for row in rows],
+            name=loss,
+            mode="lines+markers",
+            line={"color": colour(f"{loss}-zero"), "width": 2.5},
+            customdata=[[row["val_accuracy"], row["val_ece"]] for row in rows],
+            hovertemplate="s = %{x:g}: confidence %{y:.2%}, accuracy %{customdata[0]:.2%}, "
+            "ECE-15 %{customdata[1]:.2%}<extra>%{fullData.name}</extra>",
+        )
+    if not figure.data:
+        figure.add_annotation(text="not measured yet", showarrow=False)
+    figure.update_xaxes(title="smoothing s")
+    figure.update_yaxes(title="mean confidence (validation)", **SHARES)
+    return finish(figure, "Smoothing s (nls: matched step)")

@@ -1,0 +1,83 @@
+"""The fields of the form that `POST /analyze` takes, as types with their documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import File, Form, UploadFile
+from pydantic import BeforeValidator
+
+from nls_core.analysis.requests import MAX_STEPS
+from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
+
+MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
+MODELS_EXAMPLE = "family/ce-zero,family/nls-zero"  # `api` puts models that are served in its place
+
+Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
+
+
+def _names_of(registry: Mapping[str, object]) -> Any:
+    """The names of a registry as OpenAPI's `enum`, read when the text is made."""
+    return lambda schema: schema.update(enum=[*registry])
+
+
+def _none_if_empty(value: object) -> object:
+    """Forms cannot say nothing: many clients send '' or 'null' for what they leave out."""
+    return None if value in ("", "null") else value
+
+
+Mask = Annotated[
+    UploadFile | None,
+    BeforeValidator(_none_if_empty),
+    File(
+        description="A PNG file of the image's size that marks the object, for `focus` in the "
+        "answer: where some of it is transparent, the object is what is not; else what is not "
+        "black."
+    ),
+]
+Models = Annotated[
+    str,
+    Form(
+        description="Comma-separated ids, all of one family.",
+        max_length=1000,
+        examples=[MODELS_EXAMPLE],
+    ),
+]
+Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra=_names_of(CAMS))]
+Attack = Annotated[str, Form(description="Attack.", json_schema_extra=_names_of(ATTACKS))]
+Epsilons = Annotated[
+    str,
+    Form(
+        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1.",
+        max_length=1000,
+        examples=["1,2,4,8"],
+    ),
+]
+TargetClass = Annotated[
+    str | None,
+    Form(
+        description="Index or name of the class that the maps explain; by default each model's "
+        "own prediction.",
+        max_length=200,
+        examples=["Sneaker"],
+    ),
+]
+AttackTarget = Annotated[
+    str | None,
+    Form(
+        description="Index or name of the class that the attack is to reach; by default it is "
+        "to leave the prediction.",
+        max_length=200,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    Form(
+        description="Target layer of the maps, one of the model's `layers`; by default the last.",
+        max_length=200,
+    ),
+]
+Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
+Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]
