@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nls_core import nets
@@ -29,7 +30,8 @@ class Recipe:
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
-    None its default; the other losses have none.
+    None its default; the other losses have none. `amp` is bf16 autocast; None measures at the start
+    what is quicker, and the run's checkpoints hold what was chosen.
     """
 
     dataset: str = "fashion-mnist"
@@ -46,7 +48,7 @@ class Recipe:
     schedule: str = "step"
     warmup: float = 0.05
     flip: bool = True
-    amp: bool = True
+    amp: bool | None = None
     freeze_bn: bool = False
     seed: int = 0
     weight: float | None = None
@@ -69,6 +71,10 @@ class Recipe:
             raise InvalidInput(f"weight belongs to the loss nls_ls; got {self.loss} with a weight")
         if not 0 < self.lr < math.inf:
             raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
+
+    def allows(self, made: Mapping[str, Any]) -> bool:
+        """Whether a run with the values `made` is one of this recipe; an open `amp` allows both."""
+        return asdict(self) == {**made, "amp": made.get("amp") if self.amp is not None else None}
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this recipe's loss."""

@@ -56,7 +56,8 @@ class Job:
             word = files.read_json(self.out / DIVERGED)
         except CheckpointError:
             return False
-        return bool(word.get("recipe") == asdict(self.recipe))
+        made = word.get("recipe")
+        return isinstance(made, dict) and self.recipe.allows(made)
 
     def command(self) -> list[str]:
         """The command that trains it, in a process of its own."""
