@@ -11,6 +11,7 @@ from nls_core.data.datasets import Data
 from nls_core.evidence import robustness
 from nls_core.evidence.robustness import CASES, EPSILONS
 from tests.conftest import make_model
+from tests.helpers.evidence import case
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +23,8 @@ def data() -> Data:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CASES, "square", robustness._plain("square", queries=10))
-    monkeypatch.setitem(CASES, "apgd-dlr", robustness._plain("apgd-dlr", steps=5))
+    monkeypatch.setitem(CASES, "square", case("square", queries=10))
+    monkeypatch.setitem(CASES, "apgd-dlr", case("apgd-dlr", steps=5))
     monkeypatch.setattr(robustness, "BATCH", 5)
 
 
