@@ -205,10 +205,11 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
-    write_bytes(path, data + _seal(data))
+    write_bytes(path, data + checksum(data))
 
 
-def _seal(data: bytes) -> bytes:
+def checksum(data: bytes) -> bytes:
+    """What `write_checkpoint` appends to these bytes; of one length for all."""
     return SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n"
 
 
@@ -219,11 +220,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, was changed by so much as a bit, or has no seal.
     """
     data = read_bytes(path)
-    length = max(len(data) - len(_seal(b"")), 0)
+    length = max(len(data) - len(checksum(b"")), 0)
     content, seal = data[:length], data[length:]
     if not seal.startswith(SEAL):
         wrong: object = "no checksum at its end: it was cut short, or made by an older version"
-    elif seal != _seal(content):
+    elif seal != checksum(content):
         wrong = "its checksum is of other bytes"
     else:
         try:

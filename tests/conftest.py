@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)  # two threads beside other work are far slower than one
 
+MARKERS = {"browser": "browser", "training": "training", "security": "app"}  # by folder
 TINY = ("tiny/ce-zero", "tiny/nls-partial")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-fast` leaves out, by its folder."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in MARKERS:
+            item.add_marker(MARKERS[folder])
 
 
 @pytest.fixture
@@ -158,7 +167,7 @@ def shipped_sample() -> sample.Sample:
     return sample.read("fashion", ROOT / "models")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     """Where the real app with the real models answers."""
     from tests.helpers.browsing import serving
@@ -167,7 +176,7 @@ def url() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # its event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
     from playwright.sync_api import sync_playwright

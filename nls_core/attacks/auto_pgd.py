@@ -29,7 +29,7 @@ def checkpoints(steps: int) -> list[int]:
     return [at for at in (math.ceil(share * steps - 1e-9) for share in shares[1:]) if at < steps]
 
 
-class _Search:
+class Search:
     """The state of the samples still attacked; all of it is indexed by the same rows."""
 
     def __init__(self, task: Task, start: Tensor) -> None:
@@ -108,7 +108,7 @@ def apgd(
         hit = torch.zeros_like(task.y, dtype=torch.bool)  # (B,)
         for run in range(options.restarts):
             at_random = options.random_start or run > 0
-            search = _Search(task, task.random_start() if at_random else task.x)
+            search = Search(task, task.random_start() if at_random else task.x)
             marks, last = checkpoints(options.steps), 0
             for step in range(options.steps):
                 options.done((run + step / options.steps) / options.restarts)

@@ -40,13 +40,13 @@ def _climb(
                 rows, gradient, part = rows[left], gradient[left], part.take(left)
                 if not len(rows):
                     break
-        move = part.step * _direction(gradient, task.norm)
+        move = part.step * direction(gradient, task.norm)
         moved = adversarial[rows] + (-move if task.options.targeted else move)
         adversarial[rows] = part.project(moved)
     return adversarial
 
 
-def _direction(gradient: Tensor, norm: str) -> Tensor:
+def direction(gradient: Tensor, norm: str) -> Tensor:
     """The steepest ascent of length 1 in the norm; what is not finite counts as 0."""
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     if norm == "linf":

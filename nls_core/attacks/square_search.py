@@ -43,7 +43,7 @@ def square(
                 break
             task.options.done(query / total)
             share = query / total if query > 1 else None
-            change = _change(task.x, share, task.generator)[rows]
+            change = proposal(task.x, share, task.generator)[rows]
             part = task.take(rows)
             candidate = part.project(best[rows] + 2 * part.epsilon * change)
             logits = part.logits(candidate)
@@ -54,7 +54,7 @@ def square(
         return best
 
 
-def _change(x: Tensor, share: float | None, generator: torch.Generator | None) -> Tensor:
+def proposal(x: Tensor, share: float | None, generator: torch.Generator | None) -> Tensor:
     """(B, C, H or 1, W) of -1, 0 and 1: vertical stripes, or a square for a share of the queries.
 
     Drawn for the whole batch, so that no sample depends on when another one is done.

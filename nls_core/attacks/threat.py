@@ -181,7 +181,7 @@ class Task:
 
     def random_start(self) -> Tensor:
         """Uniform in the ball, (B, C, H, W)."""
-        return self.project(self.x + self.epsilon * _in_ball(self.x, self.norm, self.generator))
+        return self.project(self.x + self.epsilon * in_ball(self.x, self.norm, self.generator))
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def per_sample(name: str, value: float | Tensor, x: Tensor, cap: float) -> Tenso
     return each.expand(len(x)).reshape(-1, 1, 1, 1)
 
 
-def _in_ball(x: Tensor, norm: str, generator: torch.Generator | None) -> Tensor:
+def in_ball(x: Tensor, norm: str, generator: torch.Generator | None) -> Tensor:
     """(B, C, H, W) uniform in the unit ball of a norm."""
     if norm == "linf":
         return 2 * uniform(x, x.shape, generator) - 1

@@ -58,7 +58,9 @@ def command(  # one option per field of Recipe
     schedule: Annotated[str, typer.Option(help=" or ".join(SCHEDULES))] = DEFAULT.schedule,
     warmup: Annotated[float, typer.Option(help="Share of steps.")] = DEFAULT.warmup,
     flip: Annotated[bool, typer.Option(help="Random horizontal flips.")] = DEFAULT.flip,
-    amp: Annotated[bool, typer.Option(help="bf16 autocast.")] = DEFAULT.amp,
+    amp: Annotated[
+        bool | None, typer.Option("--amp/--no-amp", help="bf16 autocast; default: what is quicker.")
+    ] = DEFAULT.amp,
     freeze_bn: Annotated[bool, typer.Option(help="Batch norm in eval mode.")] = DEFAULT.freeze_bn,
     seed: Annotated[int, typer.Option()] = DEFAULT.seed,
     weight: Annotated[float | None, typer.Option(help="λ of nls_ls.")] = DEFAULT.weight,
@@ -111,7 +113,15 @@ def _train_one(
             )
 
         device = settings.torch_device()
-        done = loop.run(recipe, out_dir, data, resume=resume, device=device, report=report)
+        done = loop.run(
+            recipe,
+            out_dir,
+            data,
+            resume=resume,
+            device=device,
+            report=report,
+            log=lambda line: err.print(line, markup=False, soft_wrap=True),
+        )
     if rank == 0:
         last = done.rows[-1]
         err.print(

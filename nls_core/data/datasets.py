@@ -113,7 +113,9 @@ def fashion_mnist(data_dir: Path, split: Split, download: bool) -> Data:
     return Data("fashion-mnist", images.unsqueeze(1), labels, FASHION_CLASSES, "fashion")
 
 
-def _cifar(name: str, kind: type[tv.CIFAR10]) -> Callable[[Path, Split, bool], Data]:
+def cifar(name: str, kind: Callable[..., tv.CIFAR10]) -> Callable[[Path, Split, bool], Data]:
+    """How CIFAR-10 or CIFAR-100 is read, by a class of torchvision."""
+
     def load(data_dir: Path, split: Split, download: bool) -> Data:
         get = "the same command with --download"
         stored = _torchvision(name, kind, data_dir, split, download, get)
@@ -202,8 +204,8 @@ def _cropped(file: Path, size: int) -> Tensor:
 
 DATASETS: dict[str, Callable[[Path, Split, bool], Data]] = {
     "fashion-mnist": fashion_mnist,
-    "cifar10": _cifar("cifar10", tv.CIFAR10),
-    "cifar100": _cifar("cifar100", tv.CIFAR100),
+    "cifar10": cifar("cifar10", tv.CIFAR10),
+    "cifar100": cifar("cifar100", tv.CIFAR100),
     "everyday-objects": everyday_objects,
 }
 

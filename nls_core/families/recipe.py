@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -33,9 +34,10 @@ class Recipe:
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
-    None its default; the other losses have none. A transfer from ImageNet's weights keeps those of
-    its first `frozen` blocks and trains the others on `renderings` pictures of each object; both
-    are None for a network from scratch.
+    None its default; the other losses have none. `amp` is bf16 autocast; None measures at the start
+    what is quicker, and the run's checkpoints hold what was chosen. A transfer from ImageNet's
+    weights keeps those of its first `frozen` blocks and trains the others on `renderings` pictures
+    of each object; both are None for a network from scratch.
     """
 
     dataset: str = "fashion-mnist"
@@ -52,7 +54,7 @@ class Recipe:
     schedule: str = "step"
     warmup: float = 0.05
     flip: bool = True
-    amp: bool = True
+    amp: bool | None = None
     freeze_bn: bool = False
     seed: int = 0
     weight: float | None = None
@@ -80,12 +82,20 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as checkpoints and manifests hold them: of `TRANSFER` only what is set."""
-        found = asdict(self)
-        return {k: v for k, v in found.items() if v is not None or k not in TRANSFER}
+        return _stated(asdict(self))
+
+    def allows(self, made: Mapping[str, Any]) -> bool:
+        """Whether a run with the values `made` is one of this recipe; an open `amp` allows both."""
+        made = {**made, "amp": made.get("amp") if self.amp is not None else None}
+        return self.to_dict() == _stated(made)
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this recipe's loss."""
         return options(self.smoothing, self.gamma, self.weight)
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None or k not in TRANSFER}
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:

@@ -56,7 +56,8 @@ class Job:
             word = files.read_json(self.out / DIVERGED)
         except CheckpointError:
             return False
-        return bool(word.get("recipe") == self.recipe.to_dict())
+        made = word.get("recipe")
+        return isinstance(made, dict) and self.recipe.allows(made)
 
     def command(self) -> list[str]:
         """The command that trains it, in a process of its own."""
@@ -70,7 +71,9 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
+    """A job that trains now, and what it says on stderr."""
+
     job: Job
     process: subprocess.Popen[bytes]
     said: IO[bytes]
@@ -83,7 +86,8 @@ class _Run:
         return [f"{self.job.out}: {self.said.read().decode(errors='replace').strip()[-500:]}"]
 
 
-def _start(job: Job, env: Mapping[str, str], said: IO[bytes]) -> _Run:
+def start(job: Job, env: Mapping[str, str], said: IO[bytes]) -> Run:
+    """Train a job in a process of its own, from where it stands."""
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [*job.command(), "--resume", "--quiet"],
         env=dict(env),
@@ -91,10 +95,10 @@ def _start(job: Job, env: Mapping[str, str], said: IO[bytes]) -> _Run:
         stdout=subprocess.DEVNULL,
         stderr=said,
     )
-    return _Run(job, process, said)
+    return Run(job, process, said)
 
 
-def _stop(runs: Sequence[_Run]) -> None:
+def stop(runs: Sequence[Run]) -> None:
     """Ask runs to save and stop; kill those that do not."""
     for run in runs:
         run.process.terminate()
@@ -132,14 +136,14 @@ def run_jobs(
     if settings is not None:
         env |= {"NLS_DATA_DIR": str(settings.data_dir), "NLS_DEVICE": settings.device}
     waiting = [job for job in jobs if not job.finished()]
-    running: list[_Run] = []
+    running: list[Run] = []
     failed: list[str] = []
     with stop_signals() as stopped, ExitStack() as stack:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
                     said = stack.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
-                    running.append(_start(waiting.pop(0), env, said))
+                    running.append(start(waiting.pop(0), env, said))
                 ended = [run for run in running if run.process.poll() is not None]
                 running = [run for run in running if run not in ended]
                 # asked first: a run that Ctrl-C ended as well has not failed
@@ -150,7 +154,7 @@ def run_jobs(
                 report(sum(job.epochs_done() for job in jobs))
                 time.sleep(POLL)
         finally:
-            _stop(running)
+            stop(running)
     if failed:
         raise NLSLabError("a run failed: " + "; ".join(failed))
     report(sum(job.epochs_done() for job in jobs))

@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from nls_core.evidence.measure import predict
 from nls_core.families.recipe import Recipe, learning_rate
 from nls_core.losses import LOSSES
 from nls_core.metrics import calibration
+from nls_core.training import precision
 from nls_core.training.processes import stop_signals
 
 LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
@@ -58,6 +59,8 @@ def run(
     max_steps: int | None = None,
     device: torch.device | None = None,
     report: Callable[[Position, int], None] = lambda progress, steps: None,
+    clock: Callable[[], float] = time.perf_counter,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Position:
     """Train one network and leave the best (on validation) and last checkpoints in `out`.
 
@@ -69,6 +72,8 @@ def run(
         max_steps: stop after this many steps, the checkpoint written, for tests.
         device: None takes the GPU where there is one.
         report: called after each step with the position and the steps per epoch.
+        clock: seconds, by which a recipe with `amp` None decides.
+        log: told in one line what was decided so.
 
     Raises:
         InvalidInput: a bad recipe, too few images, or `out` holds a run and `resume` is off.
@@ -79,7 +84,7 @@ def run(
     """
     recipe.check()
     trainer = Trainer(recipe, out, data, device)
-    trainer.start(resume)
+    trainer.start(resume, clock, log)
     with stop_signals() as stopped:
         while trainer.progress.epoch < recipe.epochs:
             for _ in trainer.epoch():
@@ -133,8 +138,8 @@ class Trainer:
         self.progress = Position()
         self.taken = 0
 
-    def start(self, resume: bool) -> None:
-        """Read last.pt, or begin."""
+    def start(self, resume: bool, clock: Callable[[], float], log: Callable[[str], None]) -> None:
+        """Read last.pt, or begin; settles `recipe.amp` where it is open."""
         last = self.out / LAST
         if last.exists() and not resume:
             raise InvalidInput(f"{self.out} holds a run already; go on with --resume or remove it")
@@ -148,6 +153,23 @@ class Trainer:
                 self.progress = Position(**state["progress"])
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{last} does not fit this data set: {error}") from error
+            self.recipe = Recipe(**state["recipe"])  # `amp` as the run chose it
+        if self.recipe.amp is None:
+            self.recipe = replace(self.recipe, amp=self._choose_amp(clock, log))
+
+    def _choose_amp(self, clock: Callable[[], float], log: Callable[[str], None]) -> bool:
+        """Autocast on a GPU; on a processor what a few steps show, the same in all processes."""
+        if self.device.type != "cpu":
+            return True
+        self.model.train()
+        x, y = self._batch(torch.arange(len(self.data)))
+        found = precision.measure(
+            self.model, lambda model, amp: self._loss(model, x, y, amp), clock=clock
+        )
+        slower = self.in_any_process(int(not found.amp))
+        if self.rank == 0:
+            log(replace(found, amp=not slower).line)
+        return not slower
 
     def epoch(self) -> Iterator[None]:
         """Train the rest of the current epoch, a step at a time."""
@@ -156,16 +178,13 @@ class Trainer:
         self.forward.train()
         if recipe.freeze_bn:
             _freeze_batch_norm(self.model)
-        loss_of = LOSSES[recipe.loss]
         while progress.step < self.steps:
             begin = time.perf_counter()
             x, y = self._batch(order)
             rate = learning_rate(recipe, self._done())
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
-                logits = self.forward(x)
-            loss = loss_of(logits, y, **recipe.loss_options())
+            loss = self._loss(self.forward, x, y, bool(recipe.amp))
             value = self._finite(float(loss.detach()))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -175,6 +194,11 @@ class Trainer:
             progress.loss_sum += value
             progress.seconds += time.perf_counter() - begin
             yield
+
+    def _loss(self, model: nn.Module, x: Tensor, y: Tensor, amp: bool) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
+            logits = model(x)
+        return LOSSES[self.recipe.loss](logits, y, **self.recipe.loss_options())
 
     def _done(self) -> float:
         total = self.recipe.epochs * self.steps
@@ -217,7 +241,7 @@ class Trainer:
     def end_epoch(self) -> None:
         """Validate, log, and write the checkpoints."""
         progress = self.progress
-        logits = predict(self.model, self.held.images, amp=self.recipe.amp)
+        logits = predict(self.model, self.held.images, amp=bool(self.recipe.amp))
         self._finite(float(logits.abs().max()))
         probs = logits.softmax(1)
         accuracy = calibration.accuracy(probs, self.held.labels)
@@ -286,7 +310,7 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         said = brief(repr(error), 100)
         raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
-    if made != recipe:
+    if not recipe.allows(asdict(made)):
         named = {k: v for k, v in asdict(made).items() if v != getattr(recipe, k)}
         raise CheckpointError(f"{path} was made by another recipe, with {named}")
     return state

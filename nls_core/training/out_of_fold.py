@@ -77,7 +77,7 @@ def search(
             model = finetune.trained(
                 replace(plan, lr=rate), prepared, others, lambda n: report(f"{plan.loss} rates", n)
             )
-            logits, labels = _answers(model, prepared, prepared.test.folds == held)
+            logits, labels = answers(model, prepared, prepared.test.folds == held)
             probs = logits.softmax(1)
             measured = {
                 "val_accuracy": calibration.accuracy(probs, labels),
@@ -98,7 +98,7 @@ def chosen(rows: Sequence[Mapping[str, float]], fold: int | None = None) -> floa
     return max(rates, key=value)
 
 
-def _answers(
+def answers(
     model: nets.Classifier, prepared: PreparedFolds, which: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits and labels of some test renderings."""
@@ -128,7 +128,7 @@ def train(
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
     parts: list[tuple[Tensor, dict[str, Tensor]]] = []
     for held, model in _fold_models(plan, rates, prepared, lambda n: report(name, n)):
-        logits[held], _ = _answers(model, prepared, held)
+        logits[held], _ = answers(model, prepared, held)
         parts.append((torch.nonzero(held).flatten(), map_scores(model, prepared, held)))
         report(f"{name}: maps", int(held.sum()))
     plan = replace(plan, lr=chosen(rows))
@@ -143,7 +143,7 @@ def out_of_fold(plan: Plan, prepared: PreparedFolds, report: Progress = silent) 
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
     rates = [plan.lr] * FOLDS
     for held, model in _fold_models(plan, rates, prepared, lambda n: report("variants", n)):
-        logits[held], _ = _answers(model, prepared, held)
+        logits[held], _ = answers(model, prepared, held)
     return logits
 
 

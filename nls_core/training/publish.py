@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nls_core.errors import CheckpointError, UnknownModel, brief
 from nls_core.evidence.collect import SURROGATES
 from nls_core.evidence.measure import measure
 from nls_core.families import Family
+from nls_core.families.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.training import loop
 from nls_core.training.jobs import Job
@@ -58,6 +60,7 @@ def publish(
     full, test = data
     index = datasets.hold_out(full)
     state = loop.load_checkpoint(job.out / BEST, job.recipe)
+    job = replace(job, recipe=Recipe(**state["recipe"]))  # as it ran: with what it chose
     model = loop.make_model(job.recipe, full.take(index[0]))
     model.load_state_dict(state["model"])
     manifest = _manifest(job, family, model, full)
@@ -157,8 +160,8 @@ def _stored(job: Job, family: Family, folder: Path) -> Manifest | None:
         manifest = zoo.read_manifest(_model_id(job, family), folder)
     except (CheckpointError, UnknownModel):
         return None
-    wanted = job.recipe.to_dict()
-    return manifest if {k: manifest.recipe.get(k) for k in wanted} == wanted else None
+    made = {key: manifest.recipe.get(key) for key in job.recipe.to_dict()}
+    return manifest if job.recipe.allows(made) else None
 
 
 def _copy(manifest: Manifest, runs: Path, family: Family, models_dir: Path) -> None:

@@ -100,7 +100,7 @@ def _point(embedding: Embedding, i: int, classes: Sequence[str]) -> str:
     wrong = "" if truth == answer else f" w w{answer}"
     return (
         f'<i class="p c{truth}{wrong}{side}" tabindex="-1" data-t="{escape(text, quote=True)}" '
-        f'style="{_spot(embedding.positions[i])};--s:{_offset(i)}"></i>'
+        f'style="{_spot(embedding.positions[i])};--s:{offset(i)}"></i>'
     )
 
 
@@ -110,7 +110,8 @@ def _spot(position: FloatArray) -> str:
     return f"left:{x:.1f}%;top:{100 - y:.1f}%"
 
 
-def _offset(index: int) -> str:
+def offset(index: int) -> str:
+    """Where a test image lies in the sprite sheet, as a CSS background position."""
     row, column = divmod(index, COLUMNS)
     return f"-{column * SHOWN}px -{row * SHOWN}px"
 
@@ -126,7 +127,7 @@ def neighbours(embedding: Embedding, new: Placed, classes: Sequence[str]) -> str
     )
     others = "".join(
         f'<figure><span class="t" role="img" aria-label="{escape(classes[label], quote=True)}" '
-        f'style="background-position:{_offset(int(i))}"></span><figcaption>'
+        f'style="background-position:{offset(int(i))}"></span><figcaption>'
         f"<b>{escape(classes[label])}</b><br>distance {distance:.2f}</figcaption></figure>"
         for i, label, distance in zip(
             new.indices, embedding.labels[new.indices].tolist(), new.distances, strict=True

@@ -166,8 +166,7 @@ def test_the_sprite_sheet_holds_each_image_where_its_offset_says() -> None:
     sheet = feature_map.sprite(images)
     for i in (0, 39, 40, 49):
         column, row = (
-            int(n) // feature_map.SHOWN * 28
-            for n in re.findall(r"-(\d+)px", feature_map._offset(i))
+            int(n) // feature_map.SHOWN * 28 for n in re.findall(r"-(\d+)px", feature_map.offset(i))
         )
         np.testing.assert_array_equal(
             sheet[row : row + 28, column : column + 28], images.images[i, 0]

@@ -743,12 +743,12 @@ def test_square_makes_as_many_queries_as_told(more: dict[str, int], expected: in
 
 def test_square_changes_stripes_then_shrinking_squares() -> None:
     x, generator = images(64, 3), torch.Generator().manual_seed(0)
-    stripes = square_search._change(x, None, generator)
+    stripes = square_search.proposal(x, None, generator)
     assert stripes.shape == (64, 3, 1, 28)
     assert set(stripes.unique().tolist()) == {-1.0, 1.0}
     sides = []
     for share in (0.0005, 0.01, 0.3, 0.9):
-        change = square_search._change(x, share, generator)  # (64, 3, 28, 28)
+        change = square_search.proposal(x, share, generator)  # (64, 3, 28, 28)
         inside = change.abs()
         assert set(inside.unique().tolist()) == {0.0, 1.0}
         assert torch.equal(inside[:, 0], inside[:, 2])  # one place for all channels
@@ -761,7 +761,7 @@ def test_square_changes_stripes_then_shrinking_squares() -> None:
         assert set(colours.unique().tolist()) == {-1.0, 1.0}
     assert sides == [25, 13, 3, 1]  # round(28·sqrt(0.8 / 2^halvings)) for 0, 2, 6, 9 halvings
     # places differ, and reach every edge
-    spots = square_search._change(x, 0.01, generator).abs().amax((0, 1))
+    spots = square_search.proposal(x, 0.01, generator).abs().amax((0, 1))
     assert bool(spots.amax(0).all() and spots.amax(1).all())  # every column, every row
 
 
@@ -819,9 +819,9 @@ def test_forward_code_stays_on_its_device() -> None:
         with pytest.raises(RuntimeError, match="device"):
             x + torch.zeros(2, 3, 8, 8)
         results = [
-            *(threat._in_ball(x, norm, None) for norm in DEFAULT_EPSILONS),
-            *(gradient._direction(x, norm) for norm in DEFAULT_EPSILONS),
-            *(square_search._change(x, share, None) for share in (None, 0.01)),
+            *(threat.in_ball(x, norm, None) for norm in DEFAULT_EPSILONS),
+            *(gradient.direction(x, norm) for norm in DEFAULT_EPSILONS),
+            *(square_search.proposal(x, share, None) for share in (None, 0.01)),
             *(threat.project(x, x, x[:, :1, :1, :1], norm) for norm in DEFAULT_EPSILONS),
             *(loss(logits, y) for loss in LOSS.values()),
             *threat.perturbation_norms(x, x),

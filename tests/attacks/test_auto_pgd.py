@@ -8,7 +8,7 @@ import torchattacks
 from torch import Tensor
 
 from nls_core.attacks import ATTACKS, threat
-from nls_core.attacks.auto_pgd import _Search, apgd, checkpoints
+from nls_core.attacks.auto_pgd import Search, apgd, checkpoints
 from tests.conftest import make_model
 
 MODEL = make_model()
@@ -50,7 +50,7 @@ def test_stronger_than_plain_pgd_at_the_same_loss_and_steps() -> None:
 def test_a_stalled_search_halves_its_step_and_returns_to_its_best_point() -> None:
     x, y = images(4)
     with threat.prepare(MODEL, x, y, epsilon=0.01, norm="linf") as task:
-        search = _Search(task, x)
+        search = Search(task, x)
         search.move(first=True)
         search.look()
         best, step = search.best.clone(), search.step.clone()

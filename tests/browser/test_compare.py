@@ -17,8 +17,6 @@ from tests.conftest import picture_bytes
 from tests.helpers import browsing
 from tests.helpers.browsing import DESKTOP, PHONE
 
-pytestmark = pytest.mark.browser
-
 
 def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
     """The Compare page with its first answer, as `browsing.open_page`."""

@@ -11,8 +11,6 @@ from nls_core.web.pages.navigation import PAGES
 from tests.conftest import shipped_sample
 from tests.helpers.browsing import DESKTOP, PHONE, open_page
 
-pytestmark = pytest.mark.browser
-
 
 @pytest.mark.parametrize("title", PAGES)
 @pytest.mark.parametrize("theme", ["light", "dark"])

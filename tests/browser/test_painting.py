@@ -14,8 +14,6 @@ from nls_core.settings import ROOT, Settings
 from tests.helpers import browsing
 from tests.helpers.browsing import DESKTOP, PHONE
 
-pytestmark = pytest.mark.browser
-
 FAMILIES = sorted({model.split("/")[0] for model in zoo.available(Settings().models_dir)})
 ACROSS = [(0.35, 0.3), (0.65, 0.3), (0.65, 0.6), (0.35, 0.6)]  # in shares of the canvas
 

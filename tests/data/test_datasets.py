@@ -133,7 +133,7 @@ def test_cifar_images_have_channels_first(tmp_path: Path) -> None:
         train_list = test_list = [batch]  # noqa: RUF012 - as in the base class
         meta = {"filename": names[0], "key": "label_names", "md5": names[1]}  # noqa: RUF012
 
-    data = datasets._cifar("cifar10", TinyCIFAR)(tmp_path, "train", False)
+    data = datasets.cifar("cifar10", TinyCIFAR)(tmp_path, "train", False)
     np.testing.assert_array_equal(data.images, rows.reshape(5, 3, 32, 32))
     assert data.labels.tolist() == [3, 1, 4, 1, 5]
     assert data.classes[3] == "class 3"
@@ -153,11 +153,11 @@ def test_an_absent_data_set_names_the_command(
 
 
 def test_a_failed_download_says_so(tmp_path: Path) -> None:
-    def offline(*_: object, **options: object) -> tv.VisionDataset:
+    def offline(*_: object, **options: object) -> tv.CIFAR10:
         raise OSError("no route to host")
 
     with pytest.raises(DatasetMissing, match=r"could not be downloaded to .*no route to host"):
-        datasets._torchvision("cifar10", offline, tmp_path, "train", True, "the command")
+        datasets.cifar("cifar10", offline)(tmp_path, "train", True)
 
 
 def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:

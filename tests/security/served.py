@@ -20,6 +20,7 @@ from nls_core.settings import ROOT
 
 UI, API = "/ui", "/ui/gradio_api"
 BOUNDARY = "b0undary"
+PLACES = 4  # of the app that the fixture `busy` starts
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,12 @@ import http.client
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.conftest import TINY, picture_bytes
 from tests.security import load
-from tests.security.served import API, Served, multipart, serving
+from tests.security.served import API, PLACES, Served, multipart
 
-PLACES = 4
 SLOW = [("steps", "100")]  # a second or so
-
-
-@pytest.fixture(scope="module")
-def busy(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The real app with few places."""
-    folder = tmp_path_factory.mktemp("busy")
-    with serving(folder, NLS_MODELS_DIR=str(models_dir), NLS_MAX_QUEUE=str(PLACES)) as app:
-        yield app
 
 
 def test_overload_costs_little(busy: Served) -> None:

@@ -290,16 +290,22 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def seem_changed(models_dir: Path) -> None:
+    """Let reports be read anew, which are kept until the file changes."""
+    for path in models_dir.glob("*/report.json"):
+        os.utime(path)
+
+
 @pytest.mark.parametrize("data", DAMAGED_JSON)
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_report_is_one_line(name: str, data: bytes, shipped: Path) -> None:
-    family_reports._load.cache_clear()
+    seem_changed(shipped)
     path = shipped / name
     whole = path.read_bytes()
     READERS[name](shipped)
     path.write_bytes(data)
     try:
-        family_reports._load.cache_clear()
+        seem_changed(shipped)
         with pytest.raises(CheckpointError) as raised:
             READERS[name](shipped)
     finally:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import TINY, picture_bytes
-from tests.security.served import API, Served, multipart, serving
+from tests.security.served import API, Served, multipart
 from tests.security.stranger import Stranger, file, memory
 
 SECRET = "a line that only the server's owner may read"
 
 
-@pytest.fixture(scope="module")
-def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture
+def app(busy: Served) -> Served:
     """The real app with a short queue."""
-    folder = tmp_path_factory.mktemp("page")
-    settings = {"NLS_MODELS_DIR": str(models_dir), "NLS_MAX_QUEUE": "4", "NLS_DEVICE": "cpu"}
-    with serving(folder, **settings) as served:
-        yield served
+    return busy
 
 
 def values(image: Any, **changed: Any) -> list[Any]:

