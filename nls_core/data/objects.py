@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,12 @@ class Collection:
     def folds(self) -> Tensor:
         """(N,) int64, the fold of each object."""
         return torch.tensor([stamp.fold for stamp in self.objects])
+
+    def digest(self) -> str:
+        """Of classes and objects, and of how many backgrounds there are: what runs rest on."""
+        stated = [self.classes, *(asdict(stamp) for stamp in self.objects)]
+        counts = [len(self.photos), len(self.test_photos)]
+        return hashlib.sha256(json.dumps([stated, counts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -187,3 +194,7 @@ def split(collection: Collection, *, train: bool, size: int = SIZE) -> Rendering
     if train:
         return varied(collection, index, size=size)
     return fixed(collection, index, size=size)
+
+
+# data sets of objects in folds: what the protocol out_of_fold needs; data_dir -> collection
+COLLECTIONS: dict[str, Callable[[Path], Collection]] = {NAME: read}
