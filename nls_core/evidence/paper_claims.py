@@ -7,9 +7,11 @@ was measured, also when it is measured again.
 from __future__ import annotations
 
 from nls_core.evidence import report
-from nls_core.evidence.cells import LOSSES, PADDINGS, gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
+from nls_core.evidence.stored_runs import THRESHOLDS
 from nls_core.evidence.verdicts import HOLDS, PARTLY, Evidence, Finding, lower, side, verdict
+from nls_core.padding import PADDINGS
 
 
 def calibration(evidence: Evidence) -> Finding:
@@ -33,7 +35,7 @@ def calibration(evidence: Evidence) -> Finding:
         ]
         for cell in ordered(cells)
     ]
-    ece = {loss: percent(metric(cells, f"{loss}-zero", "ece")) for loss in LOSSES}
+    ece = {loss: percent(metric(cells, f"{loss}-zero", "ece")) for loss in ("ce", "ls", "nls")}
     tempered = percent(metric(cells, f"{report.TEMPERED}-zero", "ece"))
     text = (
         f"As trained, `nls` has an ECE of {ece['nls']} % and `ce` one of {ece['ce']} % (zero "
@@ -78,11 +80,14 @@ def robustness(evidence: Evidence) -> Finding:
     )
     images = evidence.record["data"]["attacked_images"]
     gaps = "; ".join(f"{key}/255: {gap(nls.get(key))}" for key in keys)
-    text = (
-        f"Accuracy under the worst attack for each of {images} test images. `nls` (zero padding) "
-        f"against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` keeps {100 * left:.1f} %: "
-        f"smoothed losses shift the curve, they do not make a network robust. {signs}"
-    )
+    text = f"Accuracy under the worst attack for each of {images} test images. "
+    if nls:
+        text += (
+            f"`nls` (zero padding) against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` "
+            f"keeps {100 * left:.1f} %: smoothed losses shift the curve, they do not make a "
+            f"network robust. "
+        )
+    text += signs if attacked else "No cell was attacked."
     head = ["cell", *(f"{key}/255" for key in keys), "masking"]
     return Finding(
         "robustness",
@@ -140,8 +145,8 @@ def generalization(evidence: Evidence) -> Finding:
 def convergence(evidence: Evidence) -> Finding:
     """Claim 4: partial convolution converges faster."""
     cells = evidence.cells
-    names = ("epochs_to_85", "epochs_to_88", "epochs_to_90")
-    head = ["cell", *(f"epochs to {name[-2:]} %" for name in names), "mean over epochs %",
+    names = [f"epochs_to_{share}" for share in THRESHOLDS]
+    head = ["cell", *(f"epochs to {share} %" for share in THRESHOLDS), "mean over epochs %",
             "mean: partial - zero", "accuracy: partial - zero"]  # fmt: skip
     rows = [
         [

@@ -149,7 +149,7 @@ def test_the_search_is_on_record(home: Path) -> None:
 
 
 def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
-    found = out_of_fold_report.gather(["ce-zero", "nls-zero"], home / "models")
+    found = out_of_fold_report.gather("photos", ["ce-zero", "nls-zero"], home / "models")
     base, other = found["ce-zero"]["metrics"]["accuracy"], found["nls-zero"]["metrics"]["accuracy"]
     assert base["low"] <= base["value"] <= base["high"]
     gap = other["difference"]
@@ -162,7 +162,7 @@ def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
     area = found["ce-zero"]["masks"]["clean"]["uniform"]["area"]["value"]
     assert area == pytest.approx(found["nls-zero"]["masks"]["clean"]["uniform"]["area"]["value"])
     with pytest.raises(CheckpointError, match=r"no raw results of \['ls-zero'\]"):
-        out_of_fold_report.gather(["ls-zero"], home / "models")
+        out_of_fold_report.gather("photos", ["ls-zero"], home / "models")
 
 
 def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:
