@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 import torch
 from PIL import Image
 
-from nls_core import cams, nets, zoo
-from nls_core.analysis import cost, sweep
+from nls_core import cams, families, nets, zoo
+from nls_core.analysis import choice, cost, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
@@ -91,8 +91,12 @@ class Analyzer:
         return tuple(model_id for model_id in there if model_id not in self.unusable)
 
     def families(self) -> tuple[str, ...]:
-        """The families that have models."""
-        return tuple(dict.fromkeys(model_id.split("/")[0] for model_id in self.ids()))
+        """The families that have models, in the order of menus."""
+        return families.ordered(model_id.split("/")[0] for model_id in self.ids())
+
+    def pair(self, family: str) -> tuple[str, str]:
+        """The ids of a family's models that a comparison begins with, baseline first."""
+        return choice.models(family, self.ids(family), self.manifest)
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""

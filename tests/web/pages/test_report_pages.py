@@ -86,12 +86,12 @@ def test_the_masking_table_names_signs(data: Reports) -> None:
 
 
 def test_the_training_table_has_every_cell(data: Reports) -> None:
-    table, *_ = training.show_rest(WHERE)
+    table, *_ = training.show_rest(MODELS, "fashion")
     assert all(f"<td>{label(cell)}</td>" in table for cell in data.runs)
 
 
 def test_all_findings_are_on_their_page() -> None:
-    overview, *parts = findings.show(WHERE)
+    overview, *parts = findings.show(MODELS, "fashion")
     assert len(parts) == 3 * len(FINDINGS)
     assert all(f'#finding-{key}"' in overview for key in FINDINGS)
 
