@@ -15,8 +15,9 @@ from nls_core.cli.terminal import err, progress_bar
 from nls_core.errors import CheckpointError, InvalidInput, choose
 from nls_core.evidence import collect, out_of_fold_report, report, robustness, stored_runs
 from nls_core.evidence.cells import Table, number, percent
-from nls_core.evidence.collect import PARTS, Measurements, Store, Subject
+from nls_core.evidence.collect import Measurements, Store
 from nls_core.evidence.findings import markdown
+from nls_core.evidence.parts import PARTS, Subject
 from nls_core.settings import Settings
 from nls_core.training import publish
 
@@ -127,17 +128,16 @@ def measure_all(
 ) -> dict[str, Measurements]:
     """Measure with a progress bar for each model and part."""
     some = next(iter(group.values()))
-    sizes = (len(some.held), len(some.test), len(some.y))
     with progress_bar() as bar:
         tasks: dict[tuple[str, str], Any] = {}
 
-        def tell(model: str, part: str, done: int) -> None:
+        def progress(model: str, part: str, done: int) -> None:
             if (model, part) not in tasks:
-                total = collect.work(part, *sizes)
+                total = PARTS[part].images(some)
                 tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
             bar.advance(tasks[model, part], done)
 
-        return collect.gather(group, parts, store, others=others, report=tell)
+        return collect.gather(group, parts, store, others=others, progress=progress)
 
 
 def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:

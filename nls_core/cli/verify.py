@@ -13,8 +13,9 @@ from nls_core.cli.evaluate import chosen_parts, measure_all
 from nls_core.cli.terminal import err
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
 from nls_core.evidence import agreement, collect
-from nls_core.evidence.collect import PARTS, Store
+from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
+from nls_core.evidence.parts import PARTS
 from nls_core.settings import Settings
 
 

@@ -1,121 +1,32 @@
 """All that is measured of a model, part by part, and kept: what is measured is not measured again.
 
-A part is kept under the checksum of the weights, so that it is found again wherever the same
-weights lie, and never taken for those of others.
+A part is kept under the checksum of the weights and a digest of the images and settings, so that
+it is found again wherever the same weights lie, and never taken for what others would give.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from nls_core import files, zoo
-from nls_core.attacks import ATTACKS
-from nls_core.data import datasets
-from nls_core.data.corruptions import CORRUPTIONS, SEVERITIES
+from nls_core import families, files, zoo
 from nls_core.errors import CheckpointError, InvalidInput, choose
-from nls_core.evidence import map_quality, measure, robustness
-from nls_core.metrics import calibration
+from nls_core.evidence import measure, robustness
+from nls_core.evidence.parts import PARTS, Arrays, Progress, Subject, data_digest, digest, shares
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 
 SCHEMA = 2
 SURROGATES = "surrogates"  # folder in a models folder: a cross-entropy model of another seed
 SURROGATE = "surrogate"  # its name among the sources of transfer
-MAP_IMAGES = 200
-MAP_EPSILON = 4 / 255
-
-Arrays = dict[str, NDArray[Any]]
-Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model and what it is measured on; `x` (M, C, H, W) in [0, 1] and `y` are attacked."""
-
-    manifest: Manifest
-    model: nn.Module
-    held: datasets.Data
-    test: datasets.Data
-    x: Tensor
-    y: Tensor
-
-
-def _clean(subject: Subject, report: Progress) -> tuple[dict[str, Any], Arrays]:
-    measured = measure.measure(subject.model, subject.held, subject.test, report=report)
-    found = {
-        "metrics": dict(measured.metrics),
-        "temperature": measured.temperature,
-        "reliability": dict(measured.reliability),
-    }
-    # the largest is 0: float16 is finest there, so the order of close classes is kept
-    logits = measured.logits - measured.logits.amax(1, keepdim=True)
-    return found, {"logits": logits.numpy().astype(np.float16)}
-
-
-def _shift(subject: Subject, report: Progress) -> tuple[dict[str, Any], Arrays]:
-    return {"shift": measure.under_shift(subject.model, subject.test, report=report)}, {}
-
-
-def _outside(subject: Subject, report: Progress) -> tuple[dict[str, Any], Arrays]:
-    known = measure.predict(subject.model, subject.test.images, report=report)
-    return {"ood": measure.out_of_distribution(subject.model, subject.test, known)}, {}
-
-
-def _attacks(subject: Subject, report: Progress) -> tuple[dict[str, Any], Arrays]:
-    model, x, y = subject.model, subject.x, subject.y
-    attacked = robustness.attack(model, x, y, report=report)
-    logits = [robustness.logits_of(model, images.to(x.device)) for images in attacked.crafted]
-    found = {
-        "robust": {case: _shares(right) for case, right in attacked.right.items()},
-        "signs": robustness.signs(model, x, y),
-        "attacked": {
-            "ece": [calibration.ece(z.softmax(1), y) for z in logits],
-            "mean_confidence": [float(z.softmax(1).amax(1).mean()) for z in logits],
-        },
-    }
-    arrays = {f"right {case}": right.numpy() for case, right in attacked.right.items()}
-    return found, arrays | {"crafted": attacked.crafted.numpy()}
-
-
-def _maps(subject: Subject, report: Progress) -> tuple[dict[str, Any], Arrays]:
-    x = subject.x[:MAP_IMAGES]
-    with torch.no_grad():
-        named = subject.model(x).argmax(1)  # the class that the model's own map explains
-    moved = ATTACKS["pgd-linf"](subject.model, x, named, epsilon=MAP_EPSILON, steps=20)
-    values = map_quality.measure(subject.model, x, named, moved, report=report)
-    return {"maps": {name: float(each.double().nanmean()) for name, each in values.items()}}, {}
-
-
-PARTS: dict[str, Callable[[Subject, Progress], tuple[dict[str, Any], Arrays]]] = {
-    "clean": _clean,
-    "shift": _shift,
-    "ood": _outside,
-    "attacks": _attacks,
-    "maps": _maps,
-}
-
-
-def work(part: str, held: int, test: int, attacked: int) -> int:
-    """How many images a part reports, for progress."""
-    return {
-        "clean": held + test,
-        "shift": len(CORRUPTIONS) * len(SEVERITIES) * test,
-        "ood": test,
-        "attacks": len(robustness.CASES) * len(robustness.EPSILONS) * attacked,
-        "maps": min(MAP_IMAGES, attacked),
-    }[part]
-
-
-def _shares(right: Tensor) -> list[float]:
-    return [float(share) for share in right.double().mean(1)]
 
 
 @dataclass(frozen=True)
@@ -124,18 +35,21 @@ class Store:
 
     folder: Path
 
-    def part(self, subject: Subject, part: str, report: Progress) -> tuple[dict[str, Any], Arrays]:
-        """Measure a part, or read what was measured of the same weights and images before."""
-        run = choose("part", part, PARTS)
-        key = f"{subject.manifest.sha256[:20]}-{len(subject.test)}-{len(subject.y)}"
-        stem = self.folder / subject.test.name / key
-        found_file, arrays_file = stem / f"{part}.json", stem / f"{part}.npz"
+    def part(
+        self, subject: Subject, part: str, progress: Progress
+    ) -> tuple[dict[str, Any], Arrays]:
+        """Measure a part, or read what the same weights, images and settings gave before."""
+        chosen = choose("part", part, PARTS)
+        settings = {"schema": SCHEMA} | dict(chosen.settings(subject))
+        key = digest(subject.data_digest.encode(), json.dumps(settings, sort_keys=True).encode())
+        stem = self.folder / subject.test.name / subject.manifest.sha256[:20]
+        found_file, arrays_file = stem / f"{part}-{key}.json", stem / f"{part}-{key}.npz"
         if found_file.exists():
             try:
                 return files.read_json(found_file), files.read_arrays(arrays_file)
             except CheckpointError as error:
-                raise CheckpointError(f"{error}; remove {stem}") from error
-        found, arrays = run(subject, report)
+                raise CheckpointError(f"{error}; remove {found_file} to measure it anew") from error
+        found, arrays = chosen.run(subject, progress)
         files.write_arrays(arrays_file, **arrays)
         files.write_json(found_file, found, indent=None)  # last: it says that both are there
         return found, arrays
@@ -162,20 +76,35 @@ def subjects(
         download: fetch a missing data set, where its source allows.
 
     Raises:
-        InvalidInput: models of several data sets, or that do not fit the one given.
+        InvalidInput: models of several data sets, or that do not fit the one given, or that were
+            trained on all of it: a family measured out of fold holds no images back.
     """
     loaded = [zoo.load(i, settings.models_dir, settings.torch_device()) for i in ids]
     names = {dataset or str(manifest.recipe["dataset"]) for _, manifest in loaded}
     if len(names) != 1:
         raise InvalidInput(f"expected models of one data set; got {sorted(names) or 'none'}")
-    held, test = measure.splits(names.pop(), settings.data_dir, download=download)
+    name = names.pop()
+    for _, manifest in loaded:
+        _check_unseen(manifest, name)
+    held, test = measure.splits(name, settings.data_dir, download=download)
     x, y = robustness.subset(test, robustness.IMAGES)
+    of_data, device = data_digest(held, test), settings.torch_device()
     made = {}
     for model, manifest in loaded:
         measure.check_fits(manifest, test)
-        device = settings.torch_device()
-        made[manifest.id] = Subject(manifest, model, held, test, x.to(device), y.to(device))
+        made[manifest.id] = Subject(
+            manifest, model, held, test, x.to(device), y.to(device), of_data
+        )
     return made
+
+
+def _check_unseen(manifest: Manifest, dataset: str) -> None:
+    out_of_fold = families.protocol_of(manifest.id) == families.OUT_OF_FOLD
+    if out_of_fold and dataset == manifest.recipe.get("dataset"):
+        raise InvalidInput(
+            f"{manifest.id} was trained on all of {dataset}, so figures of its weights there "
+            f"would flatter it; `nls evaluate {manifest.id}` gives those out of fold"
+        )
 
 
 def elsewhere(subject: Subject, model_id: str, folder: Path) -> Subject:
@@ -197,7 +126,7 @@ def gather(
     store: Store,
     *,
     others: Mapping[str, Subject] | None = None,
-    report: Callable[[str, str, int], None] = lambda model, part, done: None,
+    progress: Callable[[str, str, int], None] = lambda model, part, done: None,
 ) -> dict[str, Measurements]:
     """Measure all parts of all models; with 'attacks', also how attacks transfer among them.
 
@@ -206,7 +135,7 @@ def gather(
         parts: keys of `PARTS`.
         store: where parts are kept.
         others: not measured, but their attacks are tried on all of the group too, by name.
-        report: called with the model's name, the part and the number of images done.
+        progress: called with the model's name, the part and the number of images done.
     """
     result: dict[str, Measurements] = {}
     crafted: dict[str, Tensor] = {}
@@ -214,13 +143,13 @@ def gather(
         found: dict[str, Any] = {}
         arrays: Arrays = {}
         for part in parts:
-            more = store.part(subject, part, lambda n, a=name, b=part: report(a, b, n))  # type: ignore[misc]
-            found, arrays = found | more[0], arrays | more[1]
+            more_found, more_arrays = store.part(subject, part, partial(progress, name, part))
+            found, arrays = found | more_found, arrays | more_arrays
         if "crafted" in arrays:
             crafted[name] = torch.from_numpy(arrays.pop("crafted"))
         result[name] = Measurements(subject.manifest, found, arrays)
     for name, subject in (others or {}).items() if "attacks" in parts else ():
-        _, made = store.part(subject, "attacks", lambda n, a=name: report(a, "attacks", n))  # type: ignore[misc]
+        _, made = store.part(subject, "attacks", partial(progress, name, "attacks"))
         crafted[name] = torch.from_numpy(made["crafted"])
     for name, subject in group.items() if crafted else ():
         result[name] = _with_transfer(name, subject, result[name], crafted)
@@ -241,11 +170,11 @@ def _with_transfer(
     if moved:
         own[robustness.TRANSFER] = torch.stack(list(moved.values())).all(0)
     own[robustness.WORST] = torch.stack(list(own.values())).all(0)
-    accuracy = {case: _shares(right) for case, right in own.items()}
+    accuracy = {case: shares(right) for case, right in own.items()}
     shown = robustness.masking(accuracy, evidence.found["signs"])
     found = dict(evidence.found) | {
         "robust": accuracy,
-        "transfer": {source: _shares(right) for source, right in moved.items()},
+        "transfer": {source: shares(right) for source, right in moved.items()},
         "masking": {
             "verdict": "masking" if any(shown.values()) else "no sign",
             "signs": [sign for sign, there in shown.items() if there],

@@ -250,7 +250,7 @@ def measure(
     cam: str = "gradcam",
     layer: str | None = None,
     seed: int = 0,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Tensor]:
     """All of `METRICS` for each image, in batches.
 
@@ -262,7 +262,7 @@ def measure(
         adversarial: (N, C, H, W), what an attack made of x.
         cam, layer: a key of `cams.CAMS`, and a layer as in `cams.activation_maps`.
         seed: fixes the noise and the random model.
-        report: called with the number of images of each finished batch.
+        progress: called with the number of images of each finished batch.
 
     Returns:
         A key of `METRICS` -> (N,) float64 on the CPU; 'increase' is 0 or 1, 'max_sensitivity' may
@@ -295,7 +295,7 @@ def measure(
             "border_mass": torch.tensor([*map(border_mass, maps.cpu().numpy())], dtype=float64),
         }
         rows.append({name: value.to("cpu", float64) for name, value in row.items()})
-        report(len(images))
+        progress(len(images))
     return {name: torch.cat([row[name] for row in rows]) for name in METRICS}
 
 

@@ -54,16 +54,16 @@ def measure(
     held: datasets.Data,
     test: datasets.Data,
     *,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Fit the temperature on `held` (validation), then measure on `test`.
 
-    `report` is called with the number of images done.
+    `progress` is called with the number of images done.
     """
     temperature = calibration.fit_temperature(
-        predict(model, held.images, report=report), held.labels
+        predict(model, held.images, report=progress), held.labels
     )
-    logits = predict(model, test.images, report=report)
+    logits = predict(model, test.images, report=progress)
     calibrated = calibration.with_temperature(logits, temperature)
     return figures(logits, calibrated, test.labels, temperature)
 
@@ -101,20 +101,20 @@ def under_shift(
     model: nn.Module,
     test: datasets.Data,
     *,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[dict[str, float]]]:
     """Accuracy and ECE under every corruption, severity 1 to 5 (arXiv 1903.12261).
 
     Returns:
         Corruption -> a row for each severity with 'severity', 'accuracy', 'ece' and
-        'mean_confidence'. `report` is called with the number of images done.
+        'mean_confidence'. `progress` is called with the number of images done.
     """
     rows: dict[str, list[dict[str, float]]] = {}
     for name in corruptions.CORRUPTIONS:
         rows[name] = []
         for severity in corruptions.SEVERITIES:
             images = corruptions.corrupt(test.images, name, severity)
-            probs = predict(model, images, report=report).softmax(1)
+            probs = predict(model, images, report=progress).softmax(1)
             row = {"severity": float(severity), "mean_confidence": float(probs.amax(1).mean())}
             row |= {
                 key: calibration.METRICS[key](probs, test.labels) for key in ("accuracy", "ece")

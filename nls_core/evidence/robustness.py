@@ -9,7 +9,7 @@ measures what masked gradients would show.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -22,35 +22,43 @@ EPSILONS = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 IMAGES = 500
 BATCH = 100
 FAR = 128 / 255  # an ε at which an attack with honest gradients leaves next to nothing right
+FAR_STEPS = 20
 VANISHED = 1e-10  # an input gradient whose largest entry is below is as good as none
-NO_GRADIENT, STILL_RIGHT = 0.05, 0.01  # shares of images from which on a sign of masking is shown
-MARGIN, DLR_MARGIN = (
-    0.02,
-    0.05,
-)  # accuracy; of 500 images one point is 5, a standard error up to 2.2
-
-Case = Callable[[nn.Module, Tensor, Tensor, float], Tensor]  # model, x, y, ε -> adversarial x
-
-
-def _pgd(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
-    """PGD-20 from x; what it leaves right gets a second run from a random start."""
-    pgd = ATTACKS["pgd-linf"]
-    moved = pgd(model, x, y, epsilon=epsilon, steps=20)
-    left = right(model, moved, y).nonzero()[:, 0]
-    if len(left):
-        moved[left] = pgd(model, x[left], y[left], epsilon=epsilon, steps=20, random_start=True)
-    return moved
+# shares of images above which a sign of masking is shown
+NO_GRADIENT = 0.05
+STILL_RIGHT = 0.01
+# differences in accuracy; of 500 images one point is 5, a standard error up to 2.2
+MARGIN = 0.02
+DLR_MARGIN = 0.05
 
 
-def _plain(name: str, **options: int) -> Case:
-    return lambda model, x, y, epsilon: ATTACKS[name](model, x, y, epsilon=epsilon, **options)
+@dataclass(frozen=True)
+class Case:
+    """One attack with its settings, which decide the figures and so the key of kept ones.
+
+    With `second_run`, what the first run leaves right is attacked again from a random start.
+    """
+
+    attack: str  # a key of ATTACKS
+    options: Mapping[str, int] = field(default_factory=dict)
+    second_run: bool = False
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+        """Adversarial images of x (N, C, H, W) in [0, 1] with labels y (N,)."""
+        run = ATTACKS[self.attack]
+        moved = run(model, x, y, epsilon=epsilon, **self.options)
+        left = right(model, moved, y).nonzero()[:, 0] if self.second_run else ()
+        if len(left):
+            again = dict(self.options, random_start=True)
+            moved[left] = run(model, x[left], y[left], epsilon=epsilon, **again)
+        return moved
 
 
 CASES: dict[str, Case] = {
-    "fgsm": _plain("fgsm"),
-    "pgd": _pgd,
-    "apgd-dlr": _plain("apgd-dlr", steps=30),
-    "square": _plain("square", queries=500),
+    "fgsm": Case("fgsm"),
+    "pgd": Case("pgd-linf", {"steps": 20}, second_run=True),
+    "apgd-dlr": Case("apgd-dlr", {"steps": 30}),
+    "square": Case("square", {"queries": 500}),
 }
 MEANING: dict[str, str] = {
     "fgsm": "one step of size ε along the sign of the gradient",
@@ -69,7 +77,8 @@ SIGNS: dict[str, str] = {  # of gradient masking; see `masking`
 }
 CRAFTED = "pgd"  # whose images are tried on the other models
 WHITE = ("pgd", "apgd-dlr")  # attacks that see the gradient and search
-TRANSFER, WORST = "transfer", "worst"
+TRANSFER = "transfer"
+WORST = "worst"
 
 
 @dataclass(frozen=True)
@@ -94,14 +103,14 @@ def attack(
     x: Tensor,
     y: Tensor,
     *,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Attacked:
     """Run every case at every ε, from the true labels.
 
     Args:
         model: from x in [0, 1] to logits, in eval mode.
         x: (N, C, H, W); y: (N,) true labels.
-        report: called with the number of images attacked.
+        progress: called with the number of images attacked.
     """
     x = x.contiguous(memory_format=torch.channels_last)  # what convolutions are fastest on
     kept: dict[str, Tensor] = {}
@@ -112,7 +121,7 @@ def attack(
             parts = []
             for a, b in _batches(x, y):
                 parts.append(make(model, a, b, epsilon))
-                report(len(a))
+                progress(len(a))
             moved = torch.cat(parts)
             rows.append(right(model, moved, y))
             if case == CRAFTED:
@@ -148,7 +157,7 @@ def signs(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
 
     Returns:
         'zero_gradient': the share of images whose input gradient of the cross-entropy has no
-        entry above `VANISHED`; 'far': the accuracy left by PGD-20 at ε = `FAR`
+        entry above `VANISHED`; 'far': the accuracy left by PGD with `FAR_STEPS` at ε = `FAR`
         (arXiv 1802.00420: an unbounded attack that does not always succeed).
     """
     vanished, kept = 0, 0
@@ -159,7 +168,9 @@ def signs(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
             (gradient,) = torch.autograd.grad(loss, leaf)
             vanished += int((gradient.abs().amax((1, 2, 3)) < VANISHED).sum())
             kept += int(
-                right(model, ATTACKS["pgd-linf"](model, a, b, epsilon=FAR, steps=20), b).sum()
+                right(
+                    model, ATTACKS["pgd-linf"](model, a, b, epsilon=FAR, steps=FAR_STEPS), b
+                ).sum()
             )
     return {"zero_gradient": vanished / len(y), "far": kept / len(y)}
 

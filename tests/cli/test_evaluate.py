@@ -12,7 +12,7 @@ import torch
 from nls_core import zoo
 from nls_core.data import datasets
 from nls_core.evidence import report
-from nls_core.evidence.collect import PARTS
+from nls_core.evidence.parts import PARTS
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.command import Nls, noise_data
 from tests.helpers.evidence import count, hurry

@@ -10,7 +10,8 @@ import pytest
 
 from nls_core.data import datasets
 from nls_core.evidence import collect, stored_runs
-from nls_core.evidence.collect import PARTS, Store
+from nls_core.evidence.collect import Store
+from nls_core.evidence.parts import PARTS
 from nls_core.settings import Settings
 from tests.conftest import TINY
 from tests.helpers.command import Nls, noise_data

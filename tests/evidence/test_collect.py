@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -12,8 +15,10 @@ import torch
 from nls_core import zoo
 from nls_core.data import datasets
 from nls_core.errors import CheckpointError, InvalidInput, UnknownName
-from nls_core.evidence import collect, measure, robustness
-from nls_core.evidence.collect import PARTS, Store
+from nls_core.evidence import collect, measure, parts, robustness
+from nls_core.evidence.collect import Store
+from nls_core.evidence.parts import PARTS
+from nls_core.evidence.robustness import CASES, Case
 from nls_core.settings import Settings
 from tests.conftest import TINY
 from tests.helpers.command import noise_data
@@ -35,18 +40,17 @@ def store(tmp_path: Path) -> Store:
 
 def test_all_parts_of_all_models(settings: Settings, store: Store) -> None:
     group = collect.subjects(TINY, settings)
-    told: dict[tuple[str, str], int] = {}
+    done: dict[tuple[str, str], int] = {}
 
-    def tell(model: str, part: str, done: int) -> None:
-        told[model, part] = told.get((model, part), 0) + done
+    def progress(model: str, part: str, images: int) -> None:
+        done[model, part] = done.get((model, part), 0) + images
 
-    got = collect.gather(group, list(PARTS), store, report=tell)
+    got = collect.gather(group, list(PARTS), store, progress=progress)
     assert set(got) == set(TINY)
     for name, each in got.items():
         subject = group[name]
-        sizes = (len(subject.held), len(subject.test), len(subject.y))
-        assert {p: n for (m, p), n in told.items() if m == name} == {
-            part: collect.work(part, *sizes) for part in PARTS
+        assert {p: n for (m, p), n in done.items() if m == name} == {
+            name: part.images(subject) for name, part in PARTS.items()
         }
         found = collect.to_json(each)
         json.dumps(found, allow_nan=False)
@@ -74,10 +78,10 @@ def test_what_was_measured_is_not_measured_again(
     group = collect.subjects(TINY[:1], settings)
     first = collect.gather(group, ["clean", "ood"], store)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> NoReturn:
         raise AssertionError("measured again")
 
-    monkeypatch.setitem(PARTS, "clean", refuse)  # type: ignore[arg-type]
+    monkeypatch.setitem(PARTS, "clean", replace(PARTS["clean"], run=refuse))
     again = collect.gather(group, ["clean"], store)
     assert again[TINY[0]].found["metrics"] == first[TINY[0]].found["metrics"]
     other = collect.subjects(TINY[1:], settings)
@@ -85,12 +89,63 @@ def test_what_was_measured_is_not_measured_again(
         collect.gather(other, ["clean"], store)
 
 
+SETTINGS: dict[str, tuple[str, ModuleType, object]] = {
+    "EPSILONS": ("attacks", robustness, (1 / 255,) * len(robustness.EPSILONS)),
+    "FAR": ("attacks", robustness, 64 / 255),
+    "MAP_EPSILON": ("maps", parts, 8 / 255),
+    "MAP_IMAGES": ("maps", parts, 3),
+    "SCHEMA": ("clean", collect, 99),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_with_another_setting_it_is_measured_anew(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    part, module, value = SETTINGS[name]
+    group = collect.subjects(TINY[:1], settings)
+    collect.gather(group, [part], store)
+    monkeypatch.setattr(module, name, value)
+    collect.gather(group, [part], store)
+    assert len(list(store.folder.rglob(f"{part}*.json"))) == 2
+
+
+def test_another_attack_setting_gives_its_own_images(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (subject,) = collect.subjects(TINY[:1], settings).values()
+
+    def crafted(store: Store) -> Any:
+        return store.part(subject, "attacks", lambda done: None)[1]["crafted"]
+
+    before = crafted(store)
+    monkeypatch.setitem(CASES, "pgd", Case("fgsm"))
+    np.testing.assert_array_equal(crafted(store), crafted(Store(store.folder / "fresh")))
+    assert (crafted(store) != before).any()
+
+
+def test_a_data_set_that_changed_under_its_name_is_measured_anew(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figures() -> Any:
+        group = collect.subjects(TINY[:1], settings)
+        return collect.gather(group, ["clean"], store)[TINY[0]].found["metrics"]
+
+    def relabelled(*arguments: Any) -> datasets.Data:
+        data = noise_data(*arguments)
+        return replace(data, labels=(data.labels + 1) % 10)
+
+    first = figures()
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", relabelled)
+    assert figures() != first
+
+
 def test_a_damaged_part_is_named(settings: Settings, store: Store) -> None:
     group = collect.subjects(TINY[:1], settings)
     collect.gather(group, ["clean"], store)
-    (kept,) = store.folder.rglob("clean.json")
+    (kept,) = store.folder.rglob("clean-*.json")
     kept.write_text("{")
-    with pytest.raises(CheckpointError, match=r"clean\.json is damaged: .*; remove"):
+    with pytest.raises(CheckpointError, match=r"clean-\w+\.json is damaged: .*; remove"):
         collect.gather(group, ["clean"], store)
 
 
@@ -137,3 +192,9 @@ def test_wrong_use(settings: Settings, store: Store, monkeypatch: pytest.MonkeyP
     group = collect.subjects(TINY[:1], settings)
     with pytest.raises(UnknownName, match="unknown part 'magic'"):
         collect.gather(group, ["magic"], store)
+
+
+@pytest.mark.parametrize("dataset", [None, "everyday-objects"])
+def test_weights_are_not_measured_on_what_they_were_trained_on(dataset: str | None) -> None:
+    with pytest.raises(InvalidInput, match="trained on all of everyday-objects"):
+        collect.subjects(["photos/ce-zero"], Settings(device="cpu"), dataset)

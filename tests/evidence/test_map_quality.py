@@ -372,7 +372,7 @@ def test_measure_is_its_parts(
     state = torch.random.get_rng_state()
     model, images, labels = task
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    got = measure(*task, adversarial, cam=cam, layer=layer, seed=5, report=done.append)
+    got = measure(*task, adversarial, cam=cam, layer=layer, seed=5, progress=done.append)
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name])
@@ -418,7 +418,7 @@ def test_large_images_go_in_smaller_batches(task: Task, monkeypatch: pytest.Monk
     done: list[int] = []
     for values in (2 * 28 * 28, 5):
         monkeypatch.setattr(map_quality, "_VALUES", values)
-        measure(model, x[:3], y[:3], x[:3], report=done.append)
+        measure(model, x[:3], y[:3], x[:3], progress=done.append)
     assert done == [2, 1, 1, 1, 1]
 
 

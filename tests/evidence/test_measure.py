@@ -119,7 +119,7 @@ def test_under_shift_every_corruption_is_measured_on_corrupted_images(
 ) -> None:
     test = noise(80, seed=2)
     done: list[int] = []
-    shift = measure.under_shift(tiny_model, test, report=done.append)
+    shift = measure.under_shift(tiny_model, test, progress=done.append)
     assert set(shift) == set(corruptions.CORRUPTIONS)
     assert sum(done) == 30 * len(test)
     for name in ("blur", "brightness"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nls_core.attacks import ATTACKS
 from nls_core.data.datasets import Data
 from nls_core.evidence import robustness
-from nls_core.evidence.robustness import CASES, EPSILONS
+from nls_core.evidence.robustness import CASES, EPSILONS, Case
 from tests.conftest import make_model
 
 
@@ -22,8 +22,8 @@ def data() -> Data:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CASES, "square", robustness._plain("square", queries=10))
-    monkeypatch.setitem(CASES, "apgd-dlr", robustness._plain("apgd-dlr", steps=5))
+    monkeypatch.setitem(CASES, "square", Case("square", {"queries": 10}))
+    monkeypatch.setitem(CASES, "apgd-dlr", Case("apgd-dlr", {"steps": 5}))
     monkeypatch.setattr(robustness, "BATCH", 5)
 
 
@@ -40,7 +40,7 @@ def test_what_is_right_is_what_the_attacks_leave(data: Data, quick: None) -> Non
     x, y = robustness.subset(data, 8)
     model, other = make_model(seed=0), make_model(seed=1, padding="partial")
     done: list[int] = []
-    attacked = robustness.attack(model, x, y, report=done.append)
+    attacked = robustness.attack(model, x, y, progress=done.append)
     assert sum(done) == len(CASES) * len(EPSILONS) * len(x)
     assert set(attacked.right) == set(CASES)
     assert set(robustness.MEANING) == {*CASES, robustness.TRANSFER, robustness.WORST}

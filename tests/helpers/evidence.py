@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from nls_core.evidence import collect, robustness
-from nls_core.evidence.robustness import CASES
+from nls_core.evidence import parts, robustness
+from nls_core.evidence.robustness import CASES, Case
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack few images with few steps."""
-    monkeypatch.setitem(CASES, "square", robustness._plain("square", queries=5))
-    monkeypatch.setitem(CASES, "apgd-dlr", robustness._plain("apgd-dlr", steps=3))
-    monkeypatch.setitem(CASES, "pgd", robustness._plain("pgd-linf", steps=3))
+    monkeypatch.setitem(CASES, "square", Case("square", {"queries": 5}))
+    monkeypatch.setitem(CASES, "apgd-dlr", Case("apgd-dlr", {"steps": 3}))
+    monkeypatch.setitem(CASES, "pgd", Case("pgd-linf", {"steps": 3}))
     monkeypatch.setattr(robustness, "IMAGES", 6)
-    monkeypatch.setattr(collect, "MAP_IMAGES", 4)
+    monkeypatch.setattr(parts, "MAP_IMAGES", 4)
 
 
 def count(path: Path) -> int:
