@@ -115,7 +115,7 @@ class Analyzer:
             model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
             shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
             layers = cams.layer_shapes(model, shape)
-            seconds = _forward_seconds(model, torch.zeros(shape, device=self.device))
+            seconds = cost.forward_seconds(model, torch.zeros(shape, device=self.device))
             self._models[model_id] = Loaded(model, manifest, layers, seconds)
         return self._models[model_id]
 
@@ -284,27 +284,6 @@ class Analyzer:
 def _key(image: bytes, request: AnalysisRequest) -> str:
     """What names an analysis: all that it depends on."""
     return f"{hashlib.sha256(image).hexdigest()} {request!r}"
-
-
-@torch.no_grad()
-def _forward_seconds(model: nets.Classifier, x: torch.Tensor) -> float:
-    """What a forward pass takes, the least of three.
-
-    On a CPU it is the computing time of a single thread: other work on the machine, which would
-    make the model look slow for good, does not count.
-    """
-    threads, alone = torch.get_num_threads(), x.device.type == "cpu"
-    clock = time.thread_time if alone else time.perf_counter
-    times = []
-    torch.set_num_threads(1 if alone else threads)
-    try:
-        for _ in range(3):
-            begin = clock()
-            model(x).cpu()  # waits for a GPU
-            times.append(clock() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return min(times)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

@@ -130,7 +130,7 @@ class FocusPanel:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""
         try:
             analysis, values, paint = self._given(data)
-        except NLSLabError:  # the page has said so above the result, which stays
+        except NLSLabError:  # the page shows it above the result, which stays
             return [gr.skip()] * 3
         if paint.picture == focus_html.digest(analysis):
             return [gr.skip(), gr.skip(), self._scores(analysis, values, paint)]
