@@ -1,16 +1,20 @@
 """Draw the charts of the findings as SVG files into docs/images, with Chromium.
 
-Run by `make charts`; needs the package chromium. `docs/findings.md` and the README show them.
+Run by `make charts`, or with the name of another family; needs the package chromium. The
+documents that `nls findings` writes show them, and the README.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import urllib.parse
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from nls_core import families
+from nls_core.evidence import findings
 from nls_core.settings import ROOT, Settings
 from nls_core.views import evidence_charts
 from nls_core.web.pages import family_reports
@@ -22,9 +26,9 @@ DRAW = """async () => {
 }"""
 
 
-def main() -> None:
-    """Write docs/images/finding-<key>.svg for every finding."""
-    data = family_reports.load("fashion", Settings().models_dir)
+def main(family: str) -> None:
+    """Write a chart for every finding of a family, as `findings.chart_name` names it."""
+    data = family_reports.load(family, Settings().models_dir)
     folder = ROOT / "docs" / "images"
     with sync_playwright() as play:
         browser = play.chromium.launch(
@@ -36,7 +40,7 @@ def main() -> None:
             figure.update_layout(width=WIDTH)
             page.set_content(figure.to_html(include_plotlyjs=True))
             uri = str(page.evaluate(DRAW % WIDTH))
-            write(folder / f"finding-{key}.svg", uri)
+            write(folder / findings.chart_name(key, family), uri)
         browser.close()
 
 
@@ -47,4 +51,4 @@ def write(path: Path, uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else next(iter(families.FAMILIES)))

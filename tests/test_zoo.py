@@ -108,7 +108,16 @@ def test_a_weight_that_is_not_finite_is_not_stored(value: float, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("model_id", ["../x", "x", "a/b/c", "tiny/../../x", "/etc/x", "tiny/Ce"])
+@pytest.mark.parametrize("model_id", ["cifar-10/ce-zero", "a-b_c/nls_ls-partial", "7/7"])
+def test_hyphens_and_digits_are_legal_in_both_parts(model_id: str, tmp_path: Path) -> None:
+    zoo.store(make_model().net, dataclasses.replace(tiny_manifest(TINY[0]), id=model_id), tmp_path)
+    assert zoo.available(tmp_path) == (model_id,)
+    assert zoo.load(model_id, tmp_path)[1].family == model_id.split("/", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize(
+    "model_id", ["-x/ce", "tiny/-ce", "../x", "x", "a/b/c", "tiny/../../x", "/etc/x", "tiny/Ce"]
+)
 def test_a_malformed_id_is_not_stored(model_id: str, tmp_path: Path) -> None:
     manifest = dataclasses.replace(tiny_manifest(TINY[0]), id=model_id)
     with pytest.raises(InvalidInput, match="expected an id like"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -13,7 +13,14 @@ import typer
 from nls_core import families, files, zoo
 from nls_core.cli.terminal import err, progress_bar
 from nls_core.errors import CheckpointError, InvalidInput, choose
-from nls_core.evidence import collect, out_of_fold_report, report, robustness, stored_runs
+from nls_core.evidence import (
+    collect,
+    commands,
+    out_of_fold_report,
+    report,
+    robustness,
+    stored_runs,
+)
 from nls_core.evidence.cells import Table, number, percent
 from nls_core.evidence.collect import Measurements, Store
 from nls_core.evidence.findings import markdown
@@ -22,17 +29,19 @@ from nls_core.settings import Settings
 from nls_core.training import publish
 
 HIDDEN = ("images",)
+ONLY = f"Parts to measure, comma-separated: {', '.join(PARTS)}; all where it is not given."
 
 
 def command(
     ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
     *,
-    only: Annotated[
-        str, typer.Option(help=f"Parts to measure, comma-separated: {', '.join(PARTS)}.")
-    ] = ",".join(PARTS),
+    only: Annotated[str | None, typer.Option(help=ONLY)] = None,
     family: Annotated[
         str | None,
-        typer.Option(help="Measure all seeds of this family and write its report.json."),
+        typer.Option(
+            help="Measure all seeds of this family and write its report.json; out of fold, "
+            "report what training left."
+        ),
     ] = None,
     runs: Annotated[
         Path, typer.Option(help="Folder of runs; measured parts are kept there.")
@@ -54,34 +63,56 @@ def command(
     parts = chosen_parts(only)
     store = Store(runs / "evaluate")
     if family is not None:
-        if ids or dataset or only != ",".join(PARTS):
+        if ids or dataset or parts is not None:
             raise InvalidInput("--family measures all parts of all its models; give it alone")
-        record = whole_family(family, settings, runs, store)
+        record = WHOLE[families.protocol_of(family)](family, settings, runs, store)
         _show(record, [cells_table(record["cells"])], output, as_json)
         return
     asked = ids or list(zoo.available(settings.models_dir))
     if not asked:
         raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
-    stored = [
-        i for i in asked if families.protocol_of(i) == families.OUT_OF_FOLD and dataset is None
-    ]
-    others = [i for i in asked if i not in stored]
-    made = [_photos(stored, settings)] if stored else []
-    if others:
-        group = collect.subjects(others, settings, dataset, download=download)
-        made.append(_chosen(group, parts, store, settings.models_dir))
+    out_of_fold, split = by_protocol(asked, settings, dataset)
+    made = [_out_of_fold(group, settings, parts) for group in out_of_fold]
+    for name, group in split.items():
+        loaded = collect.subjects(group, settings, name, download=download)
+        made.append(_split(loaded, parts or list(PARTS), store, settings.models_dir))
     record = {key: value for each, _ in made for key, value in each.items()}
-    record["command"] = " ".join(
-        ["nls evaluate", *(ids or []), *(["--only", only] if others else [])]
-    )
+    options = ["--only", ",".join(parts or PARTS)] if parts or split else []
+    record["command"] = " ".join(["nls evaluate", *(ids or []), *options])
     record["models"] = {name: m for each, _ in made for name, m in each["models"].items()}
     _show(record, [table for _, each in made for table in each], output, as_json)
 
 
-def chosen_parts(only: str) -> list[str]:
-    """The parts that `--only` names; an unknown one is refused."""
-    parts = only.split(",")
-    for part in parts:
+def by_protocol(
+    ids: Sequence[str], settings: Settings, dataset: str | None
+) -> tuple[list[list[str]], dict[str, list[str]]]:
+    """Models that can be measured together.
+
+    Args:
+        ids: of any families; an unknown one is refused by its name.
+        settings: where models are.
+        dataset: another one than the models' own, on which all of them are measured.
+
+    Returns:
+        Models measured out of fold, one list for each family; and the others by data set.
+    """
+    out_of_fold: dict[str, list[str]] = {}
+    split: dict[str, list[str]] = {}
+    for model_id in dict.fromkeys(ids):
+        manifest = zoo.read_manifest(model_id, settings.models_dir)
+        protocol = families.protocol_of(model_id)
+        if dataset is None and protocol == families.OUT_OF_FOLD:
+            out_of_fold.setdefault(manifest.family, []).append(model_id)
+        else:
+            name = dataset or str(manifest.recipe["dataset"])
+            split.setdefault(name, []).append(model_id)
+    return list(out_of_fold.values()), split
+
+
+def chosen_parts(only: str | None) -> list[str] | None:
+    """The parts that `--only` names, None where it was not given; an unknown one is refused."""
+    parts = None if only is None else only.split(",")
+    for part in parts or ():
         choose("part", part, PARTS)
     return parts
 
@@ -96,20 +127,21 @@ def _show(
     typer.echo(text if as_json else "\n\n".join(markdown(table) for table in made))
 
 
-def _photos(ids: Sequence[str], settings: Settings) -> tuple[dict[str, Any], list[Table]]:
-    """Models of `photos`: the kept answers of networks that never saw the object."""
-    for model_id in ids:
-        zoo.read_manifest(model_id, settings.models_dir)  # an unknown id is refused by its name
-    record = out_of_fold_report.evaluate(ids, settings.models_dir)
+def _out_of_fold(
+    ids: Sequence[str], settings: Settings, parts: Sequence[str] | None
+) -> tuple[dict[str, Any], list[Table]]:
+    """Models of one family: the kept answers of networks that never saw the object."""
+    kept = tuple(parts or out_of_fold_report.KEPT)
+    record = out_of_fold_report.evaluate(ids, settings.models_dir, kept)
     return record, out_of_fold_report.tables(record)
 
 
-def _chosen(
+def _split(
     group: Mapping[str, Subject], parts: Sequence[str], store: Store, models_dir: Path
 ) -> tuple[dict[str, Any], list[Table]]:
     """Models of one data set, and how the images of their family's surrogate transfer to them."""
-    some = next(iter(group.values()))
-    others = collect.surrogate(some, models_dir / collect.SURROGATES)
+    first = next(iter(group.values()))
+    others = collect.surrogate(first, models_dir / collect.SURROGATES)
     measured = measure_all(group, parts, store, others)
     models = {name: collect.to_json(each) for name, each in measured.items()}
     record = {
@@ -127,20 +159,20 @@ def measure_all(
     others: Mapping[str, Subject],
 ) -> dict[str, Measurements]:
     """Measure with a progress bar for each model and part."""
-    some = next(iter(group.values()))
+    first = next(iter(group.values()))
     with progress_bar() as bar:
         tasks: dict[tuple[str, str], Any] = {}
 
         def progress(model: str, part: str, done: int) -> None:
             if (model, part) not in tasks:
-                total = PARTS[part].images(some)
+                total = PARTS[part].images(first)
                 tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
             bar.advance(tasks[model, part], done)
 
         return collect.gather(group, parts, store, others=others, progress=progress)
 
 
-def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
+def measured_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
     """Measure every published seed of a family, write raw results and report.json.
 
     Raises:
@@ -149,27 +181,34 @@ def whole_family(family: str, settings: Settings, runs: Path, store: Store) -> d
     folders = sorted((runs / family / "seeds").glob("[0-9]*"), key=lambda path: int(path.name))
     if not folders:
         raise CheckpointError(
-            f"no seeds of {family} in {runs}; `nls train --grid {family} --seeds 3` makes them"
+            f"no seeds of {family} in {runs}; `{commands.train(family)}` makes them"
         )
     target = settings.models_dir / family / stored_runs.FOLDER
     for i, folder in enumerate(folders):
         here = settings.model_copy(update={"models_dir": folder})
         group = collect.subjects(zoo.available(folder), here)
-        some = next(iter(group.values()))
+        first = next(iter(group.values()))
         others = _sources(group, folders[i + 1 :] + folders[:i])
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
         measured = measure_all(group, list(PARTS), store, others)
         for name, each in measured.items():
             curve = publish.rows(folder / name / publish.CURVE)
-            stored_runs.write(each, some.test.labels, curve, target)
+            stored_runs.write(each, first.test.labels, curve, target)
+    return reported_family(family, settings, runs, store)
+
+
+def reported_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
+    """Write report.json from the raw results that are there."""
     with progress_bar() as bar:
         task = bar.add_task("intervals (resamples)", total=report.RESAMPLES)
-        return report.build(
-            family,
-            settings.models_dir,
-            f"nls evaluate --family {family}",
-            lambda done: bar.advance(task, done),
-        )
+        return report.build(family, settings.models_dir, lambda done: bar.advance(task, done))
+
+
+# what `--family` does, by protocol; out of fold, training leaves raw results and no networks
+WHOLE: dict[str, Callable[[str, Settings, Path, Store], dict[str, Any]]] = {
+    families.SPLIT: measured_family,
+    families.OUT_OF_FOLD: reported_family,
+}
 
 
 def _sources(group: Mapping[str, Subject], folders: Sequence[Path]) -> dict[str, Subject]:
@@ -178,14 +217,14 @@ def _sources(group: Mapping[str, Subject], folders: Sequence[Path]) -> dict[str,
     Not all cells have all seeds, but every cell is attacked from every other: a cell that is not
     in `group` comes from the first of the other seeds, `folders`, that has it.
     """
-    some = next(iter(group.values()))
-    first = {name: folder for folder in reversed(folders) for name in zoo.available(folder)}
+    subject = next(iter(group.values()))
+    where = {name: folder for folder in reversed(folders) for name in zoo.available(folder)}
     missing = {
-        name: collect.elsewhere(some, name, folder)
-        for name, folder in first.items()
+        name: collect.elsewhere(subject, name, folder)
+        for name, folder in where.items()
         if name not in group
     }
-    return (collect.surrogate(some, folders[0]) if folders else {}) | missing
+    return (collect.surrogate(subject, folders[0]) if folders else {}) | missing
 
 
 def tables(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:

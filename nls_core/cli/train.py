@@ -10,15 +10,18 @@ import typer
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.errors import InvalidInput, choose
-from nls_core.families import FAMILIES, OUT_OF_FOLD, Family
+from nls_core.families import FAMILIES, Family
 from nls_core.families.recipe import SCHEDULES, Recipe
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
 from nls_core.settings import Settings
-from nls_core.training import grid, loop, out_of_fold_grid
+from nls_core.training import loop, protocols
+from nls_core.training.options import Options
 from nls_core.training.processes import processes, stops_raise
+from nls_core.training.protocols import Protocol
 
 DEFAULT = Recipe()
+RECIPE = tuple(DEFAULT.to_dict())  # one option each
 
 
 def command(  # one option per field of Recipe
@@ -71,24 +74,22 @@ def command(  # one option per field of Recipe
     settings = Settings()
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
-        own = ("jobs", "seeds") if family.protocol == OUT_OF_FOLD else ()  # one process, one seed
-        fixed = [name for name in (*DEFAULT.to_dict(), "out_dir", *own) if _given(ctx, name)]
-        if fixed:
+        own = [name for name in (*RECIPE, "out_dir") if _given(ctx, name)]
+        if own:
             raise InvalidInput(
-                f"--grid {grid_name} sets these itself: {fixed}; give them without --grid"
+                f"--grid {grid_name} sets these itself: {own}; leave them out: `{family.command}`"
             )
-        if family.protocol == OUT_OF_FOLD:
-            with stops_raise("what is finished is kept; the same command goes on"):
-                _train_photos(settings, quiet, runs, finished)
-            return
-        options = {"workers": jobs, "seeds": seeds, "finished": finished, "download": download}
+        options = Options(runs, jobs, seeds, finished=finished, download=download)
+        protocol = protocols.check(family, options)
         with stops_raise("what is finished is kept; the same command goes on"):
-            _train_grid(family, settings, quiet, runs=runs, **options)
+            _train_family(family, protocol, settings, options, quiet=quiet)
         return
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
-    values = locals()
-    recipe = Recipe(**{name: values[name] for name in DEFAULT.to_dict()})
+    stray = [name for name in ("runs", "jobs", "seeds", "finished") if _given(ctx, name)]
+    if stray:
+        raise InvalidInput(f"{stray} belong to --grid FAMILY; a single run into --out has none")
+    recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
     with stops_raise("what was saved before is whole; go on with --resume"):
         _train_one(recipe, settings, out_dir, resume=resume, quiet=quiet, download=download)
 
@@ -126,29 +127,19 @@ def _given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _train_grid(family: Family, settings: Settings, quiet: bool, **options: Any) -> None:
+def _train_family(
+    family: Family, protocol: Protocol, settings: Settings, options: Options, *, quiet: bool
+) -> None:
     with progress_bar(quiet) as bar:
         tasks: dict[str, Any] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(f"{family.name}: {stage} (epochs)", total=total)
+                title = f"{family.name}: {stage} ({protocol.unit})"
+                tasks[stage] = bar.add_task(title, total=total)
             bar.update(tasks[stage], completed=done)
 
-        made = grid.train_family(family, settings, report=report, **options)
+        made = protocol.train(family, settings, options, report)
     for manifest in made:
-        out.print(f"{manifest.id}: accuracy {100 * manifest.metrics['accuracy']:.2f} %")
-
-
-def _train_photos(settings: Settings, quiet: bool, runs: Path, finished: bool) -> None:
-    with progress_bar(quiet) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"photos: {what}", total=None)
-            bar.advance(tasks[what], done)
-
-        made = out_of_fold_grid.train_photos(settings, runs=runs, finished=finished, report=report)
-    for manifest in made:
-        out.print(f"{manifest.id}: accuracy out of fold {100 * manifest.metrics['accuracy']:.2f} %")
+        accuracy = 100 * manifest.metrics["accuracy"]
+        out.print(f"{manifest.id}: {protocol.accuracy} {accuracy:.2f} %")

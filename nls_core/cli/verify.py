@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from nls_core import families, zoo
-from nls_core.cli.evaluate import chosen_parts, measure_all
+from nls_core.cli.evaluate import ONLY, chosen_parts, measure_all
 from nls_core.cli.terminal import err
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
-from nls_core.evidence import agreement, collect
+from nls_core.evidence import agreement, collect, commands
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
 from nls_core.evidence.parts import PARTS
 from nls_core.settings import Settings
+
+FIRST = next(iter(families.FAMILIES))
 
 
 def command(
@@ -24,26 +26,23 @@ def command(
         list[str] | None, typer.Argument(help="Model ids; none means all of the family.")
     ] = None,
     *,
-    family: Annotated[str, typer.Option(help="Whose models, where no id is given.")] = "fashion",
-    only: Annotated[
-        str, typer.Option(help=f"Parts to measure, comma-separated: {', '.join(PARTS)}.")
-    ] = ",".join(PARTS),
+    family: Annotated[str, typer.Option(help="Whose models, where no id is given.")] = FIRST,
+    only: Annotated[str | None, typer.Option(help=ONLY)] = None,
 ) -> None:
     """Measure stored models again, from the weights, and compare with the committed results.
 
     Nothing that was measured before is read. All parts of a model take five minutes on one core.
     """
     settings = Settings()
-    parts = chosen_parts(only)
+    parts = chosen_parts(only) or list(PARTS)
     asked = ids or list(zoo.available(settings.models_dir, family))
     if not asked:
         raise CheckpointError(f"no models of {family} in {settings.models_dir}")
     for name in asked:
         if families.protocol_of(name) == families.OUT_OF_FOLD:
-            family = name.split("/")[0]
             raise InvalidInput(
-                f"{family} was measured out of fold, by networks that are not kept; "
-                f"`nls train --grid {family}` makes its figures again"
+                f"{name} was measured out of fold, by networks that are not kept; "
+                f"`{commands.measure(name.split('/')[0])}` makes its figures again"
             )
     group = collect.subjects(asked, settings)
     kept = {

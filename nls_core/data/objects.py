@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,3 +187,7 @@ def split(collection: Collection, *, train: bool, size: int = SIZE) -> Rendering
     if train:
         return varied(collection, index, size=size)
     return fixed(collection, index, size=size)
+
+
+# data sets of objects in folds: what the protocol out_of_fold needs; data_dir -> collection
+COLLECTIONS: dict[str, Callable[[Path], Collection]] = {NAME: read}

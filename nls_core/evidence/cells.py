@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nls_core import losses
 from nls_core.evidence import report
+from nls_core.padding import PADDINGS
 
-LOSSES = ("ce", report.TEMPERED, "ls", "nls", "nls_ls", "focal")
 NAMES = {report.TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
-PADDINGS = ("zero", "partial")
 
 Cells = Mapping[str, Mapping[str, Any]]
 Table = list[list[str]]
@@ -46,9 +46,17 @@ def label(cell: str) -> str:
 
 
 def ordered(cells: Cells) -> list[str]:
-    """The cells of a report in the order of tables."""
-    names = [f"{loss}-{padding}" for loss in LOSSES for padding in PADDINGS]
-    return [name for name in names if name in cells]
+    """All cells of a report in the order of tables: that of the registries, then the unknown."""
+    places = {loss: float(place) for place, loss in enumerate(losses.LOSSES)}
+    places[report.TEMPERED] = places["ce"] + 0.5
+    paddings = {padding: place for place, padding in enumerate(PADDINGS)}
+
+    def key(cell: str) -> tuple[float, str, int, str]:
+        loss, _, padding = cell.rpartition("-")
+        place = places.get(loss, len(places))
+        return place, loss, paddings.get(padding, len(paddings)), padding
+
+    return sorted(cells, key=key)
 
 
 def metric(cells: Cells, cell: str, name: str) -> Mapping[str, Any] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nls_core import files
+from nls_core import families, files
+from nls_core.errors import InvalidInput
 from nls_core.evidence import own_claims, paper_claims, verdicts
 from nls_core.evidence.cells import Table
 from nls_core.evidence.verdicts import Evidence, Finding
@@ -19,6 +20,8 @@ FINDINGS: dict[str, Callable[[Evidence], Finding]] = {
     "smoothing": own_claims.smoothing,
     "own-loss": own_claims.own_loss,
 }
+# protocols whose reports hold what the claims are about: shift, attacks, several seeds
+JUDGED = (families.SPLIT,)
 HEAD = """# Findings: {family}
 
 Made by `nls findings {family}` from `models/{family}/report.json`, `search.json` and
@@ -47,15 +50,28 @@ def document(evidence: Evidence) -> str:
     head = HEAD.format(family=evidence.family, resamples=resamples, verdicts=verdict_rows)
     attacks = evidence.record["data"]["attacks"]
     legend = "\n".join(f"- `{name}`: {meaning}" for name, meaning in attacks.items())
-    return "\n".join([head, *(section(each) for each in found), f"## Attacks\n{legend}\n"])
+    sections = (section(each, evidence.family) for each in found)
+    return "\n".join([head, *sections, f"## Attacks\n{legend}\n"])
 
 
-def section(finding: Finding) -> str:
-    """One finding in Markdown."""
+def chart_name(key: str, family: str) -> str:
+    """The file of a finding's chart in docs/images; the first family's has no family in it."""
+    first = family == next(iter(families.FAMILIES))
+    return f"finding-{key}.svg" if first else f"finding-{family}-{key}.svg"
+
+
+def document_path(family: str) -> Path:
+    """Where the findings of a family are written by default: each has a document of its own."""
+    first = family == next(iter(families.FAMILIES))
+    return Path("docs") / ("findings.md" if first else f"findings-{family}.md")
+
+
+def section(finding: Finding, family: str) -> str:
+    """One finding of a family in Markdown."""
     return f"""## {finding.key}
 **{finding.claim}** Verdict: *{finding.verdict}*.
 
-![{finding.claim}](images/finding-{finding.key}.svg)
+![{finding.claim}](images/{chart_name(finding.key, family)})
 
 {finding.text.strip()}
 
@@ -75,8 +91,16 @@ def write(family: str, models_dir: Path, to: Path) -> list[Finding]:
     """Write the document; returns the findings.
 
     Raises:
+        InvalidInput: the family is measured by a protocol on which the claims are not judged.
         CheckpointError: the family has no report.
     """
+    protocol = families.protocol_of(family)
+    if protocol not in JUDGED:
+        raise InvalidInput(
+            f"the claims are judged on a test split, under shift and attacks, over seeds; {family} "
+            f"is measured by the protocol {protocol!r}: its figures are those of "
+            f"`nls evaluate --family {family}`"
+        )
     evidence = verdicts.read(family, models_dir)
     files.write_text(to, document(evidence))
     return all_of(evidence)

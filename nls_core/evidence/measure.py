@@ -68,6 +68,22 @@ def measure(
     return figures(logits, calibrated, test.labels, temperature)
 
 
+def measure_out_of_fold(logits: Tensor, labels: Tensor, folds: Tensor) -> Measured:
+    """Figures of answers out of fold; the temperature of a fold is fitted on the other folds.
+
+    Args:
+        logits: (N, K), of each image by a network that was trained on the other folds.
+        labels: (N,).
+        folds: (N,) int64.
+    """
+    calibrated = torch.zeros_like(logits)
+    for fold in sorted(set(folds.tolist())):
+        held = folds == fold
+        temperature = calibration.fit_temperature(logits[~held], labels[~held])
+        calibrated[held] = calibration.with_temperature(logits[held], temperature)
+    return figures(logits, calibrated, labels, calibration.fit_temperature(logits, labels))
+
+
 def figures(logits: Tensor, calibrated: Tensor, labels: Tensor, temperature: float) -> Measured:
     """All figures of answers that are there already.
 

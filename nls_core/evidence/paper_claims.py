@@ -7,9 +7,10 @@ was measured, also when it is measured again.
 from __future__ import annotations
 
 from nls_core.evidence import report
-from nls_core.evidence.cells import LOSSES, PADDINGS, gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
 from nls_core.evidence.verdicts import HOLDS, PARTLY, Evidence, Finding, lower, side, verdict
+from nls_core.padding import PADDINGS
 
 
 def calibration(evidence: Evidence) -> Finding:
@@ -33,7 +34,7 @@ def calibration(evidence: Evidence) -> Finding:
         ]
         for cell in ordered(cells)
     ]
-    ece = {loss: percent(metric(cells, f"{loss}-zero", "ece")) for loss in LOSSES}
+    ece = {loss: percent(metric(cells, f"{loss}-zero", "ece")) for loss in ("ce", "ls", "nls")}
     tempered = percent(metric(cells, f"{report.TEMPERED}-zero", "ece"))
     text = (
         f"As trained, `nls` has an ECE of {ece['nls']} % and `ce` one of {ece['ce']} % (zero "

@@ -1,4 +1,4 @@
-"""The evidence of a family as all pages show it: means and intervals over the runs of each cell.
+"""The report of a family as all pages show it: means and intervals over the runs of each cell.
 
 Made from raw results alone (see `stored_runs`), without any model or data set.
 """
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nls_core import files
+from nls_core import families, files
 from nls_core.errors import CheckpointError
-from nls_core.evidence import robustness, stored_runs
+from nls_core.evidence import commands, out_of_fold, robustness, stored_runs
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
 from nls_core.metrics import bootstrap, calibration, selective
@@ -45,7 +45,7 @@ def aggregate(
     labels: Tensor,
     *,
     resamples: int,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, Any]]:
     """The `cells` of a report: every cell's metrics over its seeds, and against `BASE`.
 
@@ -53,7 +53,7 @@ def aggregate(
         runs: as `stored_runs.read` gives them; cells of ce get a second one, with temperatures.
         labels: (N,).
         resamples: of the images, for the intervals.
-        report: called with 1 after each resample.
+        progress: called with 1 after each resample.
     """
     values = {
         cell: {k: stored_runs.scalars(run) for k, run in seeds.items()}
@@ -63,7 +63,7 @@ def aggregate(
         cell: {k: r.logits.softmax(1) for k, r in seeds.items()} for cell, seeds in runs.items()
     }
     for cell in [name for name in runs if name.startswith("ce-")]:
-        name = cell.replace("ce-", f"{TEMPERED}-")
+        name = f"{TEMPERED}-{cell.removeprefix('ce-')}"
         probs[name] = {
             k: calibration.with_temperature(r.logits, r.found["temperature"])
             for k, r in runs[cell].items()
@@ -72,7 +72,9 @@ def aggregate(
             k: {key: metric(p, labels) for key, metric in IMAGE_METRICS.items()}
             for k, p in probs[name].items()
         }
-    rounds = bootstrap.resampled(probs, labels, IMAGE_METRICS, resamples=resamples, report=report)
+    rounds = bootstrap.resampled(
+        probs, labels, IMAGE_METRICS, resamples=resamples, progress=progress
+    )
     cells = {}
     for cell, seeds in values.items():
         cells[cell] = {
@@ -101,7 +103,7 @@ def _compared(cell: str) -> dict[str, str]:
     """What a cell is compared with: the baseline, and with partial padding its zero twin."""
     others = {"vs_ce_zero": BASE}
     if cell.endswith("-partial"):
-        others["vs_zero_padding"] = cell.replace("-partial", "-zero")
+        others["vs_zero_padding"] = f"{cell.removesuffix('-partial')}-zero"
     return {key: other for key, other in others.items() if other != cell}
 
 
@@ -164,20 +166,18 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
 
 def _against(mine: Mapping[int, Tensor], base: Mapping[int, Tensor]) -> dict[str, Any]:
     """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed, the same images."""
-    rounds = []
-    generator = torch.Generator().manual_seed(0)
-    size = len(next(iter(mine.values())))
-    for _ in range(RESAMPLES):
-        index = torch.randint(size, (size,), generator=generator)
-        rounds.append(
-            tuple(
-                {k: float(v[index].double().mean()) for k, v in each.items()}
-                for each in (mine, base)
-            )
-        )
-    whole = [{k: float(v.double().mean()) for k, v in each.items()} for each in (mine, base)]
-    gap: Difference | None = bootstrap.by_image_and_seed(whole[0], whole[1], rounds)  # type: ignore[arg-type]
+    images = torch.arange(len(next(iter(mine.values()))))
+    rounds = [
+        (_accuracies(mine, index), _accuracies(base, index))
+        for index in bootstrap.draws(len(images), RESAMPLES)
+    ]
+    gap = bootstrap.by_image_and_seed(_accuracies(mine, images), _accuracies(base, images), rounds)
     return {"vs_ce_zero": asdict(gap)} if gap else {}
+
+
+def _accuracies(right: Mapping[int, Tensor], index: Tensor) -> dict[int, float]:
+    """Seed -> accuracy on the images of an index (M,)."""
+    return {seed: float(each[index].double().mean()) for seed, each in right.items()}
 
 
 def _transfer(attacked: Mapping[int, Run]) -> dict[str, dict[str, Any]]:
@@ -201,19 +201,28 @@ def epsilon_keys() -> list[str]:
     return [f"{epsilon * 255:g}" for epsilon in robustness.EPSILONS]
 
 
+# what a protocol adds to the report: (record, runs, labels, folder of the family) -> record
+EXTENSIONS: dict[str, Callable[[dict[str, Any], Runs, Tensor, Path], dict[str, Any]]] = {
+    families.SPLIT: lambda record, runs, labels, folder: record,
+    families.OUT_OF_FOLD: out_of_fold.extend,
+}
+
+
 def build(
-    family: str, models_dir: Path, command: str, report: Callable[[int], None] = lambda done: None
+    family: str, models_dir: Path, progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-    """Aggregate a family's raw results and write its report.json.
+    """Aggregate a family's raw results, by whichever protocol, and write its report.json.
+
+    `progress` is called with 1 after each of `RESAMPLES` resamples.
 
     Raises:
-        CheckpointError: see `stored_runs.read`.
+        CheckpointError: see `stored_runs.read`; or what the protocol adds is missing or damaged.
     """
     folder = models_dir / family
     runs, labels = stored_runs.read(folder / stored_runs.FOLDER)
     record = {
         "schema": SCHEMA,
-        "command": command,
+        "command": commands.measure(family),
         "data": {
             "test_images": len(labels),
             "attacked_images": max(
@@ -226,8 +235,9 @@ def build(
             "resamples": RESAMPLES,
         },
         "created_with": created_with(),
-        "cells": aggregate(runs, labels, resamples=RESAMPLES, report=report),
+        "cells": aggregate(runs, labels, resamples=RESAMPLES, progress=progress),
     }
+    record = EXTENSIONS[families.protocol_of(family)](record, runs, labels, folder)
     files.write_json(folder / REPORT, record)
     return record
 

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from nls_core import files
 from nls_core.errors import CheckpointError, brief
+from nls_core.evidence import commands
 from nls_core.evidence.collect import SCHEMA, Measurements, to_json
 
-FOLDER, LABELS = "raw", "labels.npz"
+FOLDER = "raw"
+LABELS = "labels.npz"
 THRESHOLDS = (85, 88, 90)  # validation accuracy in %, whose first epoch tells convergence
 VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-cam")
 
@@ -30,13 +32,13 @@ class Run:
     """One run's raw results: JSON, logits, and case -> (E, M) bool right answers under attack.
 
     `logits` are (N, K) float32, kept as float16 with the largest of each row at 0. `scores` are
-    mask scores, '<state> <method> <score>' -> (N,), where the data set has masks.
+    mask scores, (state, method or control, score) -> (N,), where the data set has masks.
     """
 
     found: Mapping[str, Any]
     logits: Tensor
     right: Mapping[str, Tensor]
-    scores: Mapping[str, Tensor] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str, str], Tensor] = field(default_factory=dict)
 
 
 Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
@@ -69,7 +71,8 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
     runs: Runs = {}
     if not (folder / LABELS).exists():
         raise CheckpointError(
-            f"no raw results in {files.shown(folder)}; `nls evaluate --family` makes them"
+            f"no raw results in {files.shown(folder)}; "
+            f"`{commands.measure(folder.parent.name)}` makes them"
         )
     labels = _labels(folder / LABELS)
     for path in sorted(folder.glob("*/seed*.json")):
@@ -78,7 +81,7 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
             seed, logits = int(found["seed"]), torch.from_numpy(arrays["logits"].astype(np.float32))
             if logits.ndim != 2 or len(logits) != len(labels):
                 raise ValueError(f"{len(labels)} rows of logits expected, got {logits.shape}")
-            scalars(run := Run(found, logits, _named(arrays, "right "), _named(arrays, "mask ")))
+            scalars(run := Run(found, logits, _named(arrays, "right "), _mask_scores(arrays)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{files.shown(path)} or its .npz is damaged: {brief(repr(error))}"
@@ -100,6 +103,21 @@ def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
         for key in arrays
         if key.startswith(prefix)
     }
+
+
+def _mask_scores(arrays: Mapping[str, Any]) -> dict[tuple[str, str, str], Tensor]:
+    """(state, method, score) -> (N,), from '<state> <method> <score>'.
+
+    Controls are kept as '<state> control <score>_<control>', and what a uniform map gets as
+    '<state> control area'.
+    """
+    found = {}
+    for key, scores in _named(arrays, "mask ").items():
+        state, method, score = key.split(" ")
+        if method == "control":
+            score, _, method = score.rpartition("_") if score != "area" else (score, "", "uniform")
+        found[state, method, score] = scores
+    return found
 
 
 def scalars(run: Run) -> dict[str, float]:

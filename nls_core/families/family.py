@@ -54,6 +54,11 @@ class Family:
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
 
+    @property
+    def command(self) -> str:
+        """The command that trains and publishes all of it."""
+        return f"nls train --grid {self.name}"
+
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(loss, padding) of all cells."""
         return tuple(

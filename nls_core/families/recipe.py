@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nls_core import nets
-from nls_core.errors import InvalidInput, choose, unknown
+from nls_core.errors import InvalidInput, UnknownName, choose, unknown
 from nls_core.losses import LOSSES, options
 
 SCHEDULES = ("step", "cosine")
@@ -68,7 +68,7 @@ class Recipe:
             ("schedule", self.schedule, SCHEDULES),
         ):
             if name not in names:
-                raise InvalidInput(unknown(kind, name, names))
+                raise UnknownName(unknown(kind, name, names))
         for key, (low, high) in BOUNDS.items():
             value = getattr(self, key)
             if value is not None and not low <= value <= high:

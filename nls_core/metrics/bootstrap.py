@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 
 import torch
@@ -51,6 +52,32 @@ def by_seed(mine: Mapping[int, float], base: Mapping[int, float]) -> Difference 
     return Difference(mean, mean - half, mean + half, len(gaps), "paired t over seeds")
 
 
+@lru_cache(maxsize=4)
+def draws(count: int, resamples: int, seed: int = 0) -> Tensor:
+    """(resamples, count) indices of images, drawn with replacement: the same for all who ask.
+
+    What is measured on the same draws can be compared in pairs. Do not write to it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(count, (resamples, count), generator=generator)
+
+
+def interval(value: float, drawn: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a figure: percentiles of its resamples, moved onto the figure itself.
+
+    They are moved so that their mean is the figure: the ECE of resampled images is biased
+    upwards, and most for a model of small ECE.
+
+    Args:
+        value: on all images.
+        drawn: on each resample.
+    """
+    tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    ends = torch.tensor(drawn, dtype=torch.float64).quantile(tail) - fmean(drawn) + value
+    low, high = ends.tolist()
+    return low, high
+
+
 def resampled(
     runs: Mapping[str, Mapping[int, Tensor]],
     labels: Tensor,
@@ -58,7 +85,7 @@ def resampled(
     *,
     resamples: int,
     seed: int = 0,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, dict[int, dict[str, float]]]]:
     """Measure every run on the same resampled images, again and again.
 
@@ -68,15 +95,13 @@ def resampled(
         metrics: name -> metric.
         resamples: how often N images are drawn with replacement.
         seed: fixes the draws.
-        report: called with 1 after each resample.
+        progress: called with 1 after each resample.
 
     Returns:
         One cell -> seed -> name -> value for each resample.
     """
-    generator = torch.Generator().manual_seed(seed)
     rounds = []
-    for _ in range(resamples):
-        index = torch.randint(len(labels), (len(labels),), generator=generator)
+    for index in draws(len(labels), resamples, seed):
         drawn = labels[index]
         rounds.append(
             {
@@ -87,7 +112,7 @@ def resampled(
                 for cell, seeds in runs.items()
             }
         )
-        report(1)
+        progress(1)
     return rounds
 
 
@@ -98,10 +123,7 @@ def by_image_and_seed(
     *,
     seed: int = 0,
 ) -> Difference | None:
-    """Interval of a paired bootstrap over images and, beyond one, over seeds.
-
-    The percentiles of the resampled differences, moved so that their mean is the difference
-    itself: the ECE of resampled images is biased upwards, and most for a model of small ECE.
+    """Interval of a paired bootstrap over images and, beyond one, over seeds; see `interval`.
 
     Args:
         mine: seed -> value on the whole test split; base: the same of the other cell.
@@ -119,10 +141,7 @@ def by_image_and_seed(
     for a, b in rounds:
         picks = torch.randint(len(seeds), (len(seeds),), generator=generator).tolist()
         drawn.append(fmean(a[seeds[i]] - b[seeds[i]] for i in picks))
-    tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
     mean = fmean(mine[i] - base[i] for i in seeds)
-    low, high = (
-        torch.tensor(drawn, dtype=torch.float64).quantile(tail) - fmean(drawn) + mean
-    ).tolist()
+    low, high = interval(mean, drawn)
     over = "images" if len(seeds) == 1 else "images and seeds"
     return Difference(mean, low, high, len(seeds), f"paired bootstrap over {over}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,53 +18,42 @@ from torch import Tensor, nn
 from nls_core import nets
 from nls_core.data import objects
 from nls_core.data.datasets import batch_size
-from nls_core.errors import InvalidInput, choose
-from nls_core.losses import LOSSES, options
+from nls_core.errors import InvalidInput
+from nls_core.families.recipe import TRANSFER, Recipe
+from nls_core.losses import LOSSES
 from nls_core.training import imagenet
 
-BLOCKS = 7  # of EfficientNet-Lite0
-WARMUP = 20  # steps
+WARMUP = 20  # steps: the rate rises, then falls as a cosine to 0
+# the fields of a recipe that decide a transfer, in the order in which manifests have them
+PLAN = (
+    *("loss", "padding", "smoothing", "gamma", "weight", "lr", "epochs", "batch_size"),
+    *("momentum", "weight_decay", "frozen", "renderings", "seed"),
+)
 OUTSIDE = 200  # backgrounds without an object
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What decides a transfer; `frozen` blocks of `BLOCKS` keep ImageNet's weights.
+def check(recipe: Recipe) -> tuple[int, int]:
+    """The numbers of frozen blocks and of renderings, if the recipe is one of a transfer.
 
-    `weight` is λ of `nls_ls`, None its default. `renderings` of each object are made once and
-    used in every epoch. The rate falls as a cosine from `lr` to 0, after a short warm-up.
+    Raises:
+        InvalidInput: it cannot be trained, or holds what a transfer would pass over.
     """
+    recipe.check()
+    wanted = {"arch": imagenet.ARCH, "schedule": "cosine", "flip": False, "amp": False}
+    wrong = [name for name, value in wanted.items() if getattr(recipe, name) != value]
+    wrong += [name for name in TRANSFER if getattr(recipe, name) is None]
+    if wrong or recipe.frozen is None or recipe.renderings is None:
+        got = {name: getattr(recipe, name) for name in wrong}
+        raise InvalidInput(
+            f"a transfer expects {wanted} and numbers for {list(TRANSFER)}; got {got}"
+        )
+    return recipe.frozen, recipe.renderings
 
-    loss: str = "ce"
-    padding: str = "zero"
-    smoothing: float = 0.1
-    gamma: float = 0.0
-    weight: float | None = None
-    lr: float = 0.01
-    epochs: int = 2
-    batch_size: int = 64
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    frozen: int = 6
-    renderings: int = 12
-    seed: int = 0
 
-    def check(self) -> None:
-        """Raise InvalidInput for what cannot be trained."""
-        choose("loss", self.loss, LOSSES)
-        choose("padding", self.padding, {name: name for name in nets.PADDINGS})
-        if not 0 <= self.frozen <= BLOCKS:
-            raise InvalidInput(f"frozen must lie in [0, {BLOCKS}]; got {self.frozen}")
-        if not 0 < self.lr < math.inf:
-            raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
-        for name in ("epochs", "batch_size", "renderings"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} must be at least 1; got {getattr(self, name)}")
-
-    def loss_options(self) -> dict[str, float]:
-        """The keyword arguments of this plan's loss."""
-        return options(self.smoothing, self.gamma, self.weight)
+def plan(recipe: Recipe) -> dict[str, object]:
+    """What decides a transfer, by name: under this, runs are kept and found again."""
+    return {name: getattr(recipe, name) for name in PLAN}
 
 
 def halves(model: nets.Classifier, frozen: int) -> tuple[nn.Module, nn.Module]:
@@ -94,18 +83,21 @@ def features(front: nn.Module, images: Tensor, report: Progress = lambda done: N
     return torch.cat(parts)
 
 
-def rate(plan: Plan, step: int, steps: int) -> float:
+def rate(recipe: Recipe, step: int, steps: int) -> float:
     """The learning rate of a step out of `steps`."""
-    return plan.lr * min((step + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return recipe.lr * min((step + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def fit(
-    plan: Plan, back: nn.Module, data: tuple[Tensor, Tensor], report: Progress = lambda done: None
+    recipe: Recipe,
+    back: nn.Module,
+    data: tuple[Tensor, Tensor],
+    report: Progress = lambda done: None,
 ) -> None:
     """Train the rest of a network in place, its batch norms with the statistics they have.
 
     Args:
-        plan: what to train.
+        recipe: what to train.
         back: from features to logits.
         data: features (N, c, h, w) and labels (N,).
         report: called with the number of images after each step.
@@ -115,24 +107,24 @@ def fit(
     back.requires_grad_(True)
     optimizer = torch.optim.SGD(
         back.parameters(),
-        plan.lr,
-        momentum=plan.momentum,
-        weight_decay=plan.weight_decay,
-        nesterov=plan.momentum > 0,
+        recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
     )
-    generator = torch.Generator().manual_seed(plan.seed)
-    each = min(plan.batch_size, len(labels))
-    steps = plan.epochs * (len(labels) // each)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    each = min(recipe.batch_size, len(labels))
+    steps = recipe.epochs * (len(labels) // each)
     for step in range(steps):
         at = step % (len(labels) // each)
         if at == 0:
             order = torch.randperm(len(labels), generator=generator)
         index = order[at * each : (at + 1) * each]
         for group in optimizer.param_groups:
-            group["lr"] = rate(plan, step, steps)
+            group["lr"] = rate(recipe, step, steps)
         # float32: on CPUs the depthwise convolutions of the last blocks are slower in bfloat16
         x = inputs[index].float().contiguous(memory_format=torch.channels_last)
-        loss = LOSSES[plan.loss](back(x), labels[index], **plan.loss_options())
+        loss = LOSSES[recipe.loss](back(x), labels[index], **recipe.loss_options())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -155,26 +147,26 @@ class PreparedFolds:
 
 
 def prepare(
-    plan: Plan, collection: objects.Collection, report: Progress = lambda done: None
+    recipe: Recipe, collection: objects.Collection, report: Progress = lambda done: None
 ) -> PreparedFolds:
     """Load ImageNet's weights with the head of the classes, and compute the features once.
 
     Raises:
-        InvalidInput: a bad plan.
+        InvalidInput: a bad recipe.
         ExtraMissing: the weights are not installed.
     """
-    plan.check()
-    model = imagenet.classifier(collection.classes, plan.padding)
+    frozen, renderings = check(recipe)
+    model = imagenet.classifier(collection.classes, recipe.padding)
     model.to(memory_format=torch.channels_last)
     model.requires_grad_(False)
-    front, _ = halves(model, plan.frozen)
+    front, _ = halves(model, frozen)
     every = range(len(collection.objects))
-    train = objects.varied(collection, every, plan.renderings, seed=plan.seed)
+    train = objects.varied(collection, every, renderings, seed=recipe.seed)
     test = objects.fixed(collection)
     pictures = (train.images, test.images, objects.empty(collection, OUTSIDE))
     inputs = [features(front, images, report) for images in pictures]
     count = len(collection.classes)
-    return PreparedFolds(model, count, plan.frozen, train, test, *inputs)
+    return PreparedFolds(model, count, frozen, train, test, *inputs)
 
 
 @torch.no_grad()
@@ -185,7 +177,7 @@ def answer(back: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def trained(
-    plan: Plan,
+    recipe: Recipe,
     prepared: PreparedFolds,
     folds: Collection[int] | None = None,
     report: Progress = lambda done: None,
@@ -197,12 +189,11 @@ def trained(
     if folds is not None:
         seen = torch.isin(prepared.train.folds, torch.tensor(sorted(folds)))
         inputs, labels = inputs[seen], labels[seen]
-    fit(plan, back, (inputs, labels), report)
+    fit(recipe, back, (inputs, labels), report)
     return model.eval()
 
 
-def recipe(plan: Plan) -> dict[str, object]:
-    """A plan as manifests hold it."""
-    return {k: v for k, v in asdict(plan).items() if v is not None} | {
-        "dataset": "everyday-objects"
-    }
+def stated(recipe: Recipe) -> dict[str, object]:
+    """A transfer as manifests hold it."""
+    found = {name: value for name, value in plan(recipe).items() if value is not None}
+    return found | {"dataset": recipe.dataset}

@@ -1,8 +1,8 @@
-"""A family of models by one command: learning-rate search, runs side by side, publication."""
+"""The protocol `split`: learning-rate search, runs side by side, publication."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from nls_core.families.recipe import with_overrides
 from nls_core.settings import Settings
 from nls_core.training.jobs import Job, run_jobs
 from nls_core.training.loop import LOG
-from nls_core.training.publish import accuracy, publish_seeds, rows
+from nls_core.training.options import Options, Report, quiet
+from nls_core.training.publish import accuracy, rows, write_search
+from nls_core.training.seeds import publish_seeds
 from nls_core.types import Manifest
 
-SEARCH, ABLATIONS = "search.json", "ablations.json"
+ABLATIONS = "ablations.json"
 SHORT_SEED = 1000  # of searches and ablations, apart from the seeds of the cells
 LAST_KEYS = ("val_accuracy", "val_ece", "val_nll", "val_confidence")
 
@@ -41,12 +43,19 @@ def search_jobs(family: Family, runs: Path) -> list[Job]:
     ]
 
 
-def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[str, float]:
+def choose_rates(family: Family, jobs: Sequence[Job], models_dir: Path) -> dict[str, float]:
     """Pick each loss's rate by validation accuracy after the search, and record the search.
 
     Raises:
+        CheckpointError: a run of the search is not finished: a rate by half a run may be another.
         NLSLabError: every rate of a loss diverged.
     """
+    missing = [job for job in jobs if not job.finished()]
+    if missing:
+        raise CheckpointError(
+            f"the learning-rate search of {family.name} is not finished: {len(missing)} of "
+            f"{len(jobs)} runs are missing, the first {missing[0].out}; `{family.command}` goes on"
+        )
     tried: list[dict[str, Any]] = []
     diverged: list[dict[str, Any]] = []
     for job in jobs:
@@ -64,16 +73,14 @@ def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[
         loss: float(max((r for r in tried if r["loss"] == loss), key=accuracy)["lr"])
         for loss in family.rates
     }
-    record = {
-        "schema": 1,
-        "command": f"nls train --grid {family.name}",
-        "criterion": "validation accuracy at the end of the short run",
-        "epochs": family.search_epochs,
-        "tried": tried,
-        "diverged": diverged,
-        "chosen": chosen,
-    }
-    files.write_json(models_dir / family.name / SEARCH, record, indent=2)
+    write_search(
+        family,
+        models_dir,
+        criterion="validation accuracy at the end of the short run",
+        tried=tried,
+        diverged=diverged,
+        chosen=chosen,
+    )
     return chosen
 
 
@@ -104,7 +111,7 @@ def record_ablations(family: Family, jobs: dict[str, list[Job]], models_dir: Pat
     }
     record = {
         "schema": 1,
-        "command": f"nls train --grid {family.name}",
+        "command": family.command,
         "data": "validation split, at the end of the run",
         "epochs": family.search_epochs,
         "seed": SHORT_SEED,
@@ -134,43 +141,34 @@ def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -
 
 
 def train_family(
-    family: Family,
-    settings: Settings,
-    *,
-    runs: Path,
-    workers: int = 1,
-    seeds: int = 1,
-    finished: bool = False,
-    download: bool = False,
-    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    family: Family, settings: Settings, options: Options, report: Report = quiet
 ) -> list[Manifest]:
     """Search, train, ablate and publish a family; what is finished is not done again.
+
+    Of each cell the median seed is published.
 
     Args:
         family: an entry of `families.FAMILIES`.
         settings: where models and data are.
-        runs: folder of the runs.
-        workers: training processes side by side.
-        seeds: seeds per cell, from 0 (see `Family.seeds`); of each cell the median is published.
-        finished: train nothing, publish what is finished.
-        download: fetch a missing data set, where its source allows.
+        options: all are honoured.
         report: called with the stage, the epochs done and the epochs in all.
 
     Raises:
+        CheckpointError: nothing is finished that could be published.
         NLSLabError: a run failed or diverged; and as `run_jobs`.
     """
-    name, folder = family.recipe.dataset, settings.data_dir
-    full = datasets.load(name, folder, "train", download=download)
+    name, folder, runs = family.recipe.dataset, settings.data_dir, options.runs
+    full = datasets.load(name, folder, "train", download=options.download)
 
     def train_all(jobs: Sequence[Job], stage: str) -> None:
         total = sum(job.recipe.epochs for job in jobs)
-        if not finished:
-            run_jobs(jobs, workers, lambda done: report(stage, done, total), settings=settings)
+        if not options.finished:
+            run_jobs(jobs, options.jobs, lambda done: report(stage, done, total), settings=settings)
 
     searched = search_jobs(family, runs)
     train_all(searched, "learning-rate search")
     rates = choose_rates(family, searched, settings.models_dir)
-    jobs = cell_jobs(family, rates, runs, seeds)
+    jobs = cell_jobs(family, rates, runs, options.seeds)
     train_all(jobs, "training")
     diverged = [str(job.out) for job in jobs if job.diverged()]
     if diverged:
@@ -179,8 +177,8 @@ def train_family(
     train_all([job for each in ablations.values() for job in each], "ablations")
     if any(ablations.values()):
         record_ablations(family, ablations, settings.models_dir)
-    test = datasets.load(name, folder, "test", download=download)
+    test = datasets.load(name, folder, "test", download=options.download)
     whole = [job for job in jobs if job.finished()]
     if not whole:
-        raise CheckpointError(f"there is no finished run in {runs}")
+        raise CheckpointError(f"there is no finished run in {runs}; `{family.command}` makes them")
     return publish_seeds(whole, family, settings, (full, test), runs)

@@ -1,4 +1,4 @@
-"""The family `photos`: learning rates, answers and maps out of fold, and the models that ship.
+"""The protocol `out_of_fold`: learning rates, answers and maps, and the networks that ship.
 
 Objects of a fold are answered by a network that was trained on the other four, so accuracy,
 calibration and the maps' scores rest on every object; the network that ships is trained on all.
@@ -16,19 +16,12 @@ from torch import Tensor, nn
 from nls_core import cams, nets
 from nls_core.attacks import ATTACKS
 from nls_core.data.folds import FOLDS
-from nls_core.families import FAMILIES, Masks
+from nls_core.families import Masks
+from nls_core.families.recipe import Recipe
 from nls_core.metrics import calibration, mask_scores
 from nls_core.training import finetune
-from nls_core.training.finetune import Plan, PreparedFolds
+from nls_core.training.finetune import PreparedFolds
 
-PLAN = Plan()
-MASKS = FAMILIES["photos"].masks or Masks(())
-# how much is trained: shorter runs than those that ship, for all of them costs an hour of a core
-VARIANTS: dict[str, Plan] = {
-    "frozen backbone": replace(PLAN, frozen=7, renderings=4, lr=0.01),
-    "last block": replace(PLAN, frozen=6, renderings=4, lr=0.01),
-    "all blocks": replace(PLAN, frozen=0, renderings=4, lr=0.01),
-}
 Progress = Callable[[str, int], None]  # what is done, and images
 
 
@@ -38,15 +31,15 @@ def silent(what: str, done: int) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one loss and padding came to.
+    """What one loss and padding came to, as it is kept.
 
-    `plan` has the rate of the shipped network, `rates` are those of the folds. `logits` (N, K) are
-    of all objects, out of fold; `scores` name -> (N,) or, under attack, (A,) mask
-    scores of the maps, out of fold too; `outside` (M, K) are the shipped network's logits of
-    backgrounds without an object, and `state` its weights.
+    `recipe` has the rate of the shipped network, `rates` are those of the folds. `logits` (N, K)
+    are of all objects, out of fold; `scores` name -> (N,) or, under attack, (A,) mask scores of
+    the maps, out of fold too; `outside` (M, K) are the shipped network's logits of backgrounds
+    without an object, and `state` its weights.
     """
 
-    plan: Plan
+    recipe: Recipe
     rates: tuple[float, ...]
     logits: Tensor
     scores: Mapping[str, Tensor]
@@ -54,13 +47,13 @@ class Cell:
     state: Mapping[str, Tensor]
 
 
-def name_of(plan: Plan) -> str:
-    """The cell of a plan: `<loss>-<padding>`."""
-    return f"{plan.loss}-{plan.padding}"
+def name_of(recipe: Recipe) -> str:
+    """The cell of a recipe: `<loss>-<padding>`."""
+    return f"{recipe.loss}-{recipe.padding}"
 
 
 def search(
-    plan: Plan, prepared: PreparedFolds, rates: Sequence[float], report: Progress = silent
+    recipe: Recipe, prepared: PreparedFolds, rates: Sequence[float], report: Progress = silent
 ) -> list[dict[str, float]]:
     """Try learning rates without the fold that is tested later.
 
@@ -75,7 +68,10 @@ def search(
             held = (fold + 1) % FOLDS
             others = set(range(FOLDS)) - {fold, held}
             model = finetune.trained(
-                replace(plan, lr=rate), prepared, others, lambda n: report(f"{plan.loss} rates", n)
+                replace(recipe, lr=rate),
+                prepared,
+                others,
+                lambda n: report(f"{recipe.loss} rates", n),
             )
             logits, labels = _answers(model, prepared, prepared.test.folds == held)
             probs = logits.softmax(1)
@@ -107,50 +103,60 @@ def _answers(
 
 
 def _fold_models(
-    plan: Plan, rates: Sequence[float], prepared: PreparedFolds, report: Callable[[int], None]
+    recipe: Recipe, rates: Sequence[float], prepared: PreparedFolds, report: Callable[[int], None]
 ) -> Iterator[tuple[Tensor, nets.Classifier]]:
     """For each fold: (N,) bool, its objects, and a network that was trained on the others."""
     for fold, rate in enumerate(rates):
         others = set(range(FOLDS)) - {fold}
-        model = finetune.trained(replace(plan, lr=rate), prepared, others, report)
+        model = finetune.trained(replace(recipe, lr=rate), prepared, others, report)
         yield prepared.test.folds == fold, model
 
 
 def train(
-    plan: Plan,
+    recipe: Recipe,
     rows: Sequence[Mapping[str, float]],
     prepared: PreparedFolds,
+    masks: Masks | None = None,
     report: Progress = silent,
 ) -> Cell:
-    """Train a cell, fold by fold and whole; `rows` are those of `search`."""
+    """Train a cell, fold by fold and whole; `rows` are those of `search`.
+
+    Its maps are scored as `masks` says; None scores none.
+    """
     rates = tuple(chosen(rows, fold) for fold in range(FOLDS))
-    name = name_of(plan)
+    name = name_of(recipe)
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
     parts: list[tuple[Tensor, dict[str, Tensor]]] = []
-    for held, model in _fold_models(plan, rates, prepared, lambda n: report(name, n)):
+    for held, model in _fold_models(recipe, rates, prepared, lambda n: report(name, n)):
         logits[held], _ = _answers(model, prepared, held)
-        parts.append((torch.nonzero(held).flatten(), map_scores(model, prepared, held)))
-        report(f"{name}: maps", int(held.sum()))
-    plan = replace(plan, lr=chosen(rows))
-    model = finetune.trained(plan, prepared, report=lambda n: report(name, n))
+        if masks is not None:
+            scores = map_scores(model, prepared, held, masks)
+            parts.append((torch.nonzero(held).flatten(), scores))
+            report(f"{name}: maps", int(held.sum()))
+    recipe = replace(recipe, lr=chosen(rows))
+    model = finetune.trained(recipe, prepared, report=lambda n: report(name, n))
     _, back = finetune.halves(model, prepared.frozen)
     outside = finetune.answer(back, prepared.outside_features)
-    return Cell(plan, rates, logits, _gathered(parts), outside, model.net.state_dict())
+    return Cell(recipe, rates, logits, _gathered(parts, masks), outside, model.net.state_dict())
 
 
-def out_of_fold(plan: Plan, prepared: PreparedFolds, report: Progress = silent) -> Tensor:
-    """Logits (N, K) of every object by a network that never saw it, at the plan's own rate."""
+def out_of_fold(recipe: Recipe, prepared: PreparedFolds, report: Progress = silent) -> Tensor:
+    """Logits (N, K) of every object by a network that never saw it, at the recipe's own rate."""
     logits = torch.zeros(len(prepared.test.labels), prepared.classes)
-    rates = [plan.lr] * FOLDS
-    for held, model in _fold_models(plan, rates, prepared, lambda n: report("variants", n)):
+    rates = [recipe.lr] * FOLDS
+    for held, model in _fold_models(recipe, rates, prepared, lambda n: report("variants", n)):
         logits[held], _ = _answers(model, prepared, held)
     return logits
 
 
-def _gathered(parts: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The folds' scores in the order of the objects."""
+def _gathered(
+    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], masks: Masks | None
+) -> dict[str, Tensor]:
+    """The folds' scores in the order of the objects; none where there are no masks."""
+    if masks is None:
+        return {}
     order = torch.cat([index for index, _ in parts]).argsort()
-    attacked = torch.cat([index[attacked_of(index)] for index, _ in parts]).argsort()
+    attacked = torch.cat([index[attacked_of(index, masks)] for index, _ in parts]).argsort()
     return {
         name: torch.cat([scores[name] for _, scores in parts])[
             attacked if name.startswith("attacked") else order
@@ -159,28 +165,30 @@ def _gathered(parts: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Te
     }
 
 
-def attacked_of(index: Tensor) -> Tensor:
-    """(n,) bool: which of a fold's n objects are attacked, one in `MASKS.every`."""
-    return torch.arange(len(index)) % MASKS.every == 0
+def attacked_of(index: Tensor, masks: Masks) -> Tensor:
+    """(n,) bool: which of a fold's n objects are attacked, one in `masks.every`."""
+    return torch.arange(len(index)) % masks.every == 0
 
 
-def map_scores(model: nets.Classifier, prepared: PreparedFolds, which: Tensor) -> dict[str, Tensor]:
+def map_scores(
+    model: nets.Classifier, prepared: PreparedFolds, which: Tensor, masks: Masks
+) -> dict[str, Tensor]:
     """Mask scores of every method's maps on the test renderings of some objects.
 
-    Maps explain the class that the model names. Under attack (PGD, as `MASKS` says) they are
-    those of the attacked picture, for the class named there.
+    Maps explain the class that the model names. Under attack (PGD) they are those of the attacked
+    picture, for the class named there.
 
     Returns:
         '<state> <method> <score>' and '<state> control <score>' -> (n,) float64.
     """
     front, back = finetune.halves(model, prepared.frozen)
     index = torch.nonzero(which).flatten()
-    some = attacked_of(index)
+    some = attacked_of(index, masks)
     x = prepared.test.images[index[some]].float() / 255
     named = finetune.answer(back, prepared.test_features[index[some]]).argmax(1)
     moved = torch.cat(
         [
-            ATTACKS["pgd-linf"](model, part, label, epsilon=MASKS.epsilon, steps=MASKS.steps)
+            ATTACKS["pgd-linf"](model, part, label, epsilon=masks.epsilon, steps=masks.steps)
             for part, label in zip(torch.split(x, 16), torch.split(named, 16), strict=True)
         ]
     )
@@ -191,9 +199,9 @@ def map_scores(model: nets.Classifier, prepared: PreparedFolds, which: Tensor) -
         "attacked": (adversarial, prepared.test.masks[index[some]]),
     }
     found = {}
-    for state, (features, masks) in inputs.items():
-        for method in MASKS.methods:
-            for score, values in _scored(back, features, masks, method).items():
+    for state, (features, shown) in inputs.items():
+        for method in masks.methods:
+            for score, values in _scored(back, features, shown, method).items():
                 control = score not in mask_scores.SCORES
                 found[f"{state} {'control' if control else method} {score}"] = values
     return found

@@ -1,28 +1,148 @@
-"""From a finished run to a stored model: float16 weights, measured figures, manifest and card."""
+"""From what a cell came to, by whichever protocol, to a stored model with its figures and card."""
 
 from __future__ import annotations
 
 import csv
 import io
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nls_core import files, losses, zoo
-from nls_core.data import datasets
-from nls_core.errors import CheckpointError, UnknownModel, brief
-from nls_core.evidence.collect import SURROGATES
-from nls_core.evidence.measure import measure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nls_core import files, losses, nets, zoo
+from nls_core.errors import CheckpointError, brief
+from nls_core.evidence import stored_runs
+from nls_core.evidence.collect import Measurements
+from nls_core.evidence.measure import Measured
 from nls_core.families import Family
-from nls_core.settings import Settings
-from nls_core.training import loop
-from nls_core.training.jobs import Job
-from nls_core.training.loop import BEST, LOG
+from nls_core.families.recipe import Recipe
 from nls_core.types import Manifest
 
 CURVE = "training.csv"  # the log of the run, beside the weights
+SEARCH = "search.json"  # in the folder of the family: what the learning-rate search found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one cell came to: all that is stored of it, the same for both protocols.
+
+    `manifest` is from `manifest_of`, without figures; `model` has the weights that ship, and
+    `measured` what they are worth. `curve` is the log of the run, empty where there is none.
+    Where the figures rest on answers that no stored model can give again, these are stored too:
+    `labels` (N,) of them, further raw results in `arrays`, and `ood` as `collect` has it.
+    """
+
+    manifest: Manifest
+    model: nets.Classifier
+    measured: Measured
+    curve: bytes = b""
+    labels: Tensor | None = None
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    ood: Mapping[str, float] = field(default_factory=dict)
+
+
+def manifest_of(
+    family: Family,
+    recipe: Recipe,
+    model: nets.Classifier,
+    *,
+    classes: tuple[str, ...],
+    size: int,
+    preprocess: str,
+    stated: Mapping[str, Any],
+) -> Manifest:
+    """The manifest of a trained model, its figures still to come.
+
+    Args:
+        family: gives the id its first part.
+        recipe: what was trained.
+        model: normalizes as the manifest says.
+        classes: the names of the logits.
+        size: edge of its input in pixels.
+        preprocess: a key of `images.PREPROCESS`.
+        stated: the entries of `recipe`, beside the command that trains it.
+    """
+    model_id = f"{family.name}/{recipe.loss}-{recipe.padding}"
+    mean, std = (tuple(round(float(v), 4) for v in t.flatten()) for t in (model.mean, model.std))
+    return Manifest(
+        id=model_id,
+        arch=recipe.arch,
+        padding=recipe.padding,
+        loss=recipe.loss,
+        loss_parameters=losses.stated(recipe.loss, recipe.loss_options()),
+        classes=classes,
+        channels=len(mean),
+        input_size=size,
+        mean=mean,
+        std=std,
+        preprocess=preprocess,
+        temperature=1.0,
+        sha256="",
+        seed=recipe.seed,
+        recipe=stated,
+        command=f"nls evaluate {model_id}",
+        created_with={name: version(name) for name in _libraries(recipe.arch)},
+    )
+
+
+def _libraries(arch: str) -> tuple[str, ...]:
+    """What weights depend on; timm where it builds the network."""
+    timm = ("timm",) if arch.startswith(nets.LITE0) else ()
+    return ("nls-lab", "torch", "torchvision", *timm, "numpy")
+
+
+def publish(outcome: Outcome, models_dir: Path) -> Manifest:
+    """Store a cell: its network as float16, manifest and card, log and raw results.
+
+    Raises:
+        CheckpointError: a weight is not finite in float16.
+        NotWritten: the disk is full.
+    """
+    measured = outcome.measured
+    manifest = zoo.with_measured(
+        outcome.manifest, measured.metrics, measured.temperature, measured.reliability
+    )
+    manifest = zoo.store(outcome.model.net, manifest, models_dir)
+    if outcome.curve:
+        files.write_bytes(zoo.folder_of(manifest.id, models_dir) / CURVE, outcome.curve)
+    if outcome.labels is not None:
+        shifted = measured.logits - measured.logits.amax(1, keepdim=True)
+        arrays = {"logits": shifted.numpy().astype("float16")} | dict(outcome.arrays)
+        found = {
+            "metrics": dict(manifest.metrics),
+            "temperature": measured.temperature,
+            "reliability": dict(measured.reliability),
+            "ood": dict(outcome.ood),
+        }
+        folder = models_dir / manifest.family / stored_runs.FOLDER
+        stored_runs.write(Measurements(manifest, found, arrays), outcome.labels, [], folder)
+    return manifest
+
+
+def write_search(
+    family: Family,
+    models_dir: Path,
+    *,
+    criterion: str,
+    tried: Sequence[Mapping[str, Any]],
+    diverged: Sequence[Mapping[str, Any]] = (),
+    chosen: Mapping[str, float],
+) -> None:
+    """Record the search of learning rates: the rows that were tried, and the chosen rates."""
+    record = {
+        "schema": 1,
+        "command": family.command,
+        "criterion": criterion,
+        "epochs": family.search_epochs,
+        "tried": list(tried),
+        "diverged": list(diverged),
+        "chosen": dict(chosen),
+    }
+    files.write_json(models_dir / family.name / SEARCH, record, indent=2)
 
 
 def accuracy(row: dict[str, Any]) -> float:
@@ -46,122 +166,3 @@ def rows(path: Path) -> list[dict[str, str]]:
     if not found or "val_accuracy" not in found[0]:
         raise CheckpointError(f"{files.shown(path)} is damaged: expected rows with 'val_accuracy'")
     return found
-
-
-def publish(
-    job: Job, family: Family, settings: Settings, data: Sequence[datasets.Data]
-) -> Manifest:
-    """Store a finished run as float16, measure what was stored on the test split, write the card.
-
-    `data` is (train, test), as `datasets.load` gives them.
-    """
-    full, test = data
-    index = datasets.hold_out(full)
-    state = loop.load_checkpoint(job.out / BEST, job.recipe)
-    model = loop.make_model(job.recipe, full.take(index[0]))
-    model.load_state_dict(state["model"])
-    manifest = _manifest(job, family, model, full)
-    with tempfile.TemporaryDirectory() as scratch:  # so that no model without figures is seen
-        zoo.store(model.net, manifest, Path(scratch))
-        stored, manifest = zoo.load(manifest.id, Path(scratch), settings.torch_device())
-    measured = measure(stored, full.take(index[1]), test)
-    manifest = zoo.with_measured(
-        manifest, measured.metrics, measured.temperature, measured.reliability
-    )
-    manifest = zoo.store(stored.net, manifest, settings.models_dir)
-    curve = zoo.folder_of(manifest.id, settings.models_dir) / CURVE
-    files.write_bytes(curve, files.read_bytes(job.out / LOG))
-    return manifest
-
-
-def _manifest(job: Job, family: Family, model: Any, data: datasets.Data) -> Manifest:
-    recipe = job.recipe
-    log = rows(job.out / LOG)
-    best = max(log, key=accuracy)
-    model_id = _model_id(job, family)
-    return Manifest(
-        id=model_id,
-        arch=recipe.arch,
-        padding=recipe.padding,
-        loss=recipe.loss,
-        loss_parameters=losses.stated(recipe.loss, recipe.loss_options()),
-        classes=data.classes,
-        channels=data.images.shape[1],
-        input_size=data.images.shape[-1],
-        mean=tuple(round(float(v), 4) for v in model.mean.flatten()),
-        std=tuple(round(float(v), 4) for v in model.std.flatten()),
-        preprocess=data.preprocess,
-        temperature=1.0,
-        sha256="",
-        seed=recipe.seed,
-        recipe={key: value for key, value in recipe.to_dict().items() if value is not None}
-        | {
-            "training_command": f"nls train --grid {family.name}",
-            "best_epoch": int(best["epoch"]),
-            "validation_accuracy": float(best["val_accuracy"]),
-            "training_seconds": round(float(log[-1]["seconds"]), 1),
-        },
-        command=f"nls evaluate {model_id} --only clean",
-        created_with={name: version(name) for name in ("nls-lab", "torch", "torchvision", "numpy")},
-    )
-
-
-def _model_id(job: Job, family: Family) -> str:
-    return f"{family.name}/{job.recipe.loss}-{job.recipe.padding}"
-
-
-def seed_folder(runs: Path, family: Family, seed: int) -> Path:
-    """Where the models of one seed lie, as a models folder of its own."""
-    return runs / family.name / "seeds" / str(seed)
-
-
-def publish_seeds(
-    jobs: Sequence[Job],
-    family: Family,
-    settings: Settings,
-    data: Sequence[datasets.Data],
-    runs: Path,
-) -> list[Manifest]:
-    """Store every finished run with its seed, and of each cell the median seed as its model.
-
-    The median is that of the best validation accuracies (the lower of two in the middle), so the
-    test split chooses nothing. A cross-entropy model of another seed goes along as the surrogate
-    of transfer attacks.
-
-    Returns:
-        The manifests of the family's models.
-    """
-    cells: dict[str, list[Manifest]] = {}
-    for job in jobs:
-        folder = seed_folder(runs, family, job.recipe.seed)
-        manifest = _stored(job, family, folder)
-        if manifest is None:
-            here = settings.model_copy(update={"models_dir": folder})
-            manifest = publish(job, family, here, data)
-        cells.setdefault(manifest.id, []).append(manifest)
-    shipped = []
-    for model_id, seeds in cells.items():
-        ordered = sorted(seeds, key=lambda m: float(m.recipe["validation_accuracy"]))
-        median = ordered[(len(ordered) - 1) // 2]
-        _copy(median, runs, family, settings.models_dir)
-        if model_id == f"{family.name}/ce-zero" and len(seeds) > 1:
-            other = next(m for m in seeds if m.seed != median.seed)
-            _copy(other, runs, family, settings.models_dir / SURROGATES)
-        shipped.append(median)
-    return shipped
-
-
-def _stored(job: Job, family: Family, folder: Path) -> Manifest | None:
-    """The manifest of a run that is stored already, if it is of the very same recipe."""
-    try:
-        manifest = zoo.read_manifest(_model_id(job, family), folder)
-    except (CheckpointError, UnknownModel):
-        return None
-    wanted = job.recipe.to_dict()
-    return manifest if {k: manifest.recipe.get(k) for k in wanted} == wanted else None
-
-
-def _copy(manifest: Manifest, runs: Path, family: Family, models_dir: Path) -> None:
-    source = seed_folder(runs, family, manifest.seed) / manifest.id
-    for path in source.iterdir():
-        files.write_bytes(models_dir / manifest.id / path.name, files.read_bytes(path))

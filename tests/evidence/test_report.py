@@ -101,12 +101,12 @@ def test_convergence_is_the_first_epoch_at_or_above() -> None:
 
 
 def test_a_cell_is_the_mean_over_its_seeds(models: Path) -> None:
-    said: list[int] = []
-    record = report.build("tiny", models, "the command", said.append)
+    done: list[int] = []
+    record = report.build("tiny", models, done.append)
     assert record == report.read("tiny", models)
-    assert sum(said) == report.RESAMPLES
+    assert sum(done) == report.RESAMPLES
     assert record["schema"] == 2
-    assert record["command"] == "the command"
+    assert record["command"] == "nls evaluate --family tiny"
     assert record["data"]["test_images"] == 300
     assert record["data"]["attacked_images"] == 40
     assert record["created_with"]["torch"] == version("torch")
@@ -171,13 +171,13 @@ def test_masking_and_transfer_over_seeds(models: Path) -> None:
 def test_the_report_is_the_same_each_time(models: Path) -> None:
     path = models / "tiny" / report.REPORT
     first = path.read_bytes()
-    report.build("tiny", models, "the command")
+    report.build("tiny", models)
     assert path.read_bytes() == first
 
 
 def test_missing_and_damaged_files_are_named(models: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no raw results in"):
-        report.build("tiny", tmp_path, "x")
+        report.build("tiny", tmp_path)
     with pytest.raises(CheckpointError, match=r"report\.json is missing"):
         report.read("tiny", tmp_path)
     folder = tmp_path / "raw"

@@ -57,7 +57,7 @@ def test_all_runs_are_measured_on_the_same_resampled_images() -> None:
     runs = {"a": {0: probs, 1: probs}, "b": {0: probs}}
     done: list[int] = []
     rounds = bootstrap.resampled(
-        runs, labels, {"accuracy": calibration.accuracy}, resamples=5, report=done.append
+        runs, labels, {"accuracy": calibration.accuracy}, resamples=5, progress=done.append
     )
     assert sum(done) == 5
     drawn = [each["a"][0]["accuracy"] for each in rounds]

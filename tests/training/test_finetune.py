@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from nls_core import nets
 from nls_core.data import objects
 from nls_core.errors import InvalidInput, UnknownName
+from nls_core.families import FAMILIES
+from nls_core.families.recipe import Recipe
 from nls_core.training import finetune, imagenet
-from nls_core.training.finetune import Plan, PreparedFolds
+from nls_core.training.finetune import PreparedFolds
+
+RECIPE = FAMILIES["photos"].recipe
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def test_training_moves_the_last_blocks_alone_and_lowers_the_loss(model: nets.Cl
     assert inputs.dtype == torch.float16
     before = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
     done: list[int] = []
-    plan = Plan(epochs=20, batch_size=8, lr=0.001)
+    plan = replace(RECIPE, epochs=20, batch_size=8, lr=0.001)
     finetune.fit(plan, back, (inputs, data.labels), done.append)
     assert sum(done) == 20 * 16
     after = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
@@ -77,15 +81,15 @@ def test_a_network_of_some_folds_saw_their_objects_alone(
     ready = prepared(model)
     seen: list[Tensor] = []
 
-    def fit(plan: Plan, back: nn.Module, data: tuple[Tensor, Tensor], report: object) -> None:
+    def fit(recipe: Recipe, back: nn.Module, data: tuple[Tensor, Tensor], report: object) -> None:
         seen.extend(data)
 
     monkeypatch.setattr(finetune, "fit", fit)
-    finetune.trained(Plan(frozen=7), ready, {0, 2})
+    finetune.trained(replace(RECIPE, frozen=7), ready, {0, 2})
     wanted = (ready.train.folds == 0) | (ready.train.folds == 2)
     assert torch.equal(seen[0], ready.train_features[wanted])
     assert torch.equal(seen[1], ready.train.labels[wanted])
-    finetune.trained(Plan(frozen=7), ready)
+    finetune.trained(replace(RECIPE, frozen=7), ready)
     assert torch.equal(seen[2], ready.train_features)
 
 
@@ -96,14 +100,14 @@ def weight(model: nets.Classifier) -> Tensor:
 def test_training_leaves_the_start_alone(model: nets.Classifier) -> None:
     ready = prepared(model)
     before = copy.deepcopy(ready.model.state_dict())
-    made = finetune.trained(Plan(frozen=7, epochs=2, batch_size=10, lr=0.1), ready)
+    made = finetune.trained(replace(RECIPE, frozen=7, epochs=2, batch_size=10, lr=0.1), ready)
     assert all(torch.equal(before[k], v) for k, v in ready.model.state_dict().items())
     assert not torch.equal(weight(made), before["net.classifier.rows.weight"])
     assert not made.training
 
 
 def test_runs_of_one_seed_are_alike(model: nets.Classifier) -> None:
-    plan = Plan(frozen=7, epochs=2, batch_size=10)
+    plan = replace(RECIPE, frozen=7, epochs=2, batch_size=10)
     ready = prepared(model)
     first, again, other = (
         weight(finetune.trained(p, ready)) for p in (plan, plan, replace(plan, seed=1))
@@ -113,7 +117,7 @@ def test_runs_of_one_seed_are_alike(model: nets.Classifier) -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    plan = Plan(lr=0.1)
+    plan = replace(RECIPE, lr=0.1)
     rates = [finetune.rate(plan, step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1 / finetune.WARMUP)
     assert max(rates) < 0.1
@@ -128,18 +132,20 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
         ({"padding": "round"}, UnknownName, "unknown padding 'round'"),
         ({"frozen": 8}, InvalidInput, r"frozen must lie in \[0, 7\]; got 8"),
         ({"lr": 0.0}, InvalidInput, "lr must be above 0"),
-        ({"epochs": 0}, InvalidInput, "epochs must be at least 1; got 0"),
+        ({"frozen": None}, InvalidInput, r"numbers for \['frozen', 'renderings'\]; got"),
+        ({"arch": "smallresnet-8"}, InvalidInput, r"got \{'arch': 'smallresnet-8'\}"),
+        ({"epochs": 0}, InvalidInput, r"epochs must lie in \[1, inf\]; got 0"),
     ],
 )
 def test_a_plan_that_cannot_be_trained_is_refused(
     change: dict[str, object], kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        replace(Plan(), **change).check()  # type: ignore[arg-type]
+        finetune.check(replace(RECIPE, **change))  # type: ignore[arg-type]
 
 
 def test_a_plan_in_a_manifest_has_no_empty_entries() -> None:
-    assert finetune.recipe(Plan())["dataset"] == "everyday-objects"
-    assert "weight" not in finetune.recipe(Plan())
-    assert finetune.recipe(Plan(loss="nls_ls", weight=0.01))["weight"] == 0.01
-    assert Plan(loss="nls_ls", weight=0.01).loss_options()["weight"] == 0.01
+    assert finetune.stated(RECIPE)["dataset"] == "everyday-objects"
+    assert "weight" not in finetune.stated(RECIPE)
+    assert finetune.stated(replace(RECIPE, loss="nls_ls", weight=0.01))["weight"] == 0.01
+    assert replace(RECIPE, loss="nls_ls", weight=0.01).loss_options()["weight"] == 0.01

@@ -25,9 +25,10 @@ from nls_core.families import FAMILIES, SPLIT, Family
 from nls_core.families.recipe import Recipe
 from nls_core.losses import WEIGHT
 from nls_core.settings import Settings
-from nls_core.training import grid, jobs, loop, publish
+from nls_core.training import grid, jobs, loop, protocols, publish, seeds
 from nls_core.training.jobs import Job
 from nls_core.training.loop import BEST, DIVERGED, LAST, LOG
+from nls_core.training.options import Options
 from nls_core.types import Manifest
 from tests.helpers.steps import RECIPE, separable, write_folder
 
@@ -59,12 +60,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )
     settings = Settings(models_dir=folder / "models", data_dir=folder / "data", device="cpu")
     reported: list[tuple[str, int, int]] = []
-    manifests = grid.train_family(
+    manifests = protocols.train(
         family,
         settings,
-        runs=folder / "runs",
-        workers=2,
-        report=lambda *at: reported.append(at),
+        Options(folder / "runs", jobs=2),
+        lambda stage, done, total: reported.append((stage, done, total or 0)),
     )
     return Trained(family, settings, folder / "runs", manifests, reported)
 
@@ -143,9 +143,9 @@ def test_the_median_seed_is_published_and_another_is_the_surrogate(
             recipe=asdict(recipe) | {"validation_accuracy": accuracy},
         )
         net = zoo.load(manifest.id, trained.settings.models_dir)[0].net
-        zoo.store(net, made, publish.seed_folder(runs, trained.family, seed))
+        zoo.store(net, made, seeds.seed_folder(runs, trained.family, seed))
         jobs_.append(Job(recipe, runs / "none" / str(seed)))
-    (shipped,) = publish.publish_seeds(jobs_, trained.family, settings, (), runs)
+    (shipped,) = seeds.publish_seeds(jobs_, trained.family, settings, (), runs)
     assert shipped.seed == 2
     assert zoo.read_manifest("tiny/ce-zero", settings.models_dir).seed == 2
     other = zoo.read_manifest("tiny/ce-zero", settings.models_dir / "surrogates")
@@ -155,7 +155,7 @@ def test_the_median_seed_is_published_and_another_is_the_surrogate(
 
 def test_only_what_is_finished_is_published_on_demand(trained: Trained, tmp_path: Path) -> None:
     settings = trained.settings.model_copy(update={"models_dir": tmp_path})
-    made = grid.train_family(trained.family, settings, runs=trained.runs, seeds=3, finished=True)
+    made = protocols.train(trained.family, settings, Options(trained.runs, seeds=3, finished=True))
     assert [m.seed for m in made] == [0]
 
 
@@ -174,7 +174,7 @@ def test_what_is_finished_is_not_trained_again(
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     before = {path: path.stat().st_mtime_ns for path in trained.runs.rglob("*")}
-    again = grid.train_family(trained.family, trained.settings, runs=trained.runs)
+    again = protocols.train(trained.family, trained.settings, Options(trained.runs))
     assert {path: path.stat().st_mtime_ns for path in trained.runs.rglob("*")} == before
     assert len(again) == 1
     old, new = asdict(trained.manifests[0]), asdict(again[0])
@@ -184,7 +184,7 @@ def test_what_is_finished_is_not_trained_again(
 def test_runs_of_another_recipe_are_not_taken_for_these(trained: Trained) -> None:
     family = replace(trained.family, recipe=replace(trained.family.recipe, weight_decay=0.1))
     with pytest.raises(CheckpointError, match="another recipe"):
-        grid.train_family(family, trained.settings, runs=trained.runs)
+        protocols.train(family, trained.settings, Options(trained.runs))
 
 
 # ---------------------------------------------------------------- processes
@@ -286,7 +286,7 @@ def searched(runs: Path, last: dict[tuple[str, float], float]) -> list[Job]:
     for job in found:
         key = (job.recipe.loss, job.recipe.lr)
         if key in last:
-            write_log(job, [0.99, last[key]])
+            write_log(job, [0.99] * 5 + [last[key]])
         else:
             diverge(job)
     return found

