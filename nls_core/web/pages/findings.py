@@ -12,7 +12,8 @@ import gradio as gr
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import findings
 from nls_core.evidence.findings import FINDINGS
-from nls_core.evidence.verdicts import HOLDS, NOT, Finding
+from nls_core.evidence.verdicts import HOLDS, NOT, Evidence, Finding
+from nls_core.families import protocol_of
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
@@ -26,7 +27,7 @@ CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Findings", INTRO)
-    names = family_reports.families(analyzer)
+    names = family_reports.families(analyzer, judged)
     if not names:
         no_report()
         return
@@ -39,6 +40,11 @@ def build(analyzer: Analyzer) -> None:
             outputs.append(gr.HTML())
     work = partial(show, analyzer.settings.models_dir)
     gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
+
+
+def judged(evidence: Evidence) -> bool:
+    """Whether the claims are about what a family's report holds."""
+    return protocol_of(evidence.family) in findings.JUDGED
 
 
 def show(folder: Path, family: str) -> list[Any]:
