@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 import torch
 from PIL import Image
 
-from nls_core import cams, nets, zoo
-from nls_core.analysis import cost, sweep
+from nls_core import cams, families, nets, zoo
+from nls_core.analysis import choice, cost, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
@@ -91,8 +91,12 @@ class Analyzer:
         return tuple(model_id for model_id in there if model_id not in self.unusable)
 
     def families(self) -> tuple[str, ...]:
-        """The families that have models."""
-        return tuple(dict.fromkeys(model_id.split("/")[0] for model_id in self.ids()))
+        """The families that have models, in the order of menus."""
+        return families.ordered(model_id.split("/")[0] for model_id in self.ids())
+
+    def pair(self, family: str) -> tuple[str, str]:
+        """The ids of a family's models that a comparison begins with, baseline first."""
+        return choice.models(family, self.ids(family), self.manifest)
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""
@@ -111,7 +115,7 @@ class Analyzer:
             model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
             shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
             layers = cams.layer_shapes(model, shape)
-            seconds = _forward_seconds(model, torch.zeros(shape, device=self.device))
+            seconds = cost.forward_seconds(model, torch.zeros(shape, device=self.device))
             self._models[model_id] = Loaded(model, manifest, layers, seconds)
         return self._models[model_id]
 
@@ -280,27 +284,6 @@ class Analyzer:
 def _key(image: bytes, request: AnalysisRequest) -> str:
     """What names an analysis: all that it depends on."""
     return f"{hashlib.sha256(image).hexdigest()} {request!r}"
-
-
-@torch.no_grad()
-def _forward_seconds(model: nets.Classifier, x: torch.Tensor) -> float:
-    """What a forward pass takes, the least of three.
-
-    On a CPU it is the computing time of a single thread: other work on the machine, which would
-    make the model look slow for good, does not count.
-    """
-    threads, alone = torch.get_num_threads(), x.device.type == "cpu"
-    clock = time.thread_time if alone else time.perf_counter
-    times = []
-    torch.set_num_threads(1 if alone else threads)
-    try:
-        for _ in range(3):
-            begin = clock()
-            model(x).cpu()  # waits for a GPU
-            times.append(clock() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return min(times)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

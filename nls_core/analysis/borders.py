@@ -71,14 +71,14 @@ def ratios(model: nn.Module, shape: tuple[int, int, int]) -> list[Scaling]:
     Returns:
         In forward order, equal ones together; none for convolutions without padding.
     """
-    found: dict[tuple[str, bytes], tuple[list[str], FloatArray]] = {}
+    found: dict[tuple[str, tuple[int, ...], bytes], tuple[list[str], FloatArray]] = {}
 
     def look(name: str, conv: nets.PartialConv2d, size: tuple[int, int]) -> None:
         if not any(conv.pads(*size)):
             return
         values = conv.ratio(*size, torch.empty(0)).numpy()
         kind = f"{conv.kernel_size[0]}x{conv.kernel_size[1]}, stride {conv.stride[0]}"
-        key = (f"{kind} {values.shape}", values.tobytes())
+        key = (kind, values.shape, values.tobytes())
         found.setdefault(key, ([], values))[0].append(name)
 
     handles = [
@@ -95,10 +95,7 @@ def ratios(model: nn.Module, shape: tuple[int, int, int]) -> list[Scaling]:
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        Scaling(tuple(names), kind.rpartition(" (")[0], values)
-        for (kind, _), (names, values) in found.items()
-    ]
+    return [Scaling(tuple(names), kind, values) for (kind, _, _), (names, values) in found.items()]
 
 
 def _ratios(loaded: Loaded) -> list[Scaling]:
@@ -126,9 +123,9 @@ class PaddingMaps:
         """'family/loss' where both paddings are in the zoo, beside test images."""
         ids, folder = self.analyzer.ids(), self.analyzer.settings.models_dir
         stems = [i.removesuffix("-partial") for i in ids if i.endswith("-partial")]
-        families = {i.split("/")[0] for i in ids}
-        there = {f for f in families if sample.path_of(f, folder).is_file()}
-        return [s for s in stems if f"{s}-zero" in ids and s.split("/")[0] in there]
+        there = [f for f in self.analyzer.families() if sample.path_of(f, folder).is_file()]
+        paired = [stem for stem in stems if f"{stem}-zero" in ids]
+        return [stem for f in there for stem in paired if stem.partition("/")[0] == f]
 
     def layers(self, pair: str) -> tuple[str, ...]:
         """The target layers of a pair, in forward order."""

@@ -6,8 +6,12 @@ each method over that of a plain forward pass (`scripts/measure_costs.py` measur
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
 
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS
@@ -58,3 +62,24 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
         f"expected a request of at most {allowed:g} s of computing, got one of about "
         f"{expected:.3g} s on this machine; reduce it: {advice}"
     )
+
+
+@torch.no_grad()
+def forward_seconds(model: nn.Module, x: Tensor) -> float:
+    """What a forward pass of x (B, C, H, W) takes, the least of three.
+
+    On a CPU it is the computing time of a single thread: other work on the machine, which would
+    make the model look slow for good, does not count.
+    """
+    threads, alone = torch.get_num_threads(), x.device.type == "cpu"
+    clock = time.thread_time if alone else time.perf_counter
+    times = []
+    torch.set_num_threads(1 if alone else threads)
+    try:
+        for _ in range(3):
+            begin = clock()
+            model(x).cpu()  # waits for a GPU
+            times.append(clock() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times)

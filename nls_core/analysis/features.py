@@ -44,7 +44,7 @@ class Embedding:
 
     `positions` is (N, 2) in [0, 1]; `knn` the share of images whose `VOTERS` nearest others
     vote for their class; `silhouette` in [-1, 1], of the classes in feature space; `unit` the
-    median distance of an image to its nearest other, by which distances are told.
+    median distance of an image to its nearest other, the unit of distances.
     """
 
     model_id: str

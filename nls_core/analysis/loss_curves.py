@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nls_core.losses import LOSSES, soft_labels
 
-SHOWN = ("ce", "ls", "nls", "nls_ls", "focal")
+NOT_SHOWN = ("cosine",)  # it normalizes the logits, so p_y says nothing of its value
 DRAWS = 1000  # random logits of the check
 Curve = NDArray[np.float64]
 
@@ -59,6 +59,11 @@ def evaluate(name: str, logits: Tensor, target: Tensor, choice: Choice) -> tuple
     return loss.detach(), gradient
 
 
+def shown() -> list[str]:
+    """The losses that are drawn: all but `NOT_SHOWN`."""
+    return [name for name in LOSSES if name not in NOT_SHOWN]
+
+
 def targets(choice: Choice) -> Curve:
     """(K,) the soft label of class 0: s/K, plus 1-s at 0."""
     row = soft_labels(torch.tensor([0]), choice.classes, choice.smoothing, torch.float64)[0]
@@ -77,7 +82,7 @@ def curves(choice: Choice, points: int = 199) -> Curves:
     p = torch.linspace(0, 1, points + 2, dtype=torch.float64)[1:-1]
     z, target = logits_at(p, choice.classes), torch.zeros(points, dtype=torch.long)
     values, slopes = {}, {}
-    for name in SHOWN:
+    for name in shown():
         loss, gradient = evaluate(name, z, target, choice)
         values[name], slopes[name] = loss.numpy(), gradient[:, 0].numpy()
     return Curves(p.numpy(), values, slopes)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nls_core import files
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.cli.terminal import AsJson, err, out, progress_bar
-from nls_core.errors import InvalidInput
+from nls_core.errors import InvalidInput, UnknownModel, unknown
 from nls_core.settings import Settings
+
+if TYPE_CHECKING:
+    from nls_core.analysis.analyzer import Analyzer
 
 
 def command(
     *,
     image: Annotated[Path, typer.Argument(help="A picture: JPEG, PNG, WebP, BMP or GIF.")],
-    baseline: Annotated[str, typer.Option(help="Model id.")] = "photos/ce-zero",
-    candidate: Annotated[str, typer.Option(help="Model id.")] = "photos/nls-zero",
+    baseline: Annotated[
+        str | None, typer.Option(help="Model id; by default that of the family.")
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="Model id; by default that of the family.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
     attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
@@ -32,8 +39,9 @@ def command(
     from nls_core.web.rest import schemas
 
     settings = Settings()
+    work = analyzer.Analyzer(settings)
     request = AnalysisRequest(
-        models=(baseline, candidate),
+        models=_models(work, baseline, candidate),
         cam=cam,
         attack=attack,
         epsilons=requests.parse_epsilons(epsilons),
@@ -45,7 +53,7 @@ def command(
         raise InvalidInput(f"cannot read {image}: {error.strerror}") from error
     with progress_bar(quiet=as_json) as bar:
         task = bar.add_task("analysis", total=100)
-        analysis = analyzer.Analyzer(settings).analyze(
+        analysis = work.analyze(
             data, request, lambda done, what: bar.update(task, completed=100 * done)
         )
     if as_json:
@@ -58,3 +66,17 @@ def command(
         text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
         out.print(text, markup=False, highlight=False)
     err.print(f"written: {output}", markup=False)
+
+
+def _models(work: Analyzer, baseline: str | None, candidate: str | None) -> tuple[str, str]:
+    """The ids of both models: what is left out is that of the other's family, or of the first."""
+    from nls_core.analysis import choice
+
+    if baseline and candidate:
+        return baseline, candidate
+    given = baseline or candidate
+    names = (given.partition("/")[0],) if given else choice.opening(work.families())
+    if not names or not work.ids(names[0]):
+        raise UnknownModel(unknown("model", given, work.ids()))
+    first, second = work.pair(names[0])
+    return baseline or first, candidate or second

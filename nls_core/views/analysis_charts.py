@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nls_core.analysis.results import Analysis
 from nls_core.metrics import calibration
 from nls_core.types import Manifest
-from nls_core.views.palette import DASHES, GRID, MARK_COLOUR, TEXT, colour_of
+from nls_core.views.palette import GRID, MARK_COLOUR, TEXT, colour_of, dash_of
 from nls_core.views.sentences import epsilon_axis, epsilon_text
 
 
@@ -50,7 +50,7 @@ def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
             customdata=labels,
             name=model.manifest.id.split("/")[1],
             mode="lines+markers",
-            line={"color": colour, "dash": DASHES[model.manifest.padding], "width": 2.5},
+            line={"color": colour, "dash": dash_of(model.manifest.padding), "width": 2.5},
             marker={"symbol": ["circle" if k else "x" for k in kept], "size": 9},
             hovertemplate="ε = %{customdata[1]}: %{customdata[0]}, %{y:.1%}"
             "<extra>%{fullData.name}</extra>",

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from nls_core.evidence import report
 from nls_core.evidence.cells import label
 from nls_core.views import analysis_charts
-from nls_core.views.palette import DASHES, loss_colour
+from nls_core.views.palette import dash_of, loss_colour
 
 # at the foot of the whole picture: the plot leaves it room, however many rows it takes; small
 # enough for two columns on a phone
@@ -35,13 +35,13 @@ TEMPERED = "#94a3b8"  # a paler ce
 
 def colour(cell: str) -> str:
     """The colour of a cell's loss."""
-    loss = cell.rsplit("-", 1)[0]
+    loss = cell.rpartition("-")[0]
     return TEMPERED if loss == report.TEMPERED else loss_colour(loss)
 
 
 def dash(cell: str) -> str:
     """Solid for zero padding, dashed for partial."""
-    return DASHES[cell.rsplit("-", 1)[1]]
+    return dash_of(cell.rpartition("-")[2])
 
 
 def dot(cell: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from nls_core.views.cell_style import SHARES, dot, finish, line
 def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.Figure:
     """A metric of every cell as a dot with its standard deviation, the best at the top or not.
 
-    The hover tells the difference to ce-zero with its 95 % interval.
+    The hover tells the difference to the baseline with its 95 % interval.
     """
     figure = go.Figure()
     names = [c for c in ordered(cells) if metric in cells[c]["metrics"]]
@@ -31,7 +31,8 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
             mode="markers",
             marker=dot(cell),
             customdata=[gap(entry, scale=100.0 if share else 1.0)],
-            hovertemplate="%{x:.4f}, against ce-zero: %{customdata}<extra>%{y}</extra>",
+            hovertemplate=f"%{{x:.4f}}, against {report.BASE}: "
+            "%{customdata}<extra>%{y}</extra>",
             showlegend=False,
         )
     ticks = {"tickformat": ".1%"} if share else {}
@@ -43,13 +44,15 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
 
 def over_epsilon(cells: Cells, attack: str, shown: Sequence[str]) -> go.Figure:
     """Accuracy under an attack over ε, a line per cell."""
-    lines = {c: cells[c]["robust"][attack] for c in shown if attack in cells[c].get("robust", {})}
+    lines = {
+        c: cells[c]["robust"][attack] for c in shown if attack in cells.get(c, {}).get("robust", {})
+    }
     return _lines_over_epsilon(lines, f"{attack}: accuracy over ε", "accuracy", cells)
 
 
 def error_over_epsilon(cells: Cells, shown: Sequence[str]) -> go.Figure:
     """ECE on PGD images over ε, a line per cell."""
-    lines = {c: cells[c]["attacked"]["ece"] for c in shown if "attacked" in cells[c]}
+    lines = {c: cells[c]["attacked"]["ece"] for c in shown if "attacked" in cells.get(c, {})}
     return _lines_over_epsilon(lines, "ECE-15 on PGD images over ε", "ECE-15", cells)
 
 

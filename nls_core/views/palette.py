@@ -34,6 +34,11 @@ def colour_of(manifest: Manifest) -> str:
     return loss_colour(manifest.loss)
 
 
+def dash_of(padding: str) -> str:
+    """The dash of a padding's lines; dotted for one without an entry."""
+    return DASHES.get(padding, "dot")
+
+
 def series(names: Sequence[str]) -> dict[str, str]:
     """A colour for each of some lines that are no losses, however many there are."""
     more = [_colour(n * GOLDEN) for n in range(len(_SERIES), len(names))]

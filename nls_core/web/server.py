@@ -32,7 +32,7 @@ STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 def create_app(settings: Settings) -> FastAPI:
     """The whole app: REST under /api/v1, the page at /ui."""
     uploads = scratch.folder(settings, scratch.UPLOADS)
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # Gradio's only way to be told
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # Gradio reads it from nowhere else
     app = create_api(settings, zero_gpu())
     app.get("/favicon.ico", include_in_schema=False)(
         lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")

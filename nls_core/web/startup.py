@@ -1,6 +1,6 @@
 """What has to happen before models load: the port is taken, and memory is kept in one arena.
 
-Imports nothing that takes time, so that a port in use is told at once.
+Imports nothing that takes time, so that a port in use is reported at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The spine: consistency with its parts, limits, and one lane."""
+"""The analyzer: consistency with its parts, limits, and one lane."""
 
 from __future__ import annotations
 

@@ -100,18 +100,18 @@ def test_paint_on_an_uploaded_photo_gives_each_models_focus(
     page, trouble = open_page(browser, url, DESKTOP)
     turn_to(page, family)
     upload(page, tmp_path)
-    said = page.locator("#focus-scores")
-    expect(said).to_contain_text("Paint over the object")
+    scores = page.locator("#focus-scores")
+    expect(scores).to_contain_text("Paint over the object")
     stroke(page, ACROSS)
-    expect(said).to_contain_text("Your paint covers", timeout=20_000)
+    expect(scores).to_contain_text("Your paint covers", timeout=20_000)
     first = shares(page)
     assert len(first) == 5
     assert 3 < first[0] < 60
-    assert f"{family}/" in said.inner_text()
+    assert f"{family}/" in scores.inner_text()
 
     page.locator("#epsilon input[type=number]").fill("9")
     page.locator("#epsilon input[type=number]").press("Enter")
-    expect(said).to_contain_text("9/255", timeout=20_000)
+    expect(scores).to_contain_text("9/255", timeout=20_000)
     assert shares(page)[:2] == first[:2]  # clean maps do not know ε
 
     before = shares(page)
@@ -124,15 +124,15 @@ def test_paint_on_an_uploaded_photo_gives_each_models_focus(
 
 def test_the_eraser_and_clear_take_paint_away(browser: Browser, url: str) -> None:
     page, trouble = open_page(browser, url, DESKTOP)
-    said = page.locator("#focus-scores")
+    scores = page.locator("#focus-scores")
     stroke(page, ACROSS)
-    expect(said).to_contain_text("Your paint covers", timeout=20_000)
+    expect(scores).to_contain_text("Your paint covers", timeout=20_000)
     whole = shares(page)
     page.get_by_role("button", name="Eraser").click()
     stroke(page, ACROSS[:2])
     assert anew(page, whole)[0] < whole[0]
     page.get_by_role("button", name="Clear", exact=True).click()
-    expect(said).to_contain_text("Paint over the object", timeout=20_000)
+    expect(scores).to_contain_text("Paint over the object", timeout=20_000)
     assert painted_pixels(page) == 0
     assert trouble == []
     page.close()

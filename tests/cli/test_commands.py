@@ -235,3 +235,14 @@ def test_compare_refuses_in_one_line(
     ended = nls("compare", str(picture), "--baseline", TINY[0], "--candidate", TINY[1], *option)
     assert ended.status == 2
     assert words in ended.line
+
+
+def test_compare_without_models_takes_the_familys_own_pair(nls: Nls, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(picture_bytes())
+    for given in ((), ("--candidate", TINY[1])):
+        asked = json.loads(nls("compare", str(picture), *given, "--json").out)["request"]
+        assert asked["models"] == list(TINY)
+    ended = nls("compare", str(picture), "--baseline", "none/ce-zero")
+    assert ended.status == 2
+    assert "unknown model 'none/ce-zero'" in ended.line

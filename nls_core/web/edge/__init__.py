@@ -1,1 +1,1 @@
-"""Around every request: who may ask, how much is read, and how errors are told."""
+"""Around every request: who may ask, how much is read, and how errors are answered."""

@@ -155,7 +155,7 @@ class Admission:
     ) -> None:
         """`path` is where POST computes; `is_full` tells by visitor, since the greedy make room.
 
-        `refused` is told of each refusal.
+        `refused` is called at each refusal.
         """
         self.app = app
         self.path = path

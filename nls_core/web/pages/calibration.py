@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
+from nls_core.evidence import report, verdicts
 from nls_core.evidence.cells import gap, label, number, percent
 from nls_core.metrics import calibration
 from nls_core.views import analysis_charts, cell_style, html, run_charts
@@ -40,9 +41,9 @@ NAMES = {
 READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
 split. Diagrams show the seed that ships, all test images, 15 equal-width bins closed on the
 right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
-paired bootstrap over images and seeds. Photos are answered by networks that never saw the object,
-and the T of the table's 'ce + T' saw all their answers. 'ce + T' is cross-entropy with its fitted
-temperature: what a loss has to beat."""
+paired bootstrap over images and seeds. Where models are measured out of fold, each picture is
+answered by a network that never saw its object, and the T of the table's 'ce + T' saw all their
+answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -54,8 +55,7 @@ def build(analyzer: Analyzer) -> None:
         return
     cells, start = choices((families[0], folder))
     with gr.Row():
-        several = len(families) > 1
-        family = gr.Dropdown(families, value=families[0], label="Family", visible=several)
+        family = family_reports.menu(families)
         shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
         mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Temperature")
         slider = gr.Slider(0.25, 4, value=1, step=0.05, label="T", elem_id="temperature")
@@ -63,13 +63,13 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         plots = [gr.Plot(show_label=False, min_width=300, visible=i < 2) for i in range(4)]
     table = gr.HTML(elem_id="calibration-table")
-    with gr.Row():
+    with gr.Row(visible=_shifted((families[0], folder))) as under_shift:
         corruption = gr.Dropdown(list(CORRUPTIONS), value="noise", label="Under shift")
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
     family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
-    # moving the slider is meant: it takes effect at once
+    # whoever moves the slider wants its T
     slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
     gr.on(
         None,
@@ -84,7 +84,7 @@ def build(analyzer: Analyzer) -> None:
         None,
         lambda family, *chosen: show_shift((family, folder), *chosen),
         [family, shown, corruption],
-        [table, *shifted],
+        [table, under_shift, *shifted],
         show_progress="hidden",
         **PRIVATE,
     )
@@ -93,7 +93,13 @@ def build(analyzer: Analyzer) -> None:
 def choices(where: Where) -> tuple[list[str], list[str]]:
     """The cells of a family, and those that are shown first."""
     cells = family_reports.cells(*where)
-    return cells, [c for c in ("ce-zero", "nls-zero") if c in cells] or cells[:2]
+    return cells, family_reports.start(where[0], cells, where[1])
+
+
+def _shifted(where: Where) -> bool:
+    """Whether a family was measured on corrupted images."""
+    cells = verdicts.read(*where).cells.values()
+    return any("ece_shift" in cell["metrics"] for cell in cells)
 
 
 def other(folder: Path, family: str) -> Any:
@@ -150,12 +156,12 @@ def sentence(cell: str, t: float, found: dict[str, float]) -> str:
 
 
 def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
-    """The table over seeds, and accuracy and ECE over severity."""
+    """The table over seeds; whether there is more; accuracy and ECE over severity."""
     data = family_reports.load(*where)
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
-    tempered = [c.replace("ce-", "ce_temperature-") for c in cells if c.startswith("ce-")]
-    head = ["model", "seeds", *NAMES.values(), "ECE: difference to ce-zero"]
+    tempered = [f"{report.TEMPERED}-{c[3:]}" for c in cells if c.startswith("ce-")]
+    head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {report.BASE}"]
     rows = []
     for cell in [*cells, *(c for c in tempered if c in every)]:
         found = every[cell]["metrics"]
@@ -165,9 +171,10 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
     table = html.table([head, *rows])
-    if not any("shift" in data.run(cell).found for cell in cells):  # photos have none
-        return [table, *[gr.update(visible=False)] * 2]
+    if not any("shift" in data.run(cell).found for cell in cells):
+        return [table, gr.update(visible=False), *[gr.update(visible=False)] * 2]
     plots = [
         run_charts.under_shift(data.runs, corruption, key, cells) for key in ("accuracy", "ece")
     ]
-    return [table, *(gr.update(value=plot, visible=True) for plot in plots)]
+    shown = [gr.update(value=plot, visible=True) for plot in plots]
+    return [table, gr.update(visible=True), *shown]

@@ -17,7 +17,6 @@ from nls_core.views import panels
 from nls_core.web.pages import navigation
 from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
 from nls_core.web.pages.painting import FocusPanel
-from nls_core.web.pages.visitors import visiting
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -51,12 +50,12 @@ class ComparePage:
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
         start = self.start = compare.start(compare.families[0])
-        told = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
+        wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
             first: Analysis | None = compare.analyze(start)
         except NLSLabError as error:  # the page opens without a result, and says why
             first = None
-            told.append(str(error))
+            wrong.append(str(error))
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
             navigation.header(navigation.HOME_TITLE)
             intro(TITLE, INTRO)
@@ -69,7 +68,7 @@ class ComparePage:
                             self._advanced(start)
                 with gr.Column(scale=3, min_width=320):
                     self.message = gr.HTML(
-                        "".join(message(text, wrong=True) for text in told), elem_id="message"
+                        "".join(message(text, wrong=True) for text in wrong), elem_id="message"
                     )
                     shown = compare.show(first, start) if first else ["", None, None, None, ""]
                     self._results(shown, first)
@@ -173,7 +172,7 @@ class ComparePage:
             self.inputs["family"],
             [self.gallery, *(self.inputs[name] for name in REFILLED)],
             **PRIVATE,
-        ).then(self.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
+        ).success(self.work.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
             given = inputs | {self.focus.paint}
             button.click(partial(self.export, kind), given, self.file, **LOOK, **PRIVATE)
@@ -190,7 +189,6 @@ class ComparePage:
         """Component -> value, as Gradio gives it, to name -> value."""
         return {name: data[component] for name, component in self.inputs.items()}
 
-    @visiting
     def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Analyze the picture; on an error keep what is shown and say why."""
         values = self._values(data)
@@ -207,19 +205,14 @@ class ComparePage:
             return [message(str(error), wrong=True), *keep]
         return ["", unit, *self.work.show(analysis, values)]
 
-    @visiting
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
         """For scripts through gradio_client: the comparison as REST answers, at 16 strengths."""
         chosen = {"image": image, "baseline": baseline, "candidate": candidate}
         values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
-        try:
-            return self.work.answer(values)
-        except NLSLabError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        return self.work.answer(values)
 
-    @visiting
     def show(self, data: dict[Any, Any]) -> list[Any]:
         """Show the analysis at hand at another ε or on another colour scale.
 
@@ -237,7 +230,6 @@ class ComparePage:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
 
-    @visiting
     def pick_family(self, family: str) -> list[Any]:
         """Fill the menus for another family."""
         start = self.work.start(family)
@@ -252,17 +244,9 @@ class ComparePage:
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
         ]
 
-    def first_picture(self, family: str) -> str:
-        """The path of the picture that a family begins with."""
-        return str(self.work.start(family)["image"])
-
-    @visiting
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
         values = self._values(data)
-        try:
-            analysis = self.work.analyze(values)
-        except NLSLabError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        analysis = self.work.analyze(values)
         marked = self.focus.marked(data[self.focus.paint])
         return gr.File(str(self.work.export(kind, analysis, values, marked)), visible=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.analysis import focus
+from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Analyzer, Progress
 from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.focus import Marked
@@ -25,9 +25,6 @@ STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε comput
 UNIT = {"linf": 1 / 255, "l2": 1 / 4}
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
 AUTOMATIC = "its own prediction"
-FIRST = "photos"  # the family with which the page opens: what people upload
-# swapping the padding of pretrained weights costs photos accuracy, so their first candidate is zero
-CANDIDATES = {"photos": "nls-zero"}
 LARGE = 100  # pixels; above, a sweep of PGD takes too long to begin with
 Values = Mapping[str, Any]  # the controls' values by name
 
@@ -45,16 +42,13 @@ class Compare:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
         self._known = {_digest(e.path.read_bytes()): e for e in self.examples}
-        self.families = tuple(sorted(analyzer.families(), key=lambda family: family != FIRST))
+        self.families = choice.opening(analyzer.families())
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
-        ids = self.ids(family)
-        preferred = [f"{family}/ce-zero", f"{family}/{CANDIDATES.get(family, 'nls-partial')}"]
-        baseline, candidate = preferred if set(preferred) <= set(ids) else (ids[0], ids[-1])
-        pictures = self.of_family(family) or self.examples
+        baseline, candidate = self.analyzer.pair(family)
         return {
-            "image": str(pictures[0].path),
+            "image": self.first_picture(family),
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
@@ -67,6 +61,10 @@ class Compare:
             "steps": 10,
             "seed": 0,
         }
+
+    def first_picture(self, family: str) -> str:
+        """The path of the picture that a family begins with."""
+        return str((self.of_family(family) or self.examples)[0].path)
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import gradio as gr
 from torch import Tensor
 
 from nls_core import zoo
+from nls_core.analysis import choice
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.errors import CheckpointError
 from nls_core.evidence import report, stored_runs, verdicts
 from nls_core.evidence.cells import ordered
 from nls_core.evidence.stored_runs import Run, Runs
@@ -35,15 +38,47 @@ class Reports:
 Where = tuple[str, Path]  # a family, and the models folder that holds it
 
 
-def families(analyzer: Analyzer) -> list[str]:
-    """The families that have a report, sorted."""
+def families(
+    analyzer: Analyzer, shows: Callable[[Evidence], bool] = lambda evidence: True
+) -> list[str]:
+    """The families whose report has what a page shows, in the order of menus.
+
+    A damaged report hides its own family alone.
+
+    Raises:
+        CheckpointError: there are damaged reports only.
+    """
     folder = analyzer.settings.models_dir
-    return [each for each in analyzer.families() if (folder / each / report.REPORT).exists()]
+    found, damaged = [], None
+    for family in analyzer.families():
+        if not (folder / family / report.REPORT).exists():
+            continue
+        try:
+            if shows(verdicts.read(family, folder)):
+                found.append(family)
+        except CheckpointError as error:
+            damaged = error
+    if damaged and not found:
+        raise damaged
+    return found
 
 
-def where(analyzer: Analyzer) -> Where | None:
-    """The first family that has a report; None where the page can only say what makes one."""
-    return next(((f, analyzer.settings.models_dir) for f in families(analyzer)), None)
+def has(*parts: str) -> Callable[[Evidence], bool]:
+    """Whether a cell of a report has all of some entries, such as 'robust' or 'masks'."""
+    return lambda evidence: any(set(parts) <= set(cell) for cell in evidence.cells.values())
+
+
+def menu(names: Sequence[str]) -> gr.Dropdown:
+    """The menu of a page's families, hidden where there is one only."""
+    return gr.Dropdown(
+        list(names), value=names[0], label="Family", visible=len(names) > 1, elem_id="family"
+    )
+
+
+def start(family: str, names: Sequence[str], models_dir: Path) -> list[str]:
+    """The cells of `names` that a page begins with: the family's baseline and candidate."""
+    every = verdicts.read(family, models_dir).cells
+    return list(choice.pair(family, names, lambda cell: every[cell]["metrics"]["ece"]["mean"]))
 
 
 def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.analysis.examples import read_examples
+from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.features import NEIGHBOURS, VOTERS, Features
 from nls_core.errors import NLSLabError
 from nls_core.views import feature_map
+from nls_core.web.pages import family_reports
 from nls_core.web.pages.compare_work import read_upload
-from nls_core.web.pages.visitors import visiting
 from nls_core.web.pages.widgets import (
     LANE,
     PRIVATE,
@@ -56,52 +56,61 @@ class FeaturesPage:
 
     def __init__(self, work: Features) -> None:
         self.work = work
-        self.family = work.families()[0]
-        folder = work.analyzer.settings
-        self.examples = tuple(e for e in read_examples(folder) if e.family == self.family)
+        self.every = read_examples(work.analyzer.settings)
+        families = work.families()
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
-                models = self._models()
-                self.picture = upload(label="Your picture", height=190, elem_id="own")
-                self.gallery = gallery([(str(e.path), e.title) for e in self.examples])
+                family = family_reports.menu(families)
+                models = self._models(families[0])
+                picture = upload(label="Your picture", height=190, elem_id="own")
+                examples = gallery(self._gallery(families[0]))
             with gr.Column(scale=4, min_width=320):
-                told = gr.HTML("", elem_id="message")
+                words = gr.HTML("", elem_id="message")
                 rules = gr.HTML("", elem_id="rules", padding=False)
                 drawn = gr.HTML("", elem_id="maps", min_height=420)
                 near = gr.HTML("")
         note(METHOD)
-        self.gallery.select(self.pick, None, self.picture, **PRIVATE)
-        # the sprite sheet is large and the same for all: it comes once
-        gr.on(None, self.rules, None, rules, show_progress="hidden", **PRIVATE)
+        examples.select(self.pick, family, picture, **PRIVATE)
+        family.input(self.other, family, [*models, picture, examples], **PRIVATE)
+        # the sprite sheet is large and the same for all models of a family: it comes once
+        gr.on(None, self.rules, family, rules, show_progress="hidden", **PRIVATE)
         gr.on(
             None,
             self.show,
-            [*models, self.picture],
-            [told, drawn, near],
+            [*models, picture],
+            [words, drawn, near],
             trigger_mode="always_last",
             **LANE,
             **PRIVATE,
         )
 
-    def _models(self) -> list[gr.Dropdown]:
-        ids = list(self.work.analyzer.ids(self.family))
-        wanted = [f"{self.family}/ce-zero", f"{self.family}/nls-zero"]
-        values = wanted if set(wanted) <= set(ids) else [ids[0], ids[-1]]
+    def _models(self, family: str) -> list[gr.Dropdown]:
+        ids, pair = list(self.work.analyzer.ids(family)), self.work.analyzer.pair(family)
         labels = ("Baseline", "Candidate")
-        return [gr.Dropdown(ids, value=v, label=n) for v, n in zip(values, labels, strict=True)]
+        return [gr.Dropdown(ids, value=v, label=n) for v, n in zip(pair, labels, strict=True)]
 
-    def pick(self, event: gr.SelectData) -> str:
+    def examples(self, family: str) -> list[Example]:
+        """The bundled pictures of a family."""
+        return [example for example in self.every if example.family == family]
+
+    def _gallery(self, family: str) -> list[tuple[str, str]]:
+        return [(str(example.path), example.title) for example in self.examples(family)]
+
+    def pick(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
-        return str(self.examples[int(event.index)].path)
+        return str(self.examples(family)[int(event.index)].path)
 
-    def _classes(self) -> tuple[str, ...]:
-        return self.work.analyzer.manifest(self.work.ids()[0]).classes
+    def other(self, family: str) -> list[Any]:
+        """Fill the menus for another family, and take the picture away."""
+        ids = list(self.work.analyzer.ids(family))
+        menus = [gr.update(choices=ids, value=i) for i in self.work.analyzer.pair(family)]
+        return [*menus, None, self._gallery(family)]
 
-    def rules(self) -> str:
+    def rules(self, family: str) -> str:
         """The style rules with the sprite sheet."""
-        return feature_map.style(self.work.sample(self.family), self._classes())
+        classes = self.work.analyzer.manifest(self.work.analyzer.ids(family)[0]).classes
+        return feature_map.style(self.work.sample(family), classes)
 
-    @visiting
     def show(
         self, baseline: str, candidate: str, picture: str | None, progress: gr.Progress = PROGRESS
     ) -> list[Any]:
@@ -115,9 +124,9 @@ class FeaturesPage:
             if picture:
                 image = self.work.analyzer.decode(read_upload(picture))
                 placed = [self.work.place(e, image) for e in embeddings]
+            classes = self.work.analyzer.manifest(baseline).classes
         except NLSLabError as error:
             return [message(str(error), wrong=True), gr.skip(), gr.skip()]
-        classes = self._classes()
         rows = [
             feature_map.neighbours(e, new, classes)
             for e, new in zip(embeddings, placed, strict=True)

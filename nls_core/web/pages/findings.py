@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,10 +12,10 @@ import gradio as gr
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import findings
 from nls_core.evidence.findings import FINDINGS
-from nls_core.evidence.verdicts import HOLDS, NOT, Finding
+from nls_core.evidence.verdicts import HOLDS, NOT, Evidence, Finding
+from nls_core.families import protocol_of
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
-from nls_core.web.pages.family_reports import Where
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 
 INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
@@ -26,22 +27,29 @@ CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Findings", INTRO)
-    where = family_reports.where(analyzer)
-    if where is None:
+    names = family_reports.families(analyzer, judged)
+    if not names:
         no_report()
         return
+    family = family_reports.menu(names)
     outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
     for key in FINDINGS:
         outputs.append(gr.HTML(elem_id=f"finding-{key}"))
         outputs.append(gr.Plot(show_label=False))
         with gr.Accordion("Table and command", open=False):
             outputs.append(gr.HTML())
-    gr.on(None, partial(show, where), None, outputs, show_progress="hidden", **PRIVATE)
+    work = partial(show, analyzer.settings.models_dir)
+    gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
 
 
-def show(where: Where) -> list[Any]:
+def judged(evidence: Evidence) -> bool:
+    """Whether the claims are about what a family's report holds."""
+    return protocol_of(evidence.family) in findings.JUDGED
+
+
+def show(folder: Path, family: str) -> list[Any]:
     """All findings: the overview, then text, chart and table of each."""
-    data = family_reports.load(*where)
+    data = family_reports.load(family, folder)
     found = findings.all_of(data.evidence)
     parts: list[Any] = [overview(found)]
     for each in found:

@@ -14,7 +14,6 @@ from nls_core.cams import quick
 from nls_core.errors import NLSLabError
 from nls_core.views import loss_charts
 from nls_core.views.sentences import percent
-from nls_core.web.pages.visitors import visiting
 from nls_core.web.pages.widgets import LANE, PRIVATE, PROGRESS, intro, message, note
 
 INTRO = """What each loss asks of a model and how hard it pulls; below, what partial padding does
@@ -63,13 +62,13 @@ def _losses() -> None:
     inputs.append(gr.Radio(list(SCALES), value=SCALES[0], label="Loss and slope"))
     with gr.Row():
         plots = [gr.Plot(show_label=False, min_width=300) for _ in range(3)]
-    told = gr.HTML("", elem_id="identity")
+    words = gr.HTML("", elem_id="identity")
     note(FORMULAS)
     gr.on(
         None,
         show,
         inputs,
-        [*plots, told],
+        [*plots, words],
         trigger_mode="always_last",
         show_progress="hidden",
         **PRIVATE,
@@ -128,7 +127,7 @@ class _Padding:
             method = gr.Dropdown(methods, value=methods[0], label="Activation map")
             layer = gr.Dropdown([], label="Layer")
         button = gr.Button("Measure with zero and with partial padding", elem_id="measure")
-        told = gr.HTML("", elem_id="border")
+        words = gr.HTML("", elem_id="border")
         chart = gr.Plot(show_label=False, min_width=300, visible=False)
         gr.on(
             None,
@@ -139,9 +138,8 @@ class _Padding:
             **LANE,
             **PRIVATE,
         )
-        button.click(self.measure, [pair, method, layer], [told, chart], **LANE, **PRIVATE)
+        button.click(self.measure, [pair, method, layer], [words, chart], **LANE, **PRIVATE)
 
-    @visiting
     def show(self, pair: str) -> list[Any]:
         """The scales in a model, and its layers."""
         try:
@@ -153,7 +151,6 @@ class _Padding:
             gr.update(choices=list(layers), value=layers[-1]),
         ]
 
-    @visiting
     def measure(
         self, pair: str, method: str, layer: str, progress: gr.Progress = PROGRESS
     ) -> list[Any]:
@@ -173,8 +170,7 @@ def border_words(borders: tuple[Border, Border]) -> str:
     zero, partial = borders
     each = "; ".join(
         f"{b.model_id} <b>{percent(m.value)}</b> ({percent(m.low)} to {percent(m.high)})"
-        for b in borders
-        for m in [mean_of(b.shares)]
+        for b, m in ((border, mean_of(border.shares)) for border in borders)
     )
     change = mean_of(partial.shares - zero.shares)
     verdict = "more" if change.low > 0 else "less" if change.high < 0 else "as much"

@@ -2,110 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import out_of_fold_report, report
-from nls_core.evidence.cells import Cells, gap, label, ordered
-from nls_core.families import FAMILIES, Masks
-from nls_core.views import cell_style, html
-from nls_core.web.pages.widgets import PRIVATE, intro, message, note
+from nls_core.families import FAMILIES, OUT_OF_FOLD, protocol_of
+from nls_core.views import html, mask_charts
+from nls_core.views.mask_charts import SCORES, STATES
+from nls_core.web.pages import family_reports
+from nls_core.web.pages.widgets import PRIVATE, explained, intro, message, note
 
-INTRO = """The objects of the photos family come with masks, so a map can be scored: how much of it
-lies on the object? Every object is answered by a network that never saw it."""
-READ = """<b>How it is read.</b> Bars are 95 % intervals over the objects ({objects} clean, every
-{every}rd attacked: PGD, {steps} steps, ε = {epsilon:g}/255). <i>Pointing game</i>: the map's
-highest point lies on the object (arXiv 1608.00507). <i>Energy inside</i>: the share of the map that
-lies on it (arXiv 1910.01279). <i>Best IoU</i>: its overlap with the mask at the best threshold.
-Photographers put objects in the middle, so look at the lines: a map of the <i>centre</i> alone, a
-<i>random</i> one, and a <i>uniform</i> one, which gets the object's share of the picture. Maps
-explain the class that the model names."""
-SCORES = {
-    "Energy inside": "energy_inside",
-    "Pointing game": "pointing_game",
-    "Best IoU": "best_iou",
-}
-NAME = "photos"
-MASKS = FAMILIES[NAME].masks or Masks(())
-CONTROLS = {"centre": "dash", "random": "dot", "uniform": "solid"}
+INTRO = """Where the pictures of a data set come with masks of their object, a map can be scored:
+how much of it lies on the object? Every object is answered by a network that never saw it."""
+READ = """<b>How it is read.</b> Bars are 95 % intervals over the objects ({objects} clean{attack}).
+<i>Pointing game</i>: the map's highest point lies on the object (arXiv 1608.00507). <i>Energy
+inside</i>: the share of the map that lies on it (arXiv 1910.01279). <i>Best IoU</i>: its overlap
+with the mask at the best threshold. Photographers put objects in the middle, so look at the lines:
+a map of the <i>centre</i> alone, a <i>random</i> one, and a <i>uniform</i> one, which gets the
+object's share of the picture. Maps explain the class that the model names."""
 
 
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Maps", INTRO)
-    folder = analyzer.settings.models_dir
-    if not (folder / NAME / report.REPORT).exists():
-        text = "There are no scored maps yet: `nls data everyday-objects`, then `nls train --grid"
-        gr.HTML(message(f"{text} {NAME}`, make them (an hour).", wrong=True))
+    names = family_reports.families(analyzer, family_reports.has("masks"))
+    if not names:
+        gr.HTML(message(nothing(), wrong=True))
         return
+    folder = analyzer.settings.models_dir
+    record = report.read(names[0], folder)
+    methods = mask_charts.methods(record["cells"])
     with gr.Row():
-        score = gr.Dropdown(list(SCORES), value="Energy inside", label="Score")
-        method = gr.Dropdown(list(MASKS.methods), value=MASKS.methods[0], label="Activation map")
+        family = family_reports.menu(names)
+        score = gr.Dropdown(list(SCORES), value=next(iter(SCORES)), label="Score")
+        method = gr.Dropdown(methods, value=methods[0], label="Activation map")
+    hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     with gr.Row():
-        for state in MASKS.states:
+        for state in STATES:
             plot = gr.Plot(show_label=False, min_width=300)
-            work = partial(_plot, folder, state)
-            gr.on(None, work, [score, method], plot, show_progress="hidden", **PRIVATE)
-    record = report.read(NAME, folder)
-    objects = record["data"]["test_images"]
-    note(
-        READ.format(
-            objects=objects, every=MASKS.every, steps=MASKS.steps, epsilon=255 * MASKS.epsilon
-        )
+            gr.on(None, partial(_plot, folder, state), [family, score, method], plot, **hidden)
+    read = note(how_to_read(names[0], record))
+    worth = gr.HTML(summary(names[0], record), elem_id="out-of-fold")
+    family.input(partial(other, folder), family, [method, read, worth], **hidden)
+
+
+def nothing() -> str:
+    """What makes scored maps where there are none."""
+    able = {name: family for name, family in FAMILIES.items() if family.masks}
+    commands = " or ".join(
+        f"`nls data {family.recipe.dataset}`, then `nls train --grid {name}`"
+        for name, family in able.items()
     )
-    gr.HTML("<p class=nls-cue>What these models are worth, out of fold</p>")
-    gr.HTML(html.table(out_of_fold_report.summary(record)), elem_id="out-of-fold")
+    return f"There are no scored maps yet: {commands}, make them (an hour)."
 
 
-def _plot(folder: Path, state: str, score: str, method: str) -> Any:
-    return chart(report.read(NAME, folder)["cells"], state, method, score)
-
-
-def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
-    """A mask score of every cell as a dot with its interval, beside the controls.
-
-    Args:
-        cells: of the report of `photos`.
-        state: 'clean' or 'attacked'.
-        method: of `MASKS`.
-        score: a title of `SCORES`.
-    """
-    figure, key = go.Figure(), SCORES[score]
-    names = [cell for cell in ordered(cells) if "masks" in cells[cell]]
-    for cell in reversed(names):
-        entry = cells[cell]["masks"][state][method][key]
-        figure.add_scatter(
-            x=[entry["value"]],
-            y=[label(cell)],
-            error_x=_interval(entry),
-            mode="markers",
-            marker=cell_style.dot(cell),
-            customdata=[gap(entry, "difference")],
-            hovertemplate="%{x:.1%}, against ce-zero: %{customdata}<extra>%{y}</extra>",
-            showlegend=False,
+def how_to_read(family: str, record: Any) -> str:
+    """What the figures of a report rest on, as HTML."""
+    known, attack = FAMILIES.get(family), ""
+    if known and known.masks:
+        masks = known.masks
+        attack = (
+            f", one in {masks.every} attacked: PGD, {masks.steps} steps, "
+            f"ε = {255 * masks.epsilon:g}/255"
         )
-    for control, dash in CONTROLS.items() if names else ():
-        found = cells[names[0]]["masks"][state][control]
-        value = found["area" if control == "uniform" else key]["value"]
-        figure.add_scatter(  # a line of the legend: annotations of near lines would overlap
-            x=[value] * len(names),
-            y=[label(cell) for cell in names],
-            mode="lines",
-            line={"dash": dash, "color": "#94a3b8"},
-            name=f"{control} map",
-        )
-    figure.update_xaxes(range=[0, 1], tickformat=".0%")  # the same for both, to compare
-    figure.update_yaxes(automargin=True)
-    return cell_style.finish(figure, f"{state}: {score.lower()}", 170 + 34 * len(names))
+    return READ.format(objects=record["data"]["test_images"], attack=attack)
 
 
-def _interval(entry: Mapping[str, float]) -> dict[str, Any]:
-    """Plotly's error bar of a figure with 'low' and 'high'."""
-    above, below = entry["high"] - entry["value"], entry["value"] - entry["low"]
-    return {"array": [above], "arrayminus": [below], "thickness": 1.5, "width": 4}
+def summary(family: str, record: Any) -> str:
+    """What the models are worth, out of fold, as HTML; nothing for another protocol."""
+    if protocol_of(family) != OUT_OF_FOLD:
+        return ""
+    table = html.table(out_of_fold_report.summary(record))
+    return f"<p class=nls-cue>What these models are worth, out of fold</p>{table}"
+
+
+def other(folder: Path, family: str) -> list[Any]:
+    """Fill the menu of maps for another family, and say what its figures rest on."""
+    record = report.read(family, folder)
+    methods = mask_charts.methods(record["cells"])
+    menu = gr.update(choices=methods, value=methods[0])
+    return [menu, explained(how_to_read(family, record)), summary(family, record)]
+
+
+def _plot(folder: Path, state: str, family: str, score: str, method: str) -> Any:
+    cells = report.read(family, folder)["cells"]
+    if method not in mask_charts.methods(cells):  # of another family, until the menu is filled
+        return gr.skip()
+    return mask_charts.chart(cells, state, method, score)

@@ -18,7 +18,6 @@ from nls_core.decode import decode_mask
 from nls_core.errors import ImageRejected, InvalidInput, NLSLabError
 from nls_core.views import focus_html
 from nls_core.web.pages.compare_work import Compare, Values
-from nls_core.web.pages.visitors import visiting
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
 MAX_BYTES, MAX_PIXELS = 1_000_000, 4 * focus_html.CANVAS**2
@@ -127,19 +126,17 @@ class FocusPanel:
         values = {name: data[component] for name, component in self.inputs.items()}
         return self.work.analyze(values), values, data[self.paint]
 
-    @visiting
     def follow(self, data: dict[Any, Any]) -> list[Any]:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""
         try:
             analysis, values, paint = self._given(data)
-        except NLSLabError:  # the page has said so above the result, which stays
+        except NLSLabError:  # the page shows it above the result, which stays
             return [gr.skip()] * 3
         if paint.picture == focus_html.digest(analysis):
             return [gr.skip(), gr.skip(), self._scores(analysis, values, paint)]
         begun, shown = self._begin(analysis, values)
         return [begun, focus_html.painter(analysis, self.marked(begun)), shown]
 
-    @visiting
     def rescore(self, data: dict[Any, Any]) -> str:
         """The scores at another ε."""
         try:
@@ -147,7 +144,6 @@ class FocusPanel:
         except NLSLabError as error:
             return message(str(error), wrong=True)
 
-    @visiting
     def painted(self, data: dict[Any, Any], event: gr.EventData) -> list[Any]:
         """After a stroke: its scores; paint on a picture that is gone is dropped."""
         sent = event._data if isinstance(event._data, dict) else {}

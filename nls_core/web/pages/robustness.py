@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import report, robustness, verdicts
-from nls_core.evidence.cells import Table, label, percent
+from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, explained, intro, no_report, note
 
 INTRO = """White-box attacks see the gradient; Square sees only answers; transfer shows one model
 the images made against another. A defence that only hides its gradient looks strong to the first
@@ -29,16 +30,16 @@ figure of one seed rests on {images} test images: its standard error is up to {e
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Robustness", INTRO)
-    where = family_reports.where(analyzer)
-    cells = family_reports.cells(*where, attacked=True) if where else []
-    if where is None or not cells:
+    names = family_reports.families(analyzer, family_reports.has("robust", "masking"))
+    if not names:
         no_report()
         return
-    attacks = list(robustness.MEANING)
-    start = [c for c in cells if c.endswith("-zero")] or cells
+    folder = analyzer.settings.models_dir
+    cells, start = choices((names[0], folder))
     with gr.Row():
+        family = family_reports.menu(names)
         shown = gr.Dropdown(cells, value=start, multiselect=True, label="Models")
-        attack = gr.Dropdown(attacks, value=robustness.WORST, label="Attack")
+        attack = gr.Dropdown(list(robustness.MEANING), value=robustness.WORST, label="Attack")
         one = gr.Dropdown(cells, value=cells[0], label="Every attack on")
         epsilon = gr.Dropdown(report.epsilon_keys(), value="4", label="Transfer at ε (1/255)")
     with gr.Row():
@@ -47,15 +48,30 @@ def build(analyzer: Analyzer) -> None:
         error, transfer = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %, and signs of masking</p>")
     table = gr.HTML(elem_id="masking")
+    read = note(how_to_read(verdicts.read(names[0], folder)))
+    hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+    family.input(partial(other, folder), family, [shown, one, read], **hidden)
     for inputs, work, output in (
         ([shown, attack], _accuracy, accuracy),
         ([one], _every, every),
         ([shown], _error, error),
         ([epsilon], _transfer, transfer),
+        ([], _masking, table),
     ):
-        gr.on(None, partial(work, where), inputs, output, show_progress="hidden", **PRIVATE)
-    gr.on(None, partial(_masking, where), None, table, show_progress="hidden", **PRIVATE)
-    note(how_to_read(verdicts.read(*where)))
+        gr.on(None, partial(work, folder), [family, *inputs], output, **hidden)
+
+
+def choices(where: Where) -> tuple[list[str], list[str]]:
+    """The attacked cells of a family, and those that are shown first: without partial padding."""
+    cells = family_reports.cells(*where, attacked=True)
+    return cells, [c for c in cells if c.endswith("-zero")] or cells
+
+
+def other(folder: Path, family: str) -> list[Any]:
+    """Fill the menus for another family, and say what its figures rest on."""
+    cells, start = choices((family, folder))
+    read = explained(how_to_read(verdicts.read(family, folder)))
+    return [gr.update(choices=cells, value=start), gr.update(choices=cells, value=cells[0]), read]
 
 
 def how_to_read(evidence: Evidence) -> str:
@@ -66,24 +82,29 @@ def how_to_read(evidence: Evidence) -> str:
     return READ.format(images=images, error=50 / images**0.5, attacks=attacks, signs=signs)
 
 
-def _accuracy(where: Where, cells: list[str], attack: str) -> Any:
-    return evidence_charts.over_epsilon(family_reports.load(*where).evidence.cells, attack, cells)
+def _cells(folder: Path, family: str) -> Cells:
+    return family_reports.load(family, folder).evidence.cells
 
 
-def _every(where: Where, cell: str) -> Any:
-    return evidence_charts.attacks_of(family_reports.load(*where).evidence.cells, cell)
+def _accuracy(folder: Path, family: str, cells: list[str], attack: str) -> Any:
+    return evidence_charts.over_epsilon(_cells(folder, family), attack, cells)
 
 
-def _error(where: Where, cells: list[str]) -> Any:
-    return evidence_charts.error_over_epsilon(family_reports.load(*where).evidence.cells, cells)
+def _every(folder: Path, family: str, cell: str) -> Any:
+    every = _cells(folder, family)
+    return evidence_charts.attacks_of(every, cell) if cell in every else gr.skip()
 
 
-def _transfer(where: Where, epsilon: str) -> Any:
-    return evidence_charts.transfer(family_reports.load(*where).evidence.cells, epsilon)
+def _error(folder: Path, family: str, cells: list[str]) -> Any:
+    return evidence_charts.error_over_epsilon(_cells(folder, family), cells)
 
 
-def _masking(where: Where) -> str:
-    return html.table(masking_table(family_reports.load(*where).evidence))
+def _transfer(folder: Path, family: str, epsilon: str) -> Any:
+    return evidence_charts.transfer(_cells(folder, family), epsilon)
+
+
+def _masking(folder: Path, family: str) -> str:
+    return html.table(masking_table(family_reports.load(family, folder).evidence))
 
 
 def masking_table(evidence: Evidence) -> Table:

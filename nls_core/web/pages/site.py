@@ -13,6 +13,7 @@ from nls_core.settings import Settings
 from nls_core.web.pages import navigation
 from nls_core.web.pages.compare import INTRO, TITLE, ComparePage
 from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.visitors import attend
 from nls_core.web.pages.widgets import intro, message
 
 SESSIONS = 128  # visitors whose state is kept: a session holds some 100 KB, mostly Gradio's own
@@ -40,6 +41,7 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
     settings = analyzer.settings
     blocks = build(analyzer)
     bound(blocks, settings)
+    attend(blocks)
     mounted: FastAPI
     with warnings.catch_warnings():
         # Gradio says so of every app with several pages, also of one that asks for no SSR

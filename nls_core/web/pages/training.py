@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import paper_claims
+from nls_core.evidence.verdicts import Evidence
 from nls_core.views import html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Where
@@ -33,13 +35,14 @@ in ls. Training losses of different losses have different units."""
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Training", INTRO)
-    where = family_reports.where(analyzer)
-    if where is None:
+    names = family_reports.families(analyzer, trained)
+    if not names:
         no_report()
         return
-    cells = family_reports.cells(*where)
-    start = [c for c in cells if c.endswith("-zero")] or cells
+    folder = analyzer.settings.models_dir
+    cells, start = choices((names[0], folder))
     with gr.Row():
+        family = family_reports.menu(names)
         shown = gr.Dropdown(cells, value=start, multiselect=True, label="Models")
         key = gr.Dropdown(list(KEYS), value=next(iter(KEYS)), label="Curve")
     curve = gr.Plot(show_label=False)
@@ -48,18 +51,37 @@ def build(analyzer: Analyzer) -> None:
         search, smoothing = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     note(READ)
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
-    gr.on(None, partial(show, where), [shown, key], curve, **hidden)
-    gr.on(None, partial(show_rest, where), None, [table, search, smoothing], **hidden)
+    family.input(partial(other, folder), family, shown, **hidden)
+    gr.on(None, partial(show, folder), [family, shown, key], curve, **hidden)
+    gr.on(None, partial(show_rest, folder), family, [table, search, smoothing], **hidden)
 
 
-def show(where: Where, cells: list[str], key: str) -> Any:
-    """The chosen curve of the chosen cells."""
-    return run_charts.curves(family_reports.load(*where).runs, KEYS[key], cells)
+def trained(evidence: Evidence) -> bool:
+    """Whether a family's runs have a curve: those of the protocol out of fold have none."""
+    return any("curve_area" in cell["metrics"] for cell in evidence.cells.values())
 
 
-def show_rest(where: Where) -> list[Any]:
+def choices(where: Where) -> tuple[list[str], list[str]]:
+    """The cells of a family, and those that are shown first: without partial padding."""
+    cells = family_reports.cells(*where)
+    return cells, [c for c in cells if c.endswith("-zero")] or cells
+
+
+def other(folder: Path, family: str) -> Any:
+    """Fill the menu of models for another family."""
+    cells, start = choices((family, folder))
+    return gr.update(choices=cells, value=start)
+
+
+def show(folder: Path, family: str, cells: list[str], key: str) -> Any:
+    """The chosen curve of the chosen cells, those of another family left out."""
+    runs = family_reports.load(family, folder).runs
+    return run_charts.curves(runs, KEYS[key], [cell for cell in cells if cell in runs])
+
+
+def show_rest(folder: Path, family: str) -> list[Any]:
     """The table of convergence, the search and the ablation."""
-    evidence = family_reports.load(*where).evidence
+    evidence = family_reports.load(family, folder).evidence
     table = html.table(paper_claims.convergence(evidence).table)
     return [
         table,

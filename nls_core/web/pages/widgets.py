@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from nls_core.families import FAMILIES
+
 # Events that run models: they wait in the analyzer's own queue, which is fair and bounded. Gradio's
 # limit, shared by all listeners of this id, only keeps threads free for events that run none.
 LANE: dict[str, Any] = {"concurrency_id": "lane", "concurrency_limit": 20}
@@ -26,9 +28,14 @@ def intro(title: str, text: str) -> gr.HTML:
     return gr.HTML(f'<div class="nls-intro"><h1>{escape(title)}</h1><p>{text}</p></div>')
 
 
+def explained(text: str) -> str:
+    """A plain explanation beside a figure; both are HTML."""
+    return f'<p class="nls-explain">{text}</p>'
+
+
 def note(text: str) -> gr.HTML:
-    """A plain explanation beside a figure; `text` is HTML."""
-    return gr.HTML(f'<p class="nls-explain">{text}</p>')
+    """`explained` as a component."""
+    return gr.HTML(explained(text))
 
 
 def upload(value: str | None = None, **options: Any) -> gr.Image:
@@ -75,7 +82,8 @@ def gallery(pictures: list[tuple[str, str]]) -> gr.Gallery:
 def no_report() -> gr.HTML:
     """What to do where no family has a report."""
     text = (
-        "There is no report yet: `nls train --grid fashion --seeds 3`, then "
-        "`nls evaluate --family fashion`, make it (or `make reproduce`, a day)."
+        "There is no report yet that has what this page shows: `nls train --grid FAMILY`, then "
+        f"`nls evaluate --family FAMILY`, make it, where FAMILY is one of {', '.join(FAMILIES)} "
+        "(or `make reproduce`, a day)."
     )
     return gr.HTML(message(text, wrong=True))

@@ -16,7 +16,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from nls_core import __version__
-from nls_core.analysis import focus
+from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Accelerate, Analyzer
 from nls_core.analysis.lane import VISITOR, Visitor
 from nls_core.analysis.requests import parse_epsilons
@@ -242,7 +242,22 @@ class Api(FastAPI):
             text["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             answer = text["paths"][f"{v1.prefix}/analyze"]["post"]["responses"]["200"]
             answer["content"]["application/json"]["example"] = docs_page.example_response()
+            self._name_models(text)
         return super().openapi()
+
+    def _name_models(self, text: dict[str, Any]) -> None:
+        """Let the examples of the text ask for models that are served, where there are any."""
+        analyzer: Analyzer = self.state.analyzer
+        for family in choice.opening(analyzer.families())[:1]:
+            pair = analyzer.pair(family)
+            form = text["paths"][f"{v1.prefix}/analyze"]["post"]["requestBody"]["content"]
+            name = form["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+            text["components"]["schemas"][name]["properties"]["models"]["examples"] = [
+                ",".join(pair)
+            ]
+            one = text["paths"][f"{v1.prefix}/models/{{family}}/{{name}}"]["get"]
+            for parameter, part in zip(one["parameters"], pair[0].split("/"), strict=True):
+                parameter["schema"]["examples"] = [part]
 
 
 def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:

@@ -40,7 +40,7 @@ STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()
 def example_response() -> dict[str, Any]:
     """A small made-up answer, through the same code as real ones."""
     manifest = Manifest(
-        id="fashion/ce-zero",
+        id="shoes/ce-zero",
         arch="smallresnet-16",
         padding="zero",
         loss="ce",
@@ -165,7 +165,9 @@ def _curl(base: str, path: str, method: str, fields: list[tuple[str, str, bool, 
         examples = schema.get("examples", [])
         if place == "form" and (required or examples):
             parts.append(f"-F {name}={examples[0] if examples else '@photo.jpg'}")
-    return " \\\n  ".join(parts).replace("{family}", "fashion").replace("{name}", "ce-zero")
+        if place == "path" and examples:
+            parts[0] = parts[0].replace(f"{{{name}}}", examples[0])
+    return " \\\n  ".join(parts)
 
 
 def _answer(text: Json, status: str, answer: Json) -> str:

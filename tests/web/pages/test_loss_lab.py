@@ -40,7 +40,7 @@ def test_curves_are_the_losses_and_their_slopes_by_differences(choice: Choice) -
     z = loss_curves.logits_at(torch.from_numpy(curves.p), choice.classes)
     np.testing.assert_allclose(z.softmax(1)[:, 0], curves.p, rtol=1e-9)
     target = torch.zeros(19, dtype=torch.long)
-    for name in loss_curves.SHOWN:
+    for name in loss_curves.shown():
         ends = []
         for sign in (1, -1):
             moved = z.clone()
@@ -85,7 +85,7 @@ def test_label_smoothing_stops_at_its_own_target_and_nls_never() -> None:
 def test_scaled_curves_have_one_steepest_slope(choice: Choice) -> None:
     curves = loss_curves.curves(choice, points=49)
     scaled = loss_curves.alike(curves)
-    for name in loss_curves.SHOWN:
+    for name in loss_curves.shown():
         steepest = np.abs(curves.slopes[name]).max()
         if steepest > 0:
             assert np.abs(scaled.slopes[name]).max() == pytest.approx(1)
@@ -94,7 +94,7 @@ def test_scaled_curves_have_one_steepest_slope(choice: Choice) -> None:
 
 def test_the_page_begins_with_the_losses_own_weight_and_colours() -> None:
     assert Choice().weight == WEIGHT
-    assert set(loss_curves.SHOWN) < set(LOSSES)
+    assert set(loss_curves.shown()) < set(LOSSES)
     assert set(palette.LOSS_COLOURS) == set(LOSSES)
     colours = [*palette.LOSS_COLOURS.values(), palette.MARK_COLOUR]
     assert len(set(colours)) == len(colours)
@@ -102,7 +102,7 @@ def test_the_page_begins_with_the_losses_own_weight_and_colours() -> None:
     assert sum(bars.data[0].y) == pytest.approx(1)
     for chart in (values, slopes):
         assert [t.line.color for t in chart.data] == [
-            palette.LOSS_COLOURS[name] for name in loss_curves.SHOWN
+            palette.LOSS_COLOURS[name] for name in loss_curves.shown()
         ]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.settings import Settings
+from nls_core.views import mask_charts
 from nls_core.web.pages import maps
 
 
@@ -28,7 +29,7 @@ def cell(value: float, **more: object) -> dict[str, object]:
 def test_every_cell_has_its_figure_interval_and_difference() -> None:
     gap = {"difference": {"difference": -0.1, "low": -0.2, "high": 0.0}}
     cells = {"ce-zero": cell(0.5), "nls-partial": cell(0.4, **gap), "ce_temperature-zero": {}}
-    made = maps.chart(cells, "clean", "gradcam", "Energy inside")
+    made = mask_charts.chart(cells, "clean", "gradcam", "Energy inside")
     dots = {trace.y[0]: trace for trace in made.data if trace.mode == "markers"}
     assert {name: trace.x[0] for name, trace in dots.items()} == {
         "ce, zero": 0.5,

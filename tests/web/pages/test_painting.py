@@ -74,7 +74,7 @@ def test_paint_belongs_to_a_picture_and_its_frame(analysis: Analysis) -> None:
     assert len({name, focus_html.digest(other), focus_html.digest(moved)}) == 3
 
 
-# --- what is said ----------------------------------------------------------------------------
+# --- what is shown ----------------------------------------------------------------------------
 
 
 def test_without_paint_the_page_says_what_to_do(analysis: Analysis) -> None:
@@ -84,28 +84,28 @@ def test_without_paint_the_page_says_what_to_do(analysis: Analysis) -> None:
 
 def test_paint_outside_the_frame_is_told(analysis: Analysis) -> None:
     aside = dataclasses.replace(analysis, geometry=Geometry(60, 80, (40.0, 0.0, 60.0, 20.0)))
-    said = focus_html.scores(aside, 0, HALF)
-    assert "outside the dashed frame" in said
-    assert "%" not in said
+    shown = focus_html.scores(aside, 0, HALF)
+    assert "outside the dashed frame" in shown
+    assert "%" not in shown
 
 
 def test_the_scores_are_those_of_the_shown_strength(analysis: Analysis) -> None:
     found = focus.score(analysis, HALF.mask)
     for index, strength in enumerate((1, 2, 4, 8)):
-        said = focus_html.scores(analysis, index, HALF)
-        assert said.startswith('<div class="nls-focus" role="status"><p>Your paint covers')
-        assert f"ε = {strength}/255" in said
+        shown = focus_html.scores(analysis, index, HALF)
+        assert shown.startswith('<div class="nls-focus" role="status"><p>Your paint covers')
+        assert f"ε = {strength}/255" in shown
         for each in found.models:
             for share in (each.clean, each.attacked[index]):
-                assert f"{100 * share:.1f} %" in said
+                assert f"{100 * share:.1f} %" in shown
 
 
 def test_a_map_of_zeros_is_told(analysis: Analysis) -> None:
     first = analysis.models[0]
     blank = dataclasses.replace(first.cam, values=np.zeros_like(first.cam.values))
     models = (dataclasses.replace(first, cam=blank), *analysis.models[1:])
-    said = focus_html.scores(dataclasses.replace(analysis, models=models), 0, HALF)
-    assert said.count("a map of zeros") == 1
+    shown = focus_html.scores(dataclasses.replace(analysis, models=models), 0, HALF)
+    assert shown.count("a map of zeros") == 1
 
 
 # --- what the page sends ---------------------------------------------------------------------
@@ -233,14 +233,14 @@ def test_the_page_opens_with_the_examples_mask(page: ComparePage) -> None:
 def test_a_stroke_gives_scores_and_stays(page: ComparePage, analysis_shown: Analysis) -> None:
     blank = Paint(focus_html.digest(analysis_shown))
     sent = {"mask": uri(HALF.mask), "picture": blank.picture}
-    paint, said = page.focus.painted(data_of(page, blank), Event(sent))
-    assert said == focus_html.scores(analysis_shown, 0, HALF)
+    paint, shown = page.focus.painted(data_of(page, blank), Event(sent))
+    assert shown == focus_html.scores(analysis_shown, 0, HALF)
     assert page.focus.rescore(data_of(page, paint, epsilon=3)) == focus_html.scores(
         analysis_shown, 2, HALF
     )
     again = page.focus.follow(data_of(page, paint))
     assert [isinstance(part, str) for part in again] == [False, False, True]
-    assert again[2] == said
+    assert again[2] == shown
 
 
 def test_paint_on_a_picture_that_is_gone_is_dropped(
@@ -257,18 +257,18 @@ def test_paint_on_a_picture_that_is_gone_is_dropped(
 def test_another_picture_gets_a_new_canvas(page: ComparePage, tmp_path: Path) -> None:
     own = tmp_path / "own.png"
     own.write_bytes(picture_bytes(50, 70))
-    paint, canvas, said = page.focus.follow(data_of(page, Paint("another"), image=str(own)))
+    paint, canvas, shown = page.focus.follow(data_of(page, Paint("another"), image=str(own)))
     analysis = page.work.analyze(page.start | {"image": str(own)})
     assert paint == Paint(focus_html.digest(analysis))
     assert paint.picture in canvas
-    assert "Paint over the object" in said
+    assert "Paint over the object" in shown
 
 
 def test_bad_paint_and_bad_masks_are_told(page: ComparePage, analysis_shown: Analysis) -> None:
     blank = Paint(focus_html.digest(analysis_shown))
     sent = {"mask": PREFIX + "AAAA", "picture": blank.picture}
-    said = page.focus.painted(data_of(page, blank), Event(sent))[1]
-    assert "nls-error" in said
+    shown = page.focus.painted(data_of(page, blank), Event(sent))[1]
+    assert "nls-error" in shown
     image = picked(page.work, "bad.png")["image"]
     bad = page.focus.follow(data_of(page, Paint("x"), image=image))
     assert "60 × 80 pixels, got 6 × 8" in bad[2]

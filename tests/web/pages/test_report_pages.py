@@ -9,6 +9,7 @@ import pytest
 
 from nls_core import zoo
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.errors import CheckpointError
 from nls_core.evidence.cells import label
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.robustness import SIGNS
@@ -86,12 +87,12 @@ def test_the_masking_table_names_signs(data: Reports) -> None:
 
 
 def test_the_training_table_has_every_cell(data: Reports) -> None:
-    table, *_ = training.show_rest(WHERE)
+    table, *_ = training.show_rest(MODELS, "fashion")
     assert all(f"<td>{label(cell)}</td>" in table for cell in data.runs)
 
 
 def test_all_findings_are_on_their_page() -> None:
-    overview, *parts = findings.show(WHERE)
+    overview, *parts = findings.show(MODELS, "fashion")
     assert len(parts) == 3 * len(FINDINGS)
     assert all(f'#finding-{key}"' in overview for key in FINDINGS)
 
@@ -126,3 +127,79 @@ def test_a_report_is_read_again_when_it_changed(tmp_path: Path) -> None:
     path = tmp_path / "fashion" / "report.json"
     os.utime(path, ns=(1, 1))
     assert family_reports.load("fashion", tmp_path) is not first
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Analyzer:
+    return Analyzer(Settings(models_dir=MODELS, device="cpu"))
+
+
+@pytest.fixture
+def more(models_dir: Path, tmp_path: Path) -> Analyzer:
+    """Both shipped families' reports beside tiny models, and a third family whose name is first."""
+    import shutil
+
+    for family, source in (("aaa-1", "fashion"), ("fashion", "fashion"), ("photos", "photos")):
+        shutil.copytree(models_dir / "tiny", tmp_path / family)
+        for path in tmp_path.glob(f"{family}/*/config.json"):
+            path.write_text(path.read_text().replace('"tiny/', f'"{family}/'))
+        shutil.copy(MODELS / source / "report.json", tmp_path / family)
+    return Analyzer(Settings(models_dir=tmp_path, device="cpu"))
+
+
+def test_each_page_has_the_families_that_have_what_it_shows(shipped: Analyzer) -> None:
+    families = family_reports.families
+    assert families(shipped) == ["fashion", "photos"]
+    assert families(shipped, family_reports.has("robust", "masking")) == ["fashion"]
+    assert families(shipped, family_reports.has("masks")) == ["photos"]
+    assert families(shipped, training.trained) == ["fashion"]
+    assert families(shipped, findings.judged) == ["fashion"]
+
+
+def test_a_family_whose_name_sorts_first_takes_no_page_over(more: Analyzer) -> None:
+    from nls_core.web.pages.compare_work import Compare
+
+    assert family_reports.families(more) == ["fashion", "photos", "aaa-1"]
+    assert family_reports.families(more, training.trained) == ["fashion", "aaa-1"]
+    assert Compare(more).families == ("photos", "fashion", "aaa-1")
+
+
+def test_a_menu_of_one_family_is_hidden() -> None:
+    import asyncio
+
+    async def make(names: list[str]) -> bool:  # outside a running loop Gradio leaves one open
+        with gr.Blocks(analytics_enabled=False):
+            return bool(family_reports.menu(names).visible)
+
+    assert asyncio.run(make(["fashion", "aaa-1"]))
+    assert not asyncio.run(make(["fashion"]))
+
+
+def test_a_damaged_report_hides_its_own_family_alone(more: Analyzer) -> None:
+    (more.settings.models_dir / "fashion" / "report.json").write_text("{", encoding="utf-8")
+    assert family_reports.families(more, training.trained) == ["aaa-1"]
+    (more.settings.models_dir / "aaa-1" / "report.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        family_reports.families(more, training.trained)
+
+
+def test_pages_begin_with_the_familys_own_pair(shipped: Analyzer) -> None:
+    from nls_core.families import FAMILIES
+
+    for family in family_reports.families(shipped):
+        assert tuple(calibration_page.choices((family, MODELS))[1]) == FAMILIES[family].pair
+        assert shipped.pair(family) == tuple(f"{family}/{c}" for c in FAMILIES[family].pair)
+
+
+def test_where_no_shift_was_measured_its_row_is_hidden() -> None:
+    pair = ["ce-zero", "nls-zero"]
+    shown = calibration_page.show_shift(WHERE, pair, "noise")[1:]
+    assert [part["visible"] for part in shown] == [True, True, True]
+    hidden = calibration_page.show_shift(("photos", MODELS), pair, "noise")[1:]
+    assert [part["visible"] for part in hidden] == [False, False, False]
+
+
+def test_another_family_fills_the_menus_of_the_robustness_page() -> None:
+    shown, one, read = robustness_page.other(MODELS, "fashion")
+    assert one["value"] in shown["choices"]
+    assert "test images" in read

@@ -30,9 +30,9 @@ def pixels(uri: str) -> np.ndarray:
 
 def test_numbers_survive_json_exactly(analysis: Analysis, answer: dict[str, Any]) -> None:
     for shown, model in zip(answer["models"], analysis.models, strict=True):
-        said = [shown["prediction"], *(point["prediction"] for point in shown["sweep"])]
+        answered = [shown["prediction"], *(point["prediction"] for point in shown["sweep"])]
         predictions = [model.prediction, *(point.prediction for point in model.sweep)]
-        for got, wanted in zip(said, predictions, strict=True):
+        for got, wanted in zip(answered, predictions, strict=True):
             np.testing.assert_array_equal(
                 np.float32(list(got["probabilities"].values())), wanted.probabilities
             )
