@@ -16,7 +16,6 @@ from typing import Any
 from nls_core import zoo
 from nls_core.evidence import findings, out_of_fold_report, verdicts
 from nls_core.evidence.cells import Table
-from nls_core.families import photos
 from nls_core.families.recipe import Recipe
 from nls_core.settings import ROOT, Settings
 from nls_core.training.grid import ABLATIONS, SEARCH
@@ -75,7 +74,7 @@ def _json(path: Path) -> Any:
 @cache
 def _photos(models_dir: Path) -> list[Table]:
     """Every interval takes a thousand resamples: once for all the tables."""
-    ids = zoo.available(models_dir, photos.NAME)
+    ids = zoo.available(models_dir, "photos")
     return out_of_fold_report.tables(out_of_fold_report.evaluate(ids, models_dir))
 
 

@@ -10,14 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from nls_core import files, zoo
+from nls_core import families, files, zoo
 from nls_core.cli.terminal import err, progress_bar
 from nls_core.errors import CheckpointError, InvalidInput, choose
 from nls_core.evidence import collect, out_of_fold_report, report, robustness, stored_runs
 from nls_core.evidence.cells import Table, number, percent
 from nls_core.evidence.collect import PARTS, Measurements, Store, Subject
 from nls_core.evidence.findings import markdown
-from nls_core.families import photos
 from nls_core.settings import Settings
 from nls_core.training import publish
 
@@ -62,7 +61,9 @@ def command(
     asked = ids or list(zoo.available(settings.models_dir))
     if not asked:
         raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
-    stored = [i for i in asked if i.startswith(f"{photos.NAME}/") and dataset is None]
+    stored = [
+        i for i in asked if families.protocol_of(i) == families.OUT_OF_FOLD and dataset is None
+    ]
     others = [i for i in asked if i not in stored]
     made = [_photos(stored, settings)] if stored else []
     if others:

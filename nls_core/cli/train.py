@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.errors import InvalidInput, choose
-from nls_core.families import GRIDS, Family, photos
+from nls_core.families import FAMILIES, OUT_OF_FOLD, Family
 from nls_core.families.recipe import SCHEDULES, Recipe
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
@@ -20,7 +19,6 @@ from nls_core.training import grid, loop, out_of_fold_grid
 from nls_core.training.processes import processes, stops_raise
 
 DEFAULT = Recipe()
-FAMILIES = (*GRIDS, photos.NAME)
 
 
 def command(  # one option per field of Recipe
@@ -74,25 +72,25 @@ def command(  # one option per field of Recipe
     """
     settings = Settings()
     if grid_name is not None:
-        choose("grid", grid_name, dict.fromkeys(FAMILIES))
-        own = ("jobs", "seeds") if grid_name == photos.NAME else ()  # one process, one seed
-        fixed = [name for name in (*asdict(DEFAULT), "out_dir", *own) if _given(ctx, name)]
+        family = choose("grid", grid_name, FAMILIES)
+        own = ("jobs", "seeds") if family.protocol == OUT_OF_FOLD else ()  # one process, one seed
+        fixed = [name for name in (*DEFAULT.to_dict(), "out_dir", *own) if _given(ctx, name)]
         if fixed:
             raise InvalidInput(
                 f"--grid {grid_name} sets these itself: {fixed}; give them without --grid"
             )
-        if grid_name == photos.NAME:
+        if family.protocol == OUT_OF_FOLD:
             with stops_raise("what is finished is kept; the same command goes on"):
                 _train_photos(settings, quiet, runs, finished)
             return
         options = {"workers": jobs, "seeds": seeds, "finished": finished, "download": download}
         with stops_raise("what is finished is kept; the same command goes on"):
-            _train_grid(GRIDS[grid_name], settings, quiet, runs=runs, **options)
+            _train_grid(family, settings, quiet, runs=runs, **options)
         return
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
     values = locals()
-    recipe = Recipe(**{name: values[name] for name in asdict(DEFAULT)})
+    recipe = Recipe(**{name: values[name] for name in DEFAULT.to_dict()})
     with stops_raise("what was saved before is whole; go on with --resume"):
         _train_one(recipe, settings, out_dir, resume=resume, quiet=quiet, download=download)
 

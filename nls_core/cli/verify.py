@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-from nls_core import zoo
+from nls_core import families, zoo
 from nls_core.cli.evaluate import chosen_parts, measure_all
 from nls_core.cli.terminal import err
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
 from nls_core.evidence import agreement, collect
 from nls_core.evidence.collect import PARTS, Store
 from nls_core.evidence.findings import markdown
-from nls_core.families import photos
 from nls_core.settings import Settings
 
 
@@ -38,11 +37,13 @@ def command(
     asked = ids or list(zoo.available(settings.models_dir, family))
     if not asked:
         raise CheckpointError(f"no models of {family} in {settings.models_dir}")
-    if any(name.startswith(f"{photos.NAME}/") for name in asked):
-        raise InvalidInput(
-            f"{photos.NAME} was measured out of fold, by networks that are not kept; "
-            f"`nls train --grid {photos.NAME}` makes its figures again"
-        )
+    for name in asked:
+        if families.protocol_of(name) == families.OUT_OF_FOLD:
+            family = name.split("/")[0]
+            raise InvalidInput(
+                f"{family} was measured out of fold, by networks that are not kept; "
+                f"`nls train --grid {family}` makes its figures again"
+            )
     group = collect.subjects(asked, settings)
     kept = {
         name: agreement.read(subject.manifest, settings.models_dir)

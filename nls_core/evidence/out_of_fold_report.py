@@ -18,7 +18,7 @@ from nls_core import files
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report, stored_runs
 from nls_core.evidence.stored_runs import Run, created_with
-from nls_core.families.photos import METHODS, NAME, STATES
+from nls_core.families import FAMILIES, Masks
 from nls_core.metrics import calibration, mask_scores, selective
 
 REFERENCE = "zero_shot.json"
@@ -30,6 +30,8 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
     "error_auroc": selective.error_auroc,
 }
 CONTROLS = ("centre", "random")
+NAME = "photos"
+MASKS = FAMILIES[NAME].masks or Masks(())
 Table = list[list[str]]
 Resampled = dict[str, tuple[float, Tensor]]  # name -> a figure, and (RESAMPLES,) of resamples
 
@@ -112,7 +114,7 @@ def _resampled_masks(run: Run) -> Resampled:
 
 def _by_method(figures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """state -> method or control -> score -> figure, from '<state> <method> <score>'."""
-    found: dict[str, dict[str, dict[str, Any]]] = {state: {} for state in STATES}
+    found: dict[str, dict[str, dict[str, Any]]] = {state: {} for state in MASKS.states}
     for key, figure in figures.items():
         state, method, score = key.split(" ")
         if method == "control":  # 'energy_inside_centre', or 'area': what a uniform map gets
@@ -167,7 +169,7 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
     """Markdown tables of a record of `evaluate`: calibration, then mask scores; in percent."""
     metrics = {name: each["metrics"] for name, each in record["models"].items()}
     first = _calibration_table(metrics, record["zero_shot"])
-    return [first, *(_mask_table(record, state) for state in STATES)]
+    return [first, *(_mask_table(record, state) for state in MASKS.states)]
 
 
 def summary(record: Mapping[str, Any]) -> Table:
@@ -193,7 +195,7 @@ def _mask_table(record: Mapping[str, Any], state: str) -> Table:
     rows = [[f"maps on masks, {state}", "method", *titles]]
     for name, each in record["models"].items():
         found = each["masks"][state]
-        for method in METHODS:
+        for method in MASKS.methods:
             figures = [_shown(found[method][s], 100) for s in mask_scores.SCORES]
             rows.append([name, method, *figures])
     first = next(iter(record["models"].values()))["masks"][state]

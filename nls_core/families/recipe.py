@@ -21,7 +21,11 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "momentum": (0, 1),
     "weight_decay": (0, math.inf),
     "warmup": (0, 1),
+    "frozen": (0, 7),  # the blocks of EfficientNet-Lite0
+    "renderings": (1, math.inf),
 }
+# what only a transfer has: runs from scratch are kept, and named, without these
+TRANSFER = ("frozen", "renderings")
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class Recipe:
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
-    None its default; the other losses have none. `amp` is bf16 autocast; None measures at the start
-    what is quicker, and the run's checkpoints hold what was chosen.
+    None its default; the other losses have none. A transfer from ImageNet's weights keeps those of
+    its first `frozen` blocks and trains the others on `renderings` pictures of each object; both
+    are None for a network from scratch. `amp` is bf16 autocast; None measures at the start what is
+    quicker, and the checkpoints of the run hold what was chosen.
     """
 
     dataset: str = "fashion-mnist"
@@ -52,6 +58,8 @@ class Recipe:
     freeze_bn: bool = False
     seed: int = 0
     weight: float | None = None
+    frozen: int | None = None
+    renderings: int | None = None
 
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""
@@ -72,9 +80,15 @@ class Recipe:
         if not 0 < self.lr < math.inf:
             raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as checkpoints and manifests hold them: of `TRANSFER` only what is set."""
+        found = asdict(self)
+        return {k: v for k, v in found.items() if v is not None or k not in TRANSFER}
+
     def allows(self, made: Mapping[str, Any]) -> bool:
         """Whether a run with the values `made` is one of this recipe; an open `amp` allows both."""
-        return asdict(self) == {**made, "amp": made.get("amp") if self.amp is not None else None}
+        amp = made.get("amp") if self.amp is None else self.amp
+        return dict(made) == self.to_dict() | {"amp": amp}
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this recipe's loss."""

@@ -59,7 +59,7 @@ def choose_rates(family: Family, jobs: Iterable[Job], models_dir: Path) -> dict[
         tried.append(row)
     lost = [loss for loss in family.rates if loss not in {row["loss"] for row in tried}]
     if lost:
-        raise NLSLabError(f"every learning rate diverged for {lost}; give lower rates in GRIDS")
+        raise NLSLabError(f"every learning rate diverged for {lost}; its family needs lower ones")
     chosen = {
         loss: float(max((r for r in tried if r["loss"] == loss), key=accuracy)["lr"])
         for loss in family.rates
@@ -147,7 +147,7 @@ def train_family(
     """Search, train, ablate and publish a family; what is finished is not done again.
 
     Args:
-        family: an entry of `families.GRIDS`.
+        family: an entry of `families.FAMILIES`.
         settings: where models and data are.
         runs: folder of the runs.
         workers: training processes side by side.

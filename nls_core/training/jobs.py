@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -62,7 +62,7 @@ class Job:
     def command(self) -> list[str]:
         """The command that trains it, in a process of its own."""
         options: list[str] = []
-        given = {k: v for k, v in asdict(self.recipe).items() if v is not None}
+        given = {k: v for k, v in self.recipe.to_dict().items() if v is not None}
         for key, value in given.items():
             name = key.replace("_", "-")
             flag = [f"--{name}" if value else f"--no-{name}"]

@@ -213,7 +213,7 @@ class Trainer:
             f"the loss is not finite at step {self.progress.step + 1} of epoch "
             f"{self.progress.epoch + 1} (learning rate {rate:.3g}); lower the learning rate"
         )
-        files.write_json(self.out / DIVERGED, {"recipe": asdict(self.recipe), "message": message})
+        files.write_json(self.out / DIVERGED, {"recipe": self.recipe.to_dict(), "message": message})
         raise NLSLabError(message)
 
     def in_any_process(self, number: int) -> int:
@@ -262,7 +262,7 @@ class Trainer:
             return
         if accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
-            best = {"model": self.model.state_dict(), "recipe": asdict(self.recipe)}
+            best = {"model": self.model.state_dict(), "recipe": self.recipe.to_dict()}
             files.write_checkpoint(self.out / BEST, best)
         self._log(row)
         self.save()
@@ -285,7 +285,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "progress": asdict(self.progress),
-                "recipe": asdict(self.recipe),
+                "recipe": self.recipe.to_dict(),
             }
             files.write_checkpoint(self.out / LAST, state)
 
@@ -310,8 +310,8 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         said = brief(repr(error), 100)
         raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
-    if not recipe.allows(asdict(made)):
-        named = {k: v for k, v in asdict(made).items() if v != asdict(recipe)[k]}
+    if not recipe.allows(made.to_dict()):
+        named = {k: v for k, v in asdict(made).items() if v != getattr(recipe, k)}
         raise CheckpointError(f"{path} was made by another recipe, with {named}")
     return state
 

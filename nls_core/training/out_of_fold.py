@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from nls_core import cams, nets
 from nls_core.attacks import ATTACKS
 from nls_core.data.folds import FOLDS
-from nls_core.families.photos import EPSILON, EVERY, METHODS, STEPS
+from nls_core.families import FAMILIES, Masks
 from nls_core.metrics import calibration, mask_scores
 from nls_core.training import finetune
 from nls_core.training.finetune import Plan, PreparedFolds
 
 PLAN = Plan()
+MASKS = FAMILIES["photos"].masks or Masks(())
 # how much is trained: shorter runs than those that ship, for all of them costs an hour of a core
 VARIANTS: dict[str, Plan] = {
     "frozen backbone": replace(PLAN, frozen=7, renderings=4, lr=0.01),
@@ -159,14 +160,14 @@ def _gathered(parts: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Te
 
 
 def attacked_of(index: Tensor) -> Tensor:
-    """(n,) bool: which of a fold's n objects are attacked, one in `EVERY`."""
-    return torch.arange(len(index)) % EVERY == 0
+    """(n,) bool: which of a fold's n objects are attacked, one in `MASKS.every`."""
+    return torch.arange(len(index)) % MASKS.every == 0
 
 
 def map_scores(model: nets.Classifier, prepared: PreparedFolds, which: Tensor) -> dict[str, Tensor]:
     """Mask scores of every method's maps on the test renderings of some objects.
 
-    Maps explain the class that the model names. Under attack (PGD, `EPSILON`, `STEPS`) they are
+    Maps explain the class that the model names. Under attack (PGD, as `MASKS` says) they are
     those of the attacked picture, for the class named there.
 
     Returns:
@@ -179,7 +180,7 @@ def map_scores(model: nets.Classifier, prepared: PreparedFolds, which: Tensor) -
     named = finetune.answer(back, prepared.test_features[index[some]]).argmax(1)
     moved = torch.cat(
         [
-            ATTACKS["pgd-linf"](model, part, label, epsilon=EPSILON, steps=STEPS)
+            ATTACKS["pgd-linf"](model, part, label, epsilon=MASKS.epsilon, steps=MASKS.steps)
             for part, label in zip(torch.split(x, 16), torch.split(named, 16), strict=True)
         ]
     )
@@ -191,7 +192,7 @@ def map_scores(model: nets.Classifier, prepared: PreparedFolds, which: Tensor) -
     }
     found = {}
     for state, (features, masks) in inputs.items():
-        for method in METHODS:
+        for method in MASKS.methods:
             for score, values in _scored(back, features, masks, method).items():
                 control = score not in mask_scores.SCORES
                 found[f"{state} {'control' if control else method} {score}"] = values

@@ -11,14 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nls_core import files, losses, nets, zoo
+from nls_core import families, files, losses, nets, zoo
 from nls_core.data import objects
 from nls_core.errors import CheckpointError, brief
 from nls_core.evidence import out_of_fold_report, stored_runs
 from nls_core.evidence.collect import Measurements
 from nls_core.evidence.measure import Measured, figures, predict
-from nls_core.families import photos
-from nls_core.families.photos import NAME, PADDINGS, RATES
 from nls_core.metrics import calibration, unfamiliar
 from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
@@ -27,6 +25,8 @@ from nls_core.training.finetune import Plan, PreparedFolds
 from nls_core.training.out_of_fold import PLAN, Cell, Progress, name_of, silent
 from nls_core.types import Manifest
 
+NAME = "photos"
+PADDINGS = families.of(NAME).paddings
 COMMAND = f"nls train --grid {NAME}"
 RESULT, SEARCH, VARIANTS = "result.pt", "search.json", "variants.json"
 VERSIONS = ("nls-lab", "torch", "torchvision", "timm", "numpy")
@@ -65,7 +65,7 @@ def train_photos(
 
 def plans_of(padding: str) -> list[Plan]:
     """The plan of every loss; the learning rate is still to be found."""
-    return [replace(PLAN, loss=loss, padding=padding) for loss in RATES]
+    return [replace(PLAN, loss=loss, padding=padding) for loss in families.of(NAME).rates]
 
 
 def train_padding(
@@ -91,7 +91,7 @@ def _searched(
 ) -> list[dict[str, float]]:
     """The rows of a loss's search, kept in a file of its own."""
     path = folder / "search" / f"{plan.loss}.json"
-    rates = RATES[plan.loss]
+    rates = families.of(NAME).rates[plan.loss]
     if path.exists():
         rows: list[dict[str, float]] = files.read_json(path, list)
         if tuple(dict.fromkeys(row["lr"] for row in rows)) == rates:
@@ -166,7 +166,7 @@ def by_kind(logits: Tensor, collection: objects.Collection) -> dict[str, float]:
 
 def _unfamiliar(cell: Cell) -> dict[str, Any]:
     """The threshold of the hint, and how well its score tells objects from bare backgrounds."""
-    score = photos.HINTS[cell.plan.loss]
+    score = families.of(NAME).hints[cell.plan.loss]
     found = _auroc(score, cell.logits, cell.outside)
     return unfamiliar.entry(
         score, cell.logits, auroc=found, outside=len(cell.outside), command=COMMAND

@@ -6,7 +6,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _manifest(job: Job, family: Family, model: Any, data: datasets.Data) -> Mani
         temperature=1.0,
         sha256="",
         seed=recipe.seed,
-        recipe={key: value for key, value in asdict(recipe).items() if value is not None}
+        recipe={key: value for key, value in recipe.to_dict().items() if value is not None}
         | {
             "training_command": f"nls train --grid {family.name}",
             "best_epoch": int(best["epoch"]),
@@ -160,7 +160,7 @@ def _stored(job: Job, family: Family, folder: Path) -> Manifest | None:
         manifest = zoo.read_manifest(_model_id(job, family), folder)
     except (CheckpointError, UnknownModel):
         return None
-    made = {key: manifest.recipe.get(key) for key in asdict(job.recipe)}
+    made = {key: manifest.recipe.get(key) for key in job.recipe.to_dict()}
     return manifest if job.recipe.allows(made) else None
 
 

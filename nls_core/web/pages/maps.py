@@ -13,8 +13,7 @@ import plotly.graph_objects as go
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import out_of_fold_report, report
 from nls_core.evidence.cells import Cells, gap, label, ordered
-from nls_core.families import photos
-from nls_core.families.photos import METHODS, NAME, STATES
+from nls_core.families import FAMILIES, Masks
 from nls_core.views import evidence_charts
 from nls_core.web.pages.widgets import PRIVATE, html_table, intro, message, note
 
@@ -32,6 +31,8 @@ SCORES = {
     "Pointing game": "pointing_game",
     "Best IoU": "best_iou",
 }
+NAME = "photos"
+MASKS = FAMILIES[NAME].masks or Masks(())
 CONTROLS = {"centre": "dash", "random": "dot", "uniform": "solid"}
 
 
@@ -45,9 +46,9 @@ def build(analyzer: Analyzer) -> None:
         return
     with gr.Row():
         score = gr.Dropdown(list(SCORES), value="Energy inside", label="Score")
-        method = gr.Dropdown(list(METHODS), value=METHODS[0], label="Activation map")
+        method = gr.Dropdown(list(MASKS.methods), value=MASKS.methods[0], label="Activation map")
     with gr.Row():
-        for state in STATES:
+        for state in MASKS.states:
             plot = gr.Plot(show_label=False, min_width=300)
             work = partial(_plot, folder, state)
             gr.on(None, work, [score, method], plot, show_progress="hidden", **PRIVATE)
@@ -55,7 +56,7 @@ def build(analyzer: Analyzer) -> None:
     objects = record["data"]["test_images"]
     note(
         READ.format(
-            objects=objects, every=photos.EVERY, steps=photos.STEPS, epsilon=255 * photos.EPSILON
+            objects=objects, every=MASKS.every, steps=MASKS.steps, epsilon=255 * MASKS.epsilon
         )
     )
     gr.HTML("<p class=nls-cue>What these models are worth, out of fold</p>")
@@ -72,7 +73,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
     Args:
         cells: of the report of `photos`.
         state: 'clean' or 'attacked'.
-        method: of `METHODS`.
+        method: of `MASKS`.
         score: a title of `SCORES`.
     """
     figure, key = go.Figure(), SCORES[score]

@@ -1,0 +1,73 @@
+"""The record of a family: what its models are trained on, how they are measured and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nls_core.families.recipe import Recipe
+
+HEADLINE_FROM, HEADLINE_MORE = 3, 2  # with 3 seeds or more, 2 more for the headline cells
+SPLIT, OUT_OF_FOLD = "split", "out_of_fold"
+BASELINE, CANDIDATE = "ce-zero", "nls-partial"  # the pair of families that say nothing else
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the maps of a family are asked whose pictures have masks of their object.
+
+    One object in `every` is attacked for the maps under attack: PGD, `epsilon` in [0, 1] pixel
+    units, `steps`.
+    """
+
+    methods: tuple[str, ...]  # keys of cams.CAMS
+    states: tuple[str, ...] = ("clean", "attacked")
+    every: int = 3
+    epsilon: float = 4 / 255
+    steps: int = 10
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one family trains, by which protocol it is measured, and what pages say of it."""
+
+    name: str
+    recipe: Recipe  # shared by all cells; its data set is the family's
+    rates: Mapping[str, tuple[float, ...]]  # loss -> learning rates of the search
+    search_epochs: int
+    # the search uses zero padding, whatever is listed here
+    paddings: tuple[str, ...] = ("zero", "partial")
+    # 'split': one training and one test split; 'out_of_fold': each object is answered by a
+    # network that was trained on the other folds
+    protocol: str = SPLIT
+    fixed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # loss -> its options
+    # the cells of the first claim, which get more seeds
+    headline: tuple[str, ...] = ()
+    pair: tuple[str, str] = (BASELINE, CANDIDATE)  # the cells with which a comparison opens
+    zero_only: tuple[str, ...] = ()  # losses that are baselines: not tried with partial padding
+    # name -> changes to the recipe, one short run each
+    ablations: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    # loss -> score of the hint 'perhaps none of my classes', a key of unfamiliar.SCORES
+    hints: Mapping[str, str] = field(default_factory=dict)
+    masks: Masks | None = None  # None: the data set has no masks
+    uploads: bool = False  # its classes are what people photograph: Compare opens with it
+    attribution: str = ""  # Markdown for model cards: data, authors and licences
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(loss, padding) of all cells."""
+        return tuple(
+            (loss, padding)
+            for loss in self.rates
+            for padding in self.paddings
+            if padding == "zero" or loss not in self.zero_only
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """The names `<loss>-<padding>` of all cells."""
+        return tuple(f"{loss}-{padding}" for loss, padding in self.pairs())
+
+    def seeds(self, cell: str, asked: int) -> int:
+        """How many seeds a cell gets when `asked` are asked for."""
+        more = cell in self.headline and asked >= HEADLINE_FROM
+        return asked + HEADLINE_MORE * more

@@ -1,0 +1,60 @@
+"""The family `fashion`: a small network from scratch on Fashion-MNIST, and the full benchmark.
+
+`nls train --grid fashion --seeds 3`: 26 search runs of 6 epochs, 18 ablations and 31 runs of 40,
+8 to 14 hours on one core of a small server; see docs/training.md for what came out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nls_core.families.family import Family
+from nls_core.families.recipe import Recipe
+
+_WEIGHT: tuple[dict[str, Any], ...] = (
+    *(
+        {"loss": "nls_ls", "weight": weight, "lr": lr, "epochs": 20}
+        for weight, lr in ((0.006, 4.0), (0.012, 4.0), (0.006, 8.0))
+    ),
+    *(
+        {"loss": "nls_ls", "weight": 0.006, "lr": 16.0, "epochs": 40, "seed": 0} | more
+        for more in (
+            {},
+            {"weight": 0.009},
+            {"smoothing": 0.05},
+            {"smoothing": 0.05, "gamma": 0.5},
+            {"smoothing": 0.02, "gamma": 1.0},
+        )
+    ),
+)
+
+FAMILY = Family(
+    "fashion",
+    Recipe(),
+    rates={
+        "ce": (0.05, 0.1, 0.2, 0.4),
+        "ls": (0.05, 0.1, 0.2, 0.4, 0.8),
+        "nls": (0.5, 1.0, 2.0, 4.0, 8.0),
+        "nls_ls": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        "focal": (0.025, 0.05, 0.1, 0.2, 0.4),
+    },
+    search_epochs=6,
+    headline=("ce-zero", "nls-zero"),
+    zero_only=("focal",),
+    fixed={"focal": {"gamma": 3.0}, "nls_ls": {"weight": 0.006}},
+    ablations={
+        "weight": _WEIGHT,
+        "smoothing of ls": tuple(
+            {"loss": "ls", "smoothing": s, "lr": 0.4} for s in (0.0, 0.05, 0.1, 0.2, 0.4)
+        ),
+        # the step of nls is (1-s) times that of NCE: lr·(1-s) is what it is at s = 0.1, lr = 4
+        "smoothing of nls": tuple(
+            {"loss": "nls", "smoothing": s, "lr": round(3.6 / (1 - s), 6)}
+            for s in (0.0, 0.05, 0.1, 0.2, 0.4)
+        ),
+    },
+    attribution="""## Data and licence
+Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
+MIT licence. The weights are under this project's MIT licence.
+""",
+)

@@ -1,0 +1,53 @@
+"""Families are records in one dict: looked up, ordered and checked, whoever declared them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nls_core import families
+from nls_core.cams import CAMS
+from nls_core.errors import UnknownName
+from nls_core.families import FAMILIES, OUT_OF_FOLD, SPLIT, Family
+from nls_core.families.recipe import Recipe
+from nls_core.metrics import unfamiliar
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_a_declaration_fits_the_registries_it_names(family: Family) -> None:
+    assert FAMILIES[family.name] is family
+    family.recipe.check()
+    assert family.protocol in (SPLIT, OUT_OF_FOLD)
+    assert {*family.headline, *family.pair} <= set(family.cells())
+    assert set(family.hints) <= set(family.rates)
+    assert set(family.hints.values()) <= set(unfamiliar.SCORES)
+    assert family.masks is None or set(family.masks.methods) <= set(CAMS)
+    for each in family.ablations.values():
+        for changes in each:
+            replace(family.recipe, **changes).check()
+
+
+def test_a_family_is_found_by_its_name_or_the_id_of_a_model() -> None:
+    assert families.of("photos") is families.of("photos/nls-zero") is FAMILIES["photos"]
+    with pytest.raises(UnknownName, match=r"unknown family 'none'; expected one of \['fashion'"):
+        families.of("none")
+
+
+def test_a_family_without_a_declaration_has_defaults() -> None:
+    assert families.protocol_of("theirs/ce-zero") == SPLIT
+    assert families.protocol_of("photos/ce-zero") == OUT_OF_FOLD
+    assert families.pair_of("theirs") == ("ce-zero", "nls-partial")
+    assert families.pair_of("photos") == ("ce-zero", "nls-zero")
+
+
+def test_a_family_whose_name_sorts_first_comes_after_the_declared_ones() -> None:
+    found = families.ordered(["zzz", "photos", "aaa-digits", "fashion"])
+    assert found == ("fashion", "photos", "aaa-digits", "zzz")
+
+
+def test_a_recipe_from_scratch_is_stored_as_before() -> None:
+    assert "frozen" not in Recipe().to_dict()
+    assert Recipe().to_dict()["weight"] is None  # checkpoints have always had it
+    assert Recipe(**Recipe().to_dict()) == Recipe()
+    assert FAMILIES["photos"].recipe.to_dict()["frozen"] == 6
