@@ -108,12 +108,13 @@ def filled(page: str, text: str, models_dir: Path) -> str:
     """
     for name, make in PAGES[page].items():
         table = findings.markdown(make(models_dir))
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(
-            pattern, lambda found, t=table: found[1] + t + found[2], text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise ValueError(f"expected one <!-- {name} --> … <!-- end --> in {page}; got {count}")
+        places = list(re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
+        if len(places) != 1:
+            raise ValueError(
+                f"expected one <!-- {name} --> … <!-- end --> in {page}; got {len(places)}"
+            )
+        begin, end = places[0].span(1)
+        text = text[:begin] + table + text[end:]
     return text
 
 

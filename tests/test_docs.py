@@ -37,7 +37,7 @@ def test_the_map_of_the_house_is_the_house() -> None:
 
 
 def test_the_files_that_the_map_names_are_there() -> None:
-    paths = re.findall(r"`((?:nls_core|tests|docs|scripts|static|models|app\.py)[\w/.]*)`", HOUSE)
+    paths = re.findall(r"`((?:nls_core|tests|docs|scripts|static|models)/[\w/.]*|app\.py)`", HOUSE)
     assert len(paths) > 30
     for path in paths:
         assert (ROOT / path).exists(), path

@@ -218,8 +218,8 @@ def unusual_state() -> nn.Module:
     model.net.stage2.bn1.eval()
     for index, weight in enumerate(model.parameters()):
         weight.requires_grad_(index % 3 > 0)
-    weight = model.net.head.weight.requires_grad_(True)
-    weight.grad = torch.ones_like(weight)
+    last = model.get_parameter("net.head.weight").requires_grad_(True)
+    last.grad = torch.ones_like(last)
     return model
 
 

@@ -77,7 +77,7 @@ def test_what_was_measured_is_not_measured_again(
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setitem(PARTS, "clean", refuse)  # type: ignore[arg-type]
+    monkeypatch.setitem(PARTS, "clean", refuse)
     again = collect.gather(group, ["clean"], store)
     assert again[TINY[0]].found["metrics"] == first[TINY[0]].found["metrics"]
     other = collect.subjects(TINY[1:], settings)
