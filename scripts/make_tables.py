@@ -18,7 +18,8 @@ from nls_core.evidence import findings, out_of_fold_report, verdicts
 from nls_core.evidence.cells import Table
 from nls_core.families.recipe import Recipe
 from nls_core.settings import ROOT, Settings
-from nls_core.training.grid import ABLATIONS, SEARCH
+from nls_core.training.grid import ABLATIONS
+from nls_core.training.publish import SEARCH
 
 DEFAULT = Recipe()
 SHORT = ("method", "gradcam", "eigencam")  # of the five methods, those that docs/photos.md shows
@@ -108,12 +109,13 @@ def filled(page: str, text: str, models_dir: Path) -> str:
     """
     for name, make in PAGES[page].items():
         table = findings.markdown(make(models_dir))
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(
-            pattern, lambda found, t=table: found[1] + t + found[2], text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise ValueError(f"expected one <!-- {name} --> … <!-- end --> in {page}; got {count}")
+        places = list(re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
+        if len(places) != 1:
+            raise ValueError(
+                f"expected one <!-- {name} --> … <!-- end --> in {page}; got {len(places)}"
+            )
+        begin, end = places[0].span(1)
+        text = text[:begin] + table + text[end:]
     return text
 
 

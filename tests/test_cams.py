@@ -86,7 +86,10 @@ class Breaking(nn.Module):
 
 def test_registry() -> None:
     assert list(CAMS) == list(THEIRS)
-    assert all(issubclass(ours.make, THEIRS[name]) for name, ours in CAMS.items())
+    assert all(
+        isinstance(ours.make, type) and issubclass(ours.make, THEIRS[name])
+        for name, ours in CAMS.items()
+    )
 
 
 @pytest.mark.parametrize("layer", SMALLRESNET)
@@ -251,7 +254,7 @@ def test_model_is_left_alone(method: str, train: bool, tiny_images: Tensor) -> N
         model.train().requires_grad_(True)
         model.net.stage1.eval()
         model.net.stem[0].weight.requires_grad_(False)
-        model.net.head.weight.grad = torch.ones_like(model.net.head.weight)
+        model.net.head.weight.grad = torch.ones_like(model.get_parameter("net.head.weight"))
     before, weights = state(model), {k: v.clone() for k, v in model.state_dict().items()}
     x = tiny_images[:2].clone().requires_grad_()
     with torch.no_grad():
@@ -285,7 +288,7 @@ def test_failures_pass_through_and_leave_nothing(
 ) -> None:
     """The model raises in the first forward, the recorded one, or one of ScoreCAM's."""
     model = make_model().train().requires_grad_(True)
-    model.net.head = nn.Sequential(Breaking(error, calls), model.net.head)
+    model.net.head = nn.Sequential(Breaking(error, calls), model.net.get_submodule("head"))
     before = state(model)
     if (method, calls) == ("gradcam", 2):
         assert activation_maps(model, tiny_images, 0, method=method).shape == (6, 7, 7)
@@ -476,7 +479,7 @@ def test_models_without_maps_or_logits(tiny_model: nets.Classifier) -> None:
         with pytest.raises(InvalidInput, match="larger than 1x1"):
             call()
     with pytest.raises(InvalidInput, match="logits"):
-        layer_names(tiny_model.net.stem, (1, 8, 8))
+        layer_names(tiny_model.net.get_submodule("stem"), (1, 8, 8))
     with pytest.raises(InvalidInput, match="x_shape"):
         layer_names(tiny_model, (28, 28))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -11,15 +13,39 @@ from nls_core.settings import ROOT, Settings
 from tests.helpers.scripts import script
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOUSE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TABLES = script("make_tables")
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
-def test_links_to_files_lead_somewhere(path) -> None:  # type: ignore[no-untyped-def]
+def test_links_to_files_lead_somewhere(path: Path) -> None:
     prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
         assert (path.parent / target).exists(), target
+
+
+def test_the_map_of_the_house_is_the_house() -> None:
+    rows = re.search(r"\| room \|.*?\n\n", HOUSE, re.DOTALL)
+    assert rows
+    named = {name for row in rows[0].splitlines() for name in row.split(" | ")[0].split("`")[1::2]}
+    inside = (ROOT / "nls_core").iterdir()
+    rooms = {
+        path.stem for path in inside if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert named == {name for name in rooms if not name.startswith("_")}
+
+
+def test_the_files_that_the_map_names_are_there() -> None:
+    paths = re.findall(r"`((?:nls_core|tests|docs|scripts|static|models)/[\w/.]*|app\.py)`", HOUSE)
+    assert len(paths) > 30
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(("name", "module"), re.findall(r"`([A-Z]+)` of `([\w.]+)`", HOUSE))
+def test_what_one_adds_to_is_a_dict(name: str, module: str) -> None:
+    assert isinstance(getattr(import_module(module), name), dict)
 
 
 def test_the_two_commands_stand_in_the_first_screen() -> None:

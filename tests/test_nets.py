@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterator
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
@@ -236,7 +236,7 @@ def test_paddings_that_conv2d_lacks_survive_the_way_back(padding: object) -> Non
 def test_timms_same_convolutions_are_the_direct_sum(
     kernel: int, stride: int, size: tuple[int, int]
 ) -> None:
-    same = timm.layers.Conv2dSame(2, 4, kernel, stride, groups=2).double()
+    same = Conv2dSame(2, 4, kernel, stride, groups=2).double()
     x = torch.randn(2, 2, *size, dtype=torch.float64)
     own = same(x)
     partial = with_padding(same, "partial")
@@ -251,7 +251,7 @@ def test_timms_same_convolutions_are_the_direct_sum(
 
 
 def test_a_stride_2_same_window_at_the_end_has_its_known_ratio() -> None:
-    conv = with_padding(timm.layers.Conv2dSame(1, 1, 3, 2, bias=False), "partial")
+    conv = with_padding(Conv2dSame(1, 1, 3, 2, bias=False), "partial")
     assert isinstance(conv, PartialConv2d)
     ratio = conv.ratio(224, 224, torch.ones(1))  # TensorFlow pads one row, at the bottom
     assert ratio.shape == (112, 112)

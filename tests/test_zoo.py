@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from nls_core import zoo
 from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
 from nls_core.settings import Settings
-from nls_core.zoo import CARD, CONFIG, WEIGHTS
+from nls_core.zoo import CARD, WEIGHTS
+from nls_core.zoo.manifests import CONFIG
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.scripts import script
 
@@ -102,7 +103,7 @@ def test_only_well_formed_ids_are_listed(models: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])  # 1e5 overflows float16
 def test_a_weight_that_is_not_finite_is_not_stored(value: float, tmp_path: Path) -> None:
     net = make_model().net
-    net.head.weight.data[0, 0] = value  # type: ignore[union-attr, operator]
+    net.head.weight.data[0, 0] = value
     with pytest.raises(CheckpointError, match=r"not finite in float16: \['head.weight'\]"):
         zoo.store(net, tiny_manifest(TINY[0]), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -309,7 +310,7 @@ def test_the_golden_comparison_notices_a_change(models: Path, tmp_path: Path) ->
     with pytest.raises(AssertionError, match="not close"):
         assert_golden(TINY[0], models, folder)
     model, manifest = zoo.load(TINY[1], models)
-    model.net.head.weight[0] += 0.01  # type: ignore[union-attr, operator]
+    model.net.head.weight[0] += 0.01
     zoo.store(model.net, manifest, models)
     with pytest.raises(AssertionError, match="other weights"):
         assert_golden(TINY[1], models, folder)

@@ -34,10 +34,10 @@ class Recipe:
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
-    None its default; the other losses have none. `amp` is bf16 autocast; None measures at the start
-    what is quicker, and the run's checkpoints hold what was chosen. A transfer from ImageNet's
-    weights keeps those of its first `frozen` blocks and trains the others on `renderings` pictures
-    of each object; both are None for a network from scratch.
+    None its default; the other losses have none. A transfer from ImageNet's weights keeps those of
+    its first `frozen` blocks and trains the others on `renderings` pictures of each object; both
+    are None for a network from scratch. `amp` is bf16 autocast; None measures at the start what is
+    quicker, and the checkpoints of the run hold what was chosen.
     """
 
     dataset: str = "fashion-mnist"

@@ -310,7 +310,7 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         said = brief(repr(error), 100)
         raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
-    if not recipe.allows(asdict(made)):
+    if not recipe.allows(made.to_dict()):
         named = {k: v for k, v in asdict(made).items() if v != getattr(recipe, k)}
         raise CheckpointError(f"{path} was made by another recipe, with {named}")
     return state

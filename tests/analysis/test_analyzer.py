@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_a_targeted_attack_succeeds_at_its_target_only(analyzer: Analyzer) -> No
     ],
 )
 def test_refusals_say_what_was_expected(
-    analyzer: Analyzer, changes: dict[str, object], words: str
+    analyzer: Analyzer, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InvalidInput, match=words):
         analyzer.analyze(picture_bytes(), dataclasses.replace(REQUEST, **changes))

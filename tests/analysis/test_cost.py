@@ -38,7 +38,7 @@ def test_more_of_anything_costs_no_less(attack: str, cam: str) -> None:
     request = replace(ORDINARY, attack=attack, cam=cam)
     whole = cost.estimate(request, LARGE)
     for less in ({"models": ("a",)}, {"steps": 1}, {"epsilons": (0.1,)}, {"cam": "gradcam"}):
-        assert cost.estimate(replace(request, **less), LARGE) <= whole  # type: ignore[arg-type]
+        assert cost.estimate(replace(request, **less), LARGE) <= whole
 
 
 def test_a_refusal_says_what_helps_and_the_most_helpful_first() -> None:

@@ -65,7 +65,7 @@ def test_penultimate_features_give_the_probabilities_through_the_head(
 ) -> None:
     answers = penultimate(tiny_model, tiny_images)
     head = tiny_model.net.head
-    again = head(torch.from_numpy(answers.features)).softmax(1)  # type: ignore[operator]
+    again = head(torch.from_numpy(answers.features)).softmax(1)
     np.testing.assert_allclose(again.numpy(), answers.probabilities, atol=1e-6)
     assert not any(m._forward_pre_hooks for m in tiny_model.modules())
     with pytest.raises(InvalidInput, match="linear"):

@@ -220,8 +220,8 @@ def unusual_state() -> nn.Module:
     model.net.stage2.bn1.eval()
     for index, weight in enumerate(model.parameters()):
         weight.requires_grad_(index % 3 > 0)
-    weight = model.net.head.weight.requires_grad_(True)
-    weight.grad = torch.ones_like(weight)
+    last = model.get_parameter("net.head.weight").requires_grad_(True)
+    last.grad = torch.ones_like(last)
     return model
 
 
@@ -394,7 +394,7 @@ GOOD_X, GOOD_Y = images(2), torch.tensor([0, 1])
     ],
 )
 def test_wrong_arguments(name: str, change: dict[str, Any], message: str) -> None:
-    arguments = {"x": GOOD_X, "y": GOOD_Y, "epsilon": 0.1} | change
+    arguments: dict[str, Any] = {"x": GOOD_X, "y": GOOD_Y, "epsilon": 0.1} | change
     with pytest.raises(InvalidInput, match=message):
         ATTACKS[name](MODEL, **arguments)
 
@@ -632,7 +632,7 @@ def test_restarts_keep_the_best(name: str, loss: str, targeted: bool) -> None:
     x = images(6)
     y = (predictions(MODEL, x) + 3 * targeted) % 10
     epsilon = 0.25 if name == "pgd-l2" else 0.01
-    more = {"epsilon": epsilon, "steps": 2, "loss": loss, "targeted": targeted}
+    more: dict[str, Any] = {"epsilon": epsilon, "steps": 2, "loss": loss, "targeted": targeted}
 
     def rank(out: Tensor) -> list[tuple[bool, float]]:
         with torch.no_grad():

@@ -18,19 +18,29 @@ from tests.helpers.command import Nls, noise_data
 from tests.helpers.evidence import hurry
 
 
-@pytest.fixture
-def committed(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny models with raw results of their own."""
-    hurry(monkeypatch)
-    models = Path(shutil.copytree(models_dir, tmp_path / "models"))
-    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise_data)
-    settings = Settings(models_dir=models, data_dir=tmp_path / "data")
-    group = collect.subjects(TINY, settings)
-    for each in collect.gather(group, list(PARTS), Store(tmp_path / "store")).values():
-        stored_runs.write(
-            each, group[TINY[0]].test.labels, [], models / "tiny" / stored_runs.FOLDER
-        )
+@pytest.fixture(scope="module")
+def measured(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny models with raw results of their own; tests do not write to them."""
+    folder = tmp_path_factory.mktemp("verify")
+    models = Path(shutil.copytree(models_dir, folder / "models"))
+    settings = Settings(models_dir=models, data_dir=folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        patch.setitem(datasets.DATASETS, "fashion-mnist", noise_data)
+        group = collect.subjects(TINY, settings)
+        for each in collect.gather(group, list(PARTS), Store(folder / "store")).values():
+            stored_runs.write(
+                each, group[TINY[0]].test.labels, [], models / "tiny" / stored_runs.FOLDER
+            )
     return models
+
+
+@pytest.fixture
+def committed(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of them, and attacks as quick as those that made them."""
+    hurry(monkeypatch)
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", noise_data)
+    return Path(shutil.copytree(measured, tmp_path / "models"))
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def reds(data: Data) -> list[int]:
 def test_a_folder_of_classes_is_split_in_five(tmp_path: Path) -> None:
     folder_of(tmp_path, {"cat": 12, "dog": 8})
     name = f"imagefolder:{tmp_path}?size=16"
-    train, test = (datasets.load(name, tmp_path, split) for split in ("train", "test"))  # type: ignore[arg-type]
+    train, test = (datasets.load(name, tmp_path, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (16, 4)
     assert sorted(reds(train) + reds(test)) == list(range(20))
     for data in (train, test):
@@ -205,7 +205,7 @@ def test_a_folder_of_train_and_test_is_taken_as_it_is(tmp_path: Path) -> None:
     folder_of(tmp_path / "train", {"cat": 2, "dog": 1})
     folder_of(tmp_path / "test", {"cat": 1, "dog": 2}, level=3)
     name = f"imagefolder:{tmp_path}"
-    train, test = (datasets.load(name, tmp_path, split) for split in ("train", "test"))  # type: ignore[arg-type]
+    train, test = (datasets.load(name, tmp_path, split) for split in ("train", "test"))
     assert (reds(train), train.labels.tolist()) == ([0, 1, 2], [0, 0, 1])
     assert (reds(test), test.labels.tolist()) == ([3, 4, 5], [0, 1, 1])
     assert train.images.shape == (3, 3, 224, 224)

@@ -103,14 +103,14 @@ def test_it_loads_by_name_and_validation_shares_no_object(data_dir: Path) -> Non
 def test_an_absent_or_damaged_collection_names_the_command(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetMissing, match="nls data everyday-objects"):
         datasets.load("everyday-objects", tmp_path, "train")
-    root = tmp_path / objects.NAME
+    root = tmp_path / stamps.NAME
     root.mkdir()
-    index = json.loads((data_dir / objects.NAME / objects.INDEX).read_text())
-    (root / objects.INDEX).write_text(json.dumps(index | {"photos": []}))
+    index = json.loads((data_dir / stamps.NAME / stamps.INDEX).read_text())
+    (root / stamps.INDEX).write_text(json.dumps(index | {"photos": []}))
     with pytest.raises(DatasetMissing, match=r"png is damaged; remove .*nls data everyday-objects"):
         objects.read(tmp_path).cutout(0)
     for text in ("{", "{}", json.dumps(index | {"schema": 0}), json.dumps(index)):
-        (root / objects.INDEX).write_text(text)
+        (root / stamps.INDEX).write_text(text)
         with pytest.raises(DatasetMissing, match=r"is damaged .*nls data everyday-objects"):
             objects.read(tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_one_pixel_that_decides(place: int) -> None:
     _, values = confidence_curve(*arguments, insert=False, steps=4, baseline=BLACK)
     assert values[0].tolist() == pytest.approx([low + high - value for value in inserted])
     area = (low * (place + 0.5) + high * (3.5 - place)) / 4  # the trapezoid of the step has both
-    options = {"steps": 4, "baseline": BLACK}
+    options: dict[str, Any] = {"steps": 4, "baseline": BLACK}
     assert insertion_auc(*arguments, **options).tolist() == pytest.approx([area])
     assert deletion_auc(*arguments, **options).tolist() == pytest.approx([low + high - area])
 
@@ -289,7 +290,7 @@ def test_sensitivity_of_maps_that_stay_zero() -> None:
 @pytest.mark.parametrize(
     "options", [{"radius": -0.1}, {"radius": 1.5}, {"samples": 0}, {"seed": -1}]
 )
-def test_sensitivity_refuses(options: dict[str, float]) -> None:
+def test_sensitivity_refuses(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         max_sensitivity(nn.Identity(), torch.rand(1, 1, 4, 4), zeros(1), itself, **options)
 

@@ -30,7 +30,8 @@ def noise(count: int, seed: int) -> Data:
 def test_predictions_do_not_depend_on_the_batch(
     tiny_model: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, seen = noise(10, seed=0), []
+    data = noise(10, seed=0)
+    seen: list[int] = []
     whole = tiny_model(data.images.float() / 255)
     monkeypatch.setattr(measure, "BATCH", 4)
     got = measure.predict(tiny_model.train(), data.images, report=seen.append)

@@ -14,7 +14,7 @@ FORM = {"models": ",".join(TINY), "epsilons": "1,8", "steps": "3"}
 REQUEST = AnalysisRequest(models=TINY, epsilons=(1 / 255, 8 / 255), steps=3)  # the same
 
 
-def post(client: TestClient, image: bytes | None = None, **form: str) -> Any:
+def post(client: TestClient, image: bytes | None = None, /, **form: str) -> Any:
     """POST /analyze with `picture_bytes` and `FORM` where nothing else is given."""
     files = {"image": ("picture.png", picture_bytes() if image is None else image)}
     return client.post(ANALYZE, data=FORM | form, files=files)

@@ -98,5 +98,5 @@ def test_runs_that_differ_widen_the_interval() -> None:
     )
     assert got is not None
     assert alone is not None
-    assert got.high - got.low > 2 * (alone.high - alone.low)  # type: ignore[operator]
+    assert got.high - got.low > 2 * (alone.high - alone.low)
     assert got.pairs == 3

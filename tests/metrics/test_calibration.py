@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from random import Random
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import netcal.metrics
@@ -147,7 +148,9 @@ def test_metrics_take_arrays_and_every_float_dtype(name: str) -> None:
 def test_torchmetrics_agrees(bins: int, seed: int) -> None:
     z, y = draw(seed=seed)
     p = (z * 1.7).softmax(1)
-    for norm, metric in (("l1", calibration.ece), ("max", calibration.mce)):
+    pairs: list[tuple[Literal["l1", "max"], Any]]
+    pairs = [("l1", calibration.ece), ("max", calibration.mce)]
+    for norm, metric in pairs:
         theirs = calibration_error(
             p, y, task="multiclass", n_bins=bins, norm=norm, num_classes=p.shape[1]
         )

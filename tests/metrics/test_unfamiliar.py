@@ -24,6 +24,7 @@ from nls_core.metrics.unfamiliar import SCORES, Verdict, entry, judge, scores, t
 from nls_core.views import panels
 from nls_core.web.rest.model_schemas import model_detail
 from nls_core.web.rest.schemas import analysis_response
+from nls_core.zoo import manifests
 from tests.conftest import TINY, picture_bytes, tiny_manifest
 from tests.helpers.command import Nls
 
@@ -95,7 +96,7 @@ def test_bad_choices_are_refused() -> None:
 def written(models_dir: Path, folder: Path, ood: Any) -> Path:
     """A models folder whose first model has this entry; None takes the field out."""
     shutil.copytree(models_dir, folder)
-    path = folder / TINY[0] / zoo.CONFIG
+    path = folder / TINY[0] / manifests.CONFIG
     data = json.loads(path.read_text(encoding="utf-8")) | {"ood": ood}
     if ood is None:
         del data["ood"]

@@ -37,7 +37,7 @@ def reference(data: bytes) -> NDArray[np.uint8]:
 @functools.lru_cache
 def sound() -> dict[str, bytes]:
     """One small file of each format and mode, of noise, so that no part of it can be missing."""
-    rgb, key = made.noise(*SIZE), {"transparency": bytes(range(256))}
+    rgb = made.noise(*SIZE)
     deep = Image.fromarray(np.arange(61 * 47, dtype=np.uint16).reshape(47, 61) * 22)
     files = {
         f"PNG {mode}": made.encode(made.noise(*SIZE, mode))
@@ -46,7 +46,7 @@ def sound() -> dict[str, bytes]:
     return files | {
         "PNG I;16": made.encode(deep),
         "PNG I;16 key": made.encode(deep, transparency=4400),
-        "PNG P alpha": made.encode(made.noise(*SIZE, "P"), **key),
+        "PNG P alpha": made.encode(made.noise(*SIZE, "P"), transparency=bytes(range(256))),
         "PNG RGB key": made.encode(rgb, transparency=rgb.getpixel((3, 3))),
         "PNG interlaced": made.interlaced(np.asarray(rgb)),
         "PNG animated": made.encode(rgb, save_all=True, append_images=[made.noise(*SIZE, seed=1)]),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tests.conftest import picture_bytes
-from tests.security.served import multipart
+from tests.security.served import Form, multipart
 
 ANALYZE = "/api/v1/analyze"
 
@@ -50,7 +50,7 @@ def run(
     patience: float | None = None,
 ) -> Load:
     """Let `clients` ask for `seconds`; who is refused waits `patience`, else its Retry-After."""
-    form = {"image": ("a.png", picture_bytes()), "models": models, **dict(fields)}
+    form: Form = {"image": ("a.png", picture_bytes()), "models": models, **dict(fields)}
     seeds = itertools.count()  # each request asks for something that was not asked before
     load, end, lock = Load(seconds), time.monotonic() + seconds, threading.Lock()
 

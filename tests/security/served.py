@@ -19,6 +19,7 @@ from typing import Any
 from nls_core.settings import ROOT
 
 UI, API = "/ui", "/ui/gradio_api"
+Form = dict[str, str | tuple[str, bytes]]  # of names; a pair is a file
 BOUNDARY = "b0undary"
 PLACES = 4  # of the app that the fixture `busy` starts
 

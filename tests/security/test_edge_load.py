@@ -9,7 +9,7 @@ import time
 
 from tests.conftest import TINY, picture_bytes
 from tests.security import load
-from tests.security.served import API, PLACES, Served, multipart
+from tests.security.served import API, PLACES, Form, Served, multipart
 
 SLOW = [("steps", "100")]  # a second or so
 
@@ -27,7 +27,7 @@ def test_overload_costs_little(busy: Served) -> None:
 
 def fill(busy: Served) -> list[threading.Thread]:
     """Take all places for seconds."""
-    form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY), **dict(SLOW)}
+    form: Form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY), **dict(SLOW)}
     bodies = [multipart({**form, "seed": str(seed)}) for seed in range(PLACES)]
     threads = [
         threading.Thread(target=busy.ask, args=("POST", load.ANALYZE, *body, 120))
@@ -64,7 +64,7 @@ def test_a_full_queue_refuses_before_the_body(busy: Served) -> None:
 
 
 def test_those_who_come_at_once_are_counted(busy: Served) -> None:
-    form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY)}
+    form: Form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY)}
     body, headers = multipart(form)
     statuses: list[int] = []
 
@@ -89,7 +89,7 @@ def test_slow_bodies_hold_no_place(busy: Served) -> None:
         connection.putheader("Content-Length", "1000")
         connection.endheaders(b"--b")
         held.append(connection)
-    form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY)}
+    form: Form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY)}
     assert busy.ask("POST", load.ANALYZE, *multipart(form)).status == 200
     for connection in held:
         connection.close()

@@ -162,7 +162,8 @@ def test_private_and_unknown_functions_are_404(served: Served) -> None:
             assert answer.status == 404, name
             direct = {"data": [], "fn_index": 0}
             assert served.ask("POST", f"{API}/{route}/{quote(name)}", direct).status == 404
-    for index in (10_000, -1, None, "0", True, 1.0, [], 1e400):
+    wrong: list[Any] = [10_000, -1, None, "0", True, 1.0, [], 1e400]
+    for index in wrong:
         body = {"data": [], "session_hash": "s", "fn_index": index}
         assert served.ask("POST", f"{API}/queue/join", body).status == 404, index
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from nls_core import files, zoo
 from nls_core.data import sample
 from nls_core.errors import CheckpointError, NLSLabError
-from nls_core.evidence import out_of_fold_report, report, stored_runs, verdicts
+from nls_core.evidence import out_of_fold, report, stored_runs, verdicts
 from nls_core.settings import ROOT
 from nls_core.web.pages import family_reports
 from nls_core.zoo import WEIGHTS
@@ -272,7 +272,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "fashion/ablations.json": lambda folder: verdicts.read("fashion", folder),
     "fashion/raw/ce-zero/seed0.json": lambda folder: family_reports.load("fashion", folder),
     "photos/report.json": lambda folder: report.read("photos", folder),
-    "photos/zero_shot.json": out_of_fold_report.reference,
+    "photos/zero_shot.json": lambda folder: out_of_fold.reference(folder / "photos"),
 }
 
 

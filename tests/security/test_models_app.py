@@ -10,7 +10,7 @@ import pytest
 
 from nls_core import zoo
 from tests.conftest import TINY, picture_bytes
-from tests.security.served import multipart, serving
+from tests.security.served import Form, multipart, serving
 from tests.security.stranger import Stranger
 
 
@@ -41,7 +41,7 @@ def test_one_bad_model_takes_nothing_else_down(
         assert TINY[0] in ready.json()["models"][TINY[0]]  # the sentence names it
         assert [m["id"] for m in app.ask("GET", "/api/v1/models").json()] == [TINY[1]]
         for ids, status in ((TINY[1], 200), (TINY[0], 500)):
-            form = {"models": ids, "image": ("a.png", picture_bytes()), "attack": "fgsm"}
+            form: Form = {"models": ids, "image": ("a.png", picture_bytes()), "attack": "fgsm"}
             assert app.ask("POST", "/api/v1/analyze", *multipart(form)).status == status
         config = app.ask("GET", "/ui/config").text
         assert f"Not served: the {'weights' if damage is alter_weights else 'manifest'}" in config

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TINY, picture_bytes
-from tests.security.served import API, Served, multipart
+from tests.security.served import API, Form, Served, multipart
 from tests.security.stranger import Stranger, file, memory
 
 SECRET = "a line that only the server's owner may read"
@@ -62,7 +62,7 @@ def test_long_names_are_not_repeated_whole(app: Served) -> None:
     joined = stranger.join(stranger.event("compare"), given)
     said = joined.text if joined.status != 200 else str(stranger.listen())
     assert "x" * 81 not in said
-    form = {"models": "x" * 900, "image": ("a.png", picture_bytes())}
+    form: Form = {"models": "x" * 900, "image": ("a.png", picture_bytes())}
     answer = app.ask("POST", "/api/v1/analyze", *multipart(form))
     assert answer.status == 404
     assert "x" * 81 not in answer.text

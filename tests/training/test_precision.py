@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_a_measured_run_is_bit_equal_to_one_told_so(amp: bool, tmp_path: Path) -
     second = loop.run(told, tmp_path / "told", separable())
     one, two = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("open", "told"))
     assert all(torch.equal(one["model"][key], value) for key, value in two["model"].items())
-    assert one["recipe"] == two["recipe"] == asdict(told)
+    assert one["recipe"] == two["recipe"] == told.to_dict()
     assert [row["val_nll"] for row in first.rows] == [row["val_nll"] for row in second.rows]
 
 
@@ -80,9 +80,9 @@ def test_few_steps_are_enough_where_a_step_takes_long() -> None:
 
 def test_a_finished_run_with_either_choice_counts() -> None:
     for made in (True, False):
-        assert OPEN.allows(asdict(replace(OPEN, amp=made)))
-        assert not OPEN.allows(asdict(replace(OPEN, amp=made, lr=9.0)))
-        assert not replace(OPEN, amp=not made).allows(asdict(replace(OPEN, amp=made)))
+        assert OPEN.allows(replace(OPEN, amp=made).to_dict())
+        assert not OPEN.allows(replace(OPEN, amp=made, lr=9.0).to_dict())
+        assert not replace(OPEN, amp=not made).allows(replace(OPEN, amp=made).to_dict())
 
 
 def test_a_diverged_run_with_a_measured_choice_is_known(tmp_path: Path) -> None:

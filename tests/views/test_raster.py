@@ -111,7 +111,10 @@ def test_the_colour_scales_are_plotlys() -> None:
     at = np.linspace(0, 1, 256)
     for scale, made in (
         (plotly.colors.sequential.Inferno, raster.colour_map(at[None].astype(np.float32), 1.0)),
-        (plotly.colors.diverging.RdBu_r, raster.difference_map(2 * at[None] - 1, 1.0)),
+        (
+            plotly.colors.diverging.RdBu_r,
+            raster.difference_map((2 * at[None] - 1).astype(np.float32), 1.0),
+        ),
     ):
         colours = plotly.colors.sample_colorscale(scale, at.tolist())
         wanted = [plotly.colors.unlabel_rgb(colour) for colour in colours]

@@ -55,6 +55,7 @@ def test_the_pages_uploads_are_limited_too(whole: TestClient) -> None:
     check_problem(whole.post(upload, files={"files": ("a.png", bytes(2_000_000))}), 413)
 
 
+@pytest.mark.app
 def test_the_process_starts_logs_lines_of_json_and_stops(models_dir: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,11 +34,11 @@ from tests.conftest import picture_bytes
 HALF = Marked(left_of(60, 80), YOURS)
 
 
-class Event:
+class Event(gr.EventData):
     """What Gradio hands over when the canvas reports a stroke."""
 
     def __init__(self, data: Any) -> None:
-        self._data = data
+        super().__init__(None, data)
 
 
 def uri(mask: np.ndarray) -> str:
