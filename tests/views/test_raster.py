@@ -109,11 +109,12 @@ def test_the_colour_scales_are_plotlys() -> None:
     import plotly.colors
 
     at = np.linspace(0, 1, 256)
+    apart = (2 * at[None] - 1).astype(np.float32)
     for scale, made in (
         (plotly.colors.sequential.Inferno, raster.colour_map(at[None].astype(np.float32), 1.0)),
         (
             plotly.colors.diverging.RdBu_r,
-            raster.difference_map((2 * at[None] - 1).astype(np.float32), 1.0),
+            raster.difference_map(apart, 1.0),
         ),
     ):
         colours = plotly.colors.sample_colorscale(scale, at.tolist())
