@@ -16,16 +16,17 @@ from nls_core.types import Manifest
 # Largest difference that counts as agreement: on the same machine and library versions there is
 # none; elsewhere, rounding moves single images of 10,000 (clean, shift, ood), of 500 (attacks,
 # which also draw at random: the 95 % interval of a share is ±0.044 at most) or of 200 (maps).
-ALLOWED: dict[str, float] = {
-    "metrics": 0.002,
-    "metrics mce": 0.05,  # of one bin, which may hold a few images
-    "temperature": 0.01,
-    "shift": 0.005,
-    "ood": 0.005,
-    "robust": 0.044,
-    "attacked": 0.044,
-    "masking": 0.044,
-    "maps": 0.05,
+Key = tuple[str, ...]  # the way to a figure in what was measured: ("shift", "blur", "1", "ece")
+ALLOWED: dict[Key, float] = {
+    ("metrics",): 0.002,
+    ("metrics", "mce"): 0.05,  # of one bin, which may hold a few images
+    ("temperature",): 0.01,
+    ("shift",): 0.005,
+    ("ood",): 0.005,
+    ("robust",): 0.044,
+    ("attacked",): 0.044,
+    ("masking",): 0.044,
+    ("maps",): 0.05,
 }
 ELSEWHERE = (robustness.TRANSFER, robustness.WORST)  # depend on the models measured along
 
@@ -44,30 +45,31 @@ def read(manifest: Manifest, models_dir: Path) -> dict[str, Any]:
     return kept
 
 
-def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """All numbers of what was measured of a model, by a name of words with spaces between."""
+def figures(found: Mapping[str, Any]) -> dict[Key, float]:
+    """All numbers of what was measured of a model; those of a list are counted from 1."""
+    parts = dict.fromkeys(key[0] for key in ALLOWED)
     return {
-        name: value
-        for key in ALLOWED
-        for name, value in _flat(key, found.get(key))
-        if not any(f" {case} " in name for case in ELSEWHERE)
+        key: value
+        for part in parts
+        for key, value in _flat((part,), found.get(part))
+        if not set(key) & set(ELSEWHERE)
     }
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, float]]:
+def _flat(key: Key, value: Any) -> Iterator[tuple[Key, float]]:
     if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _flat(f"{name} {key}", each)
+        for name, each in value.items():
+            yield from _flat((*key, name), each)
     elif isinstance(value, list):
         for number, each in enumerate(value, 1):
-            yield from _flat(f"{name} {number}", each)
+            yield from _flat((*key, str(number)), each)
     elif isinstance(value, int | float):
-        yield name, float(value)
+        yield key, float(value)
 
 
-def allowed(name: str) -> float:
+def allowed(key: Key) -> float:
     """How far a figure may be off: the most special entry of `ALLOWED`."""
-    return ALLOWED.get(name, ALLOWED[name.split(" ", maxsplit=1)[0]])
+    return ALLOWED.get(key[:2], ALLOWED[key[:1]])
 
 
 def compare(found: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[Table, list[str]]:
@@ -81,18 +83,17 @@ def compare(found: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[Table, l
         A table with a row for each part, and a line for each figure that does not agree.
     """
     now, then = figures(found), figures(kept)
-    names = [name for name in now if name in then]
-    gaps = {name: abs(now[name] - then[name]) for name in names}
-    off = [name for name in names if not gaps[name] <= allowed(name)]
+    gaps = {key: abs(now[key] - then[key]) for key in now if key in then}
+    off = [key for key, gap in gaps.items() if not gap <= allowed(key)]
     rows = [["part", "figures", "identical", "largest difference", "verdict"]]
-    for part in dict.fromkeys(name.split(" ")[0] for name in names):
-        mine = [name for name in names if name.split(" ")[0] == part]
-        same = sum(math.isclose(gaps[name], 0, abs_tol=1e-12) for name in mine)
-        largest = max((gaps[name] for name in mine), key=lambda gap: (math.isnan(gap), gap))
+    for part in dict.fromkeys(key[0] for key in gaps):
+        mine = {key: gap for key, gap in gaps.items() if key[0] == part}
+        same = sum(math.isclose(gap, 0, abs_tol=1e-12) for gap in mine.values())
+        largest = max(mine.values(), key=lambda gap: (math.isnan(gap), gap))
         verdict = "differs" if set(mine) & set(off) else "agrees"
         rows.append([part, str(len(mine)), str(same), f"{largest:.2g}", verdict])
     return rows, [
-        f"{name}: {then[name]:.6g} is committed, {now[name]:.6g} was measured; "
-        f"{allowed(name):g} would be allowed"
-        for name in off
+        f"{' '.join(key)}: {then[key]:.6g} is committed, {now[key]:.6g} was measured; "
+        f"{allowed(key):g} would be allowed"
+        for key in off
     ]

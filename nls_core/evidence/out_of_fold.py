@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nls_core import files
 from nls_core.errors import CheckpointError
+from nls_core.evidence import commands, stored_runs
 from nls_core.evidence.stored_runs import Run, Runs
 from nls_core.metrics import bootstrap, calibration, selective
 
@@ -101,7 +102,9 @@ def _entry(mine: Resampled, base: Resampled | None) -> dict[str, Any]:
     return found
 
 
-def extend(record: dict[str, Any], runs: Runs, labels: Tensor, folder: Path) -> dict[str, Any]:
+def extend(
+    record: dict[str, Any], runs: Runs, labels: Tensor, folder: Path, *, base: str
+) -> dict[str, Any]:
     """A family's report with what this protocol adds: mask scores, intervals, the reference.
 
     Differences in metrics to the baseline are in the report already, as `vs_ce_zero`.
@@ -110,14 +113,13 @@ def extend(record: dict[str, Any], runs: Runs, labels: Tensor, folder: Path) -> 
         record: as `report.build` makes it of any family.
         runs, labels: the raw results.
         folder: of the family; holds `REFERENCE`.
+        base: the cell with which mask scores are compared, where there is one.
 
     Raises:
         CheckpointError: see `reference`.
     """
-    names = sorted(runs)
-    base = "ce-zero" if "ce-zero" in runs else names[0]
-    one = chosen(runs, names)
-    of_masks, of_metrics = masks(one, base), metrics(one, labels)
+    one = chosen(runs, sorted(runs))
+    of_masks, of_metrics = masks(one, base if base in one else None), metrics(one, labels)
     cells = {
         cell: entry
         | ({"masks": of_masks[cell], "intervals": of_metrics[cell]} if cell in one else {})
@@ -130,13 +132,13 @@ def reference(folder: Path) -> dict[str, Any]:
     """ImageNet's probabilities summed per class, without any training, and partly trained ones.
 
     Args:
-        folder: of the family.
+        folder: of the family, with its raw results: the reference must be of as many objects.
 
     Returns:
         'paddings': padding -> figures; 'variants': how much of the network is trained -> figures.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is missing, damaged or of another data set.
     """
     path = folder / REFERENCE
     record: dict[str, Any] = files.read_json(path)
@@ -145,4 +147,11 @@ def reference(folder: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{files.shown(path)} is damaged: expected a {kind.__name__} in {key!r}"
             )
+    objects = len(stored_runs.read_labels(folder / stored_runs.FOLDER))
+    if record.get("images") != objects:
+        raise CheckpointError(
+            f"{files.shown(path)} is of another data set: expected {objects} objects as in the "
+            f"raw results, got {record.get('images')}; "
+            f"`{commands.measure(folder.name)}` makes both"
+        )
     return record

@@ -22,20 +22,21 @@ def smoothing(evidence: Evidence) -> Finding:
         for row in found.get(name, [])
     ]
     spans = {}
-    for name in ("smoothing of nls", "smoothing of ls"):
-        values = [100 * row["val_confidence"] for row in found.get(name, [])]
-        spans[name[-3:].strip()] = max(values) - min(values) if len(values) > 1 else None
-    known = {k: v for k, v in spans.items() if v is not None}
+    for loss in ("nls", "ls"):
+        values = [100 * row["val_confidence"] for row in found.get(f"smoothing of {loss}", [])]
+        if len(values) > 1:
+            spans[loss] = max(values) - min(values)
     text = (
         "nls = (1-s)·NCE + s/K (arXiv 2006.13554): s only rescales the step. With the learning "
         "rate divided by (1-s), runs of one seed should end alike for every s, up to rounding. "
-    ) + " ".join(f"The mean confidence of `{k}` spans {v:.2f} points." for k, v in known.items())
-    nls, ls = spans.get("nls"), spans.get("ls")
-    said = UNDECIDED if nls is None or ls is None else (HOLDS if nls < ls / 5 else NOT)
+    ) + " ".join(f"The mean confidence of `{k}` spans {v:.2f} points." for k, v in spans.items())
+    result = UNDECIDED
+    if len(spans) == 2:
+        result = HOLDS if spans["nls"] < spans["ls"] / 5 else NOT
     return Finding(
         "smoothing",
         "The smoothing s does nothing in the normalized loss but scale its step.",
-        said,
+        result,
         text,
         [["loss", "s", "learning rate", "accuracy %", "ECE-15 %", "confidence %"], *rows],
         str(evidence.ablations.get("command", "")),

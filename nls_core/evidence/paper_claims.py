@@ -9,6 +9,7 @@ from __future__ import annotations
 from nls_core.evidence import report
 from nls_core.evidence.cells import gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
+from nls_core.evidence.stored_runs import THRESHOLDS
 from nls_core.evidence.verdicts import HOLDS, PARTLY, Evidence, Finding, lower, side, verdict
 from nls_core.padding import PADDINGS
 
@@ -79,11 +80,14 @@ def robustness(evidence: Evidence) -> Finding:
     )
     images = evidence.record["data"]["attacked_images"]
     gaps = "; ".join(f"{key}/255: {gap(nls.get(key))}" for key in keys)
-    text = (
-        f"Accuracy under the worst attack for each of {images} test images. `nls` (zero padding) "
-        f"against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` keeps {100 * left:.1f} %: "
-        f"smoothed losses shift the curve, they do not make a network robust. {signs}"
-    )
+    text = f"Accuracy under the worst attack for each of {images} test images. "
+    if nls:
+        text += (
+            f"`nls` (zero padding) against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` "
+            f"keeps {100 * left:.1f} %: smoothed losses shift the curve, they do not make a "
+            f"network robust. "
+        )
+    text += signs if attacked else "No cell was attacked."
     head = ["cell", *(f"{key}/255" for key in keys), "masking"]
     return Finding(
         "robustness",
@@ -141,8 +145,8 @@ def generalization(evidence: Evidence) -> Finding:
 def convergence(evidence: Evidence) -> Finding:
     """Claim 4: partial convolution converges faster."""
     cells = evidence.cells
-    names = ("epochs_to_85", "epochs_to_88", "epochs_to_90")
-    head = ["cell", *(f"epochs to {name[-2:]} %" for name in names), "mean over epochs %",
+    names = [f"epochs_to_{share}" for share in THRESHOLDS]
+    head = ["cell", *(f"epochs to {share} %" for share in THRESHOLDS), "mean over epochs %",
             "mean: partial - zero", "accuracy: partial - zero"]  # fmt: skip
     rows = [
         [

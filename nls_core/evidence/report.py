@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -204,7 +205,7 @@ def epsilon_keys() -> list[str]:
 # what a protocol adds to the report: (record, runs, labels, folder of the family) -> record
 EXTENSIONS: dict[str, Callable[[dict[str, Any], Runs, Tensor, Path], dict[str, Any]]] = {
     families.SPLIT: lambda record, runs, labels, folder: record,
-    families.OUT_OF_FOLD: out_of_fold.extend,
+    families.OUT_OF_FOLD: partial(out_of_fold.extend, base=BASE),
 }
 
 

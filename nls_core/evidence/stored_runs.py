@@ -69,12 +69,7 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
         CheckpointError: there is none, or a file is damaged; the message names it.
     """
     runs: Runs = {}
-    if not (folder / LABELS).exists():
-        raise CheckpointError(
-            f"no raw results in {files.shown(folder)}; "
-            f"`{commands.measure(folder.parent.name)}` makes them"
-        )
-    labels = _labels(folder / LABELS)
+    labels = read_labels(folder)
     for path in sorted(folder.glob("*/seed*.json")):
         found, arrays = files.read_json(path), files.read_arrays(path.with_suffix(".npz"))
         try:
@@ -90,7 +85,14 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
     return runs, labels
 
 
-def _labels(path: Path) -> Tensor:
+def read_labels(folder: Path) -> Tensor:
+    """The labels (N,) int64 of the images that a raw folder answers; errors as `read`."""
+    path = folder / LABELS
+    if not path.exists():
+        raise CheckpointError(
+            f"no raw results in {files.shown(folder)}; "
+            f"`{commands.measure(folder.parent.name)}` makes them"
+        )
     labels = files.read_arrays(path).get("labels")
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise CheckpointError(f"{files.shown(path)} is damaged: expected 'labels' (N,) of integers")

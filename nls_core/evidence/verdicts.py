@@ -11,7 +11,9 @@ from nls_core import files
 from nls_core.evidence import report
 from nls_core.evidence.cells import Cells, Table
 
-HOLDS, PARTLY, NOT = "holds", "holds in part", "does not hold here"
+HOLDS = "holds"
+PARTLY = "holds in part"
+NOT = "does not hold here"
 UNDECIDED = "cannot be told yet"
 
 BENCH = "bench.json"  # the output of `nls bench --json`

@@ -145,7 +145,7 @@ def test_weights_are_not_measured_on_the_objects_they_were_trained_on(
 def test_all_models_of_three_data_sets_without_ids(
     nls: Nls, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for family in ("aaa", "cifar10"):
+    for family in ("aaa", "cifar-10"):
         monkeypatch.setitem(datasets.DATASETS, family, noise_data)
         made = tiny_manifest(f"{family}/ce-zero")
         made = replace(made, recipe=dict(made.recipe) | {"dataset": family})
@@ -155,7 +155,7 @@ def test_all_models_of_three_data_sets_without_ids(
     assert ended.status == 0, ended.err
     record = json.loads(ended.out)
     assert record["command"] == "nls evaluate --only clean"
-    for name in ("aaa/ce-zero", "cifar10/ce-zero"):
+    for name in ("aaa/ce-zero", "cifar-10/ce-zero"):
         assert record["models"][name]["metrics"]["images"] == 50
     assert set(record["models"]["photos/ce-zero"]) == {"metrics"}
 
@@ -186,6 +186,14 @@ def test_its_report_is_made_from_what_training_left(nls: Nls, shipped: Path) -> 
     ended = nls("evaluate", "--family", "photos")
     assert ended.status == 1
     assert "`nls train --grid photos` makes them" in ended.line  # it refuses --seeds
+
+
+def test_a_reference_of_another_data_set_is_refused(nls: Nls, shipped: Path) -> None:
+    path = shipped / "photos" / out_of_fold.REFERENCE
+    path.write_text(path.read_text(encoding="utf-8").replace('"images": 517', '"images": 400'))
+    ended = nls("evaluate", "--family", "photos")
+    assert ended.status == 1
+    assert "is of another data set: expected 517 objects" in ended.line
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

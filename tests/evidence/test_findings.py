@@ -170,3 +170,11 @@ def test_a_cell_of_another_loss_stands_in_the_table(key: str, evidence: Evidence
     record["cells"]["mine-zero"] = record["cells"]["nls-zero"]
     found = FINDINGS[key](Evidence("fashion", record, {}, {}))
     assert found.table[-1][0] == "mine, zero"
+
+
+def test_robustness_claims_nothing_of_what_was_not_attacked(evidence: Evidence) -> None:
+    data = dict(evidence.record["data"])
+    bare = Evidence("fashion", {"cells": {}, "data": data, "command": "nls"}, {}, {})
+    text = FINDINGS["robustness"](bare).text
+    assert "keeps" not in text
+    assert text.endswith("No cell was attacked.")
