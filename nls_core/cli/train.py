@@ -34,9 +34,7 @@ def command(  # one option per field of Recipe
     jobs: Annotated[int, typer.Option(min=1, help="Grid runs side by side.")] = 1,
     seeds: Annotated[
         int,
-        typer.Option(
-            min=1, help="Seeds per cell of a grid; from 3 on, ce-zero and nls-zero 2 more."
-        ),
+        typer.Option(min=1, help="Seeds per cell of a grid; from 3 on, the headline cells 2 more."),
     ] = 1,
     finished: Annotated[
         bool, typer.Option("--finished", help="Of a grid publish what is finished, train nothing.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,12 @@ class Collection:
     def folds(self) -> Tensor:
         """(N,) int64, the fold of each object."""
         return torch.tensor([stamp.fold for stamp in self.objects])
+
+    def digest(self) -> str:
+        """Of classes and objects, and of how many backgrounds there are: what runs rest on."""
+        stated = [self.classes, *(asdict(stamp) for stamp in self.objects)]
+        counts = [len(self.photos), len(self.test_photos)]
+        return hashlib.sha256(json.dumps([stated, counts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nls_core import files, nets
 from nls_core.data import objects
-from nls_core.errors import CheckpointError, brief, choose
+from nls_core.errors import CheckpointError, InvalidInput, brief, choose
 from nls_core.evidence import out_of_fold_report
 from nls_core.evidence.measure import measure_out_of_fold, predict
 from nls_core.families import Family
@@ -27,7 +27,7 @@ from nls_core.training.out_of_fold import Cell, Progress, name_of, silent
 from nls_core.training.publish import Outcome, manifest_of, publish, write_search
 from nls_core.types import Manifest
 
-RESULT, VARIANTS = "result.pt", "variants.json"
+RESULT, VARIANTS, DATA = "result.pt", "variants.json", "data.json"
 
 
 def train_family(
@@ -46,9 +46,11 @@ def train_family(
         DatasetMissing: it is not there.
         ExtraMissing: the ImageNet weights are not installed.
         CheckpointError: a kept result is damaged, or nothing is finished.
+        InvalidInput: what is kept in `runs` is of other objects.
     """
     read_objects = choose("collection of objects", family.recipe.dataset, objects.COLLECTIONS)
     collection, folder = read_objects(settings.data_dir), options.runs / family.name
+    _same_data(collection, folder)
     counts: Counter[str] = Counter()
 
     def tell(what: str, images: int) -> None:
@@ -76,6 +78,20 @@ def train_family(
     files.write_json(settings.models_dir / family.name / name, reference)
     out_of_fold_report.build(settings.models_dir)
     return made
+
+
+def _same_data(collection: objects.Collection, folder: Path) -> None:
+    """Note of which objects the runs of a folder are, or refuse those of others."""
+    path, digest = folder / DATA, collection.digest()
+    # folders of older versions have no note; they are of the one data set there was
+    kept = files.read_json(path).get("digest") if path.exists() else digest
+    if kept != digest:
+        raise InvalidInput(
+            f"the runs in {folder} are of other objects than those in {collection.root}; "
+            "give another folder with --runs, or remove this one"
+        )
+    if not path.exists():
+        files.write_json(path, {"digest": digest})
 
 
 def recipes_of(family: Family, padding: str | None = None) -> list[Recipe]:

@@ -84,6 +84,21 @@ def test_a_grid_takes_no_recipe(nls: Nls) -> None:
     assert "['epochs', 'flip', 'out_dir']" in ended.line
 
 
+def test_a_grid_refuses_what_its_protocol_has_not_and_advises_what_works(nls: Nls) -> None:
+    ended = nls("train", "--grid", "photos", "--seeds", "3", "--jobs", "2")
+    assert ended.status == 2
+    assert "which has no --jobs, --seeds; leave that out: `nls train --grid photos`" in ended.line
+    advised = nls("train", "--grid", "photos", "--quiet")
+    assert advised.status == 1  # it goes as far as the data set, which is not there
+    assert "nls data everyday-objects" in advised.line
+
+
+def test_a_single_run_takes_no_options_of_a_grid(nls: Nls, tmp_path: Path) -> None:
+    ended = nls("train", "--out", str(tmp_path / "run"), "--seeds", "3", "--finished")
+    assert ended.status == 2
+    assert "['seeds', 'finished'] belong to --grid FAMILY" in ended.line
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

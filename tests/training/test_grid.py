@@ -307,6 +307,17 @@ def test_a_loss_without_any_rate_is_an_error(tmp_path: Path) -> None:
         grid.choose_rates(FAMILY, found, tmp_path)
 
 
+def test_a_search_that_is_not_finished_chooses_nothing(tmp_path: Path) -> None:
+    last = {("ce", 0.1): 0.7, ("ce", 0.2): 0.9, ("ce", 0.4): 0.8, ("nls", 0.5): 0.6}
+    found = searched(tmp_path, last)
+    half = found[1].out / LOG
+    half.write_text("".join(half.read_text().splitlines(keepends=True)[:3]))  # 2 of 6 epochs
+    expected = r"search of some is not finished: 1 of 5 runs .*ce-lr0.2; `nls train --grid some`"
+    with pytest.raises(CheckpointError, match=expected):
+        grid.choose_rates(FAMILY, found, tmp_path)
+    assert not (tmp_path / "some" / "search.json").exists()
+
+
 def test_a_diverged_run_of_another_recipe_does_not_count(tmp_path: Path) -> None:
     job = Job(RECIPE, tmp_path / "run")
     assert not job.finished()

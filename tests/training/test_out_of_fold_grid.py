@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from nls_core import zoo
 from nls_core.cli import entry
 from nls_core.data import datasets, objects, stamps
-from nls_core.errors import CheckpointError, UnknownModel
+from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
 from nls_core.evidence import out_of_fold_report
 from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.families import FAMILIES
@@ -174,6 +174,24 @@ def test_how_much_is_trained_is_compared(home: Path) -> None:
     assert [row["name"] for row in record["variants"]] == ["last block"]
     assert 0 <= record["variants"][0]["accuracy"] <= 1
     assert record["variants"][0]["plan"]["frozen"] == 6
+
+
+def test_superseded_ablations_leave_the_record(home: Path, tmp_path: Path) -> None:
+    (kept,) = json.loads((home / "runs/photos/variants.json").read_text(encoding="utf-8"))
+    old = kept | {"name": "first try", "plan": kept["plan"] | {"renderings": 9}}
+    (tmp_path / "variants.json").write_text(json.dumps([old, kept]))
+    collection = objects.read(home / "data")
+    rows = out_of_fold_grid.compare_variants(FAMILY, collection, tmp_path, finished=True)
+    assert rows == [kept] == json.loads((tmp_path / "variants.json").read_text())
+
+
+def test_runs_of_other_objects_are_refused(home: Path, tmp_path: Path) -> None:
+    stamps.build(tmp_path / "data", lay_out(tmp_path / "stamps", each=6))
+    other = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    with pytest.raises(InvalidInput, match=r"of other objects .*--runs"):
+        protocols.train(FAMILY, other, Options(home / "runs"))
+    (home / "runs/photos/data.json").unlink()  # as older versions left it
+    train(home, finished=True)
 
 
 def test_nls_evaluate_prints_what_was_measured_out_of_fold(
