@@ -158,3 +158,10 @@ def test_forms_around_a_picture_keep_to_the_description(described: dict[str, Any
     absent = ("mask", "target_class", "attack_target", "layer")  # a mask has to fit the image
     seen = fuzz(described["POST /api/v1/analyze"], GenerationMode.POSITIVE, right, absent)
     assert seen == {200}
+
+
+def test_the_examples_ask_for_models_that_are_served(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert f"-F models={','.join(TINY)}" in page
+    assert f"/api/v1/models/{TINY[0]}" in page
+    assert client.get(f"/api/v1/models/{TINY[0]}").status_code == 200
