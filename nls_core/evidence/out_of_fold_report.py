@@ -8,13 +8,13 @@ from typing import Any
 
 from nls_core import families
 from nls_core.errors import CheckpointError, InvalidInput
-from nls_core.evidence import commands, out_of_fold, report, stored_runs
+from nls_core.evidence import commands, out_of_fold, stored_runs
 from nls_core.evidence.cells import Table, label
 from nls_core.evidence.out_of_fold import REFERENCE, RESAMPLES
 from nls_core.evidence.stored_runs import created_with
 from nls_core.metrics import mask_scores
 
-__all__ = ["REFERENCE", "build", "evaluate", "gather", "summary", "tables", "variants_table"]
+__all__ = ["REFERENCE", "evaluate", "gather", "summary", "tables", "variants_table"]
 
 # part of `nls evaluate` -> what of it is kept of networks that answered out of fold
 KEPT: dict[str, str] = {"clean": "metrics", "maps": "masks"}
@@ -137,11 +137,3 @@ def _shown(figure: Mapping[str, Any], scale: float) -> str:
     digits = 1 if scale == 100 else 3
     value, low, high = (f"{scale * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
-
-
-def build(models_dir: Path) -> None:
-    """Write report.json of every family that is measured out of fold and has raw results."""
-    for name, family in families.FAMILIES.items():
-        raw = models_dir / name / stored_runs.FOLDER / stored_runs.LABELS
-        if family.protocol == families.OUT_OF_FOLD and raw.exists():
-            report.build(name, models_dir)

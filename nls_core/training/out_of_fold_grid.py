@@ -13,8 +13,9 @@ from torch import Tensor
 from nls_core import files, nets
 from nls_core.data import objects
 from nls_core.errors import CheckpointError, InvalidInput, brief, choose
-from nls_core.evidence import out_of_fold_report
+from nls_core.evidence import report
 from nls_core.evidence.measure import measure_out_of_fold, predict
+from nls_core.evidence.out_of_fold import REFERENCE
 from nls_core.families import Family
 from nls_core.families.recipe import Recipe, with_overrides
 from nls_core.metrics import calibration, unfamiliar
@@ -31,7 +32,7 @@ RESULT, VARIANTS, DATA = "result.pt", "variants.json", "data.json"
 
 
 def train_family(
-    family: Family, settings: Settings, options: Options, report: Report = quiet
+    family: Family, settings: Settings, options: Options, progress: Report = quiet
 ) -> list[Manifest]:
     """Search, train, store and report a family; what is finished is not done again.
 
@@ -39,7 +40,7 @@ def train_family(
         family: its data set is one of `objects.COLLECTIONS`.
         settings: where models and data are.
         options: `runs` and `finished` are honoured; each cell's result is kept in `runs`.
-        report: called with what is done, and the images it took so far.
+        progress: called with what is done, and the images it took so far.
 
     Raises:
         UnknownName: the data set has no objects and folds.
@@ -55,7 +56,7 @@ def train_family(
 
     def tell(what: str, images: int) -> None:
         counts[what] += images
-        report(what, counts[what], None)
+        progress(what, counts[what], None)
 
     for padding in () if options.finished else family.paddings:
         train_padding(family, padding, collection, folder, tell)
@@ -74,9 +75,8 @@ def train_family(
         "paddings": zero_shot(family, collection, folder, tell),
         "variants": compare_variants(family, collection, folder, tell, finished=options.finished),
     }
-    name = out_of_fold_report.REFERENCE
-    files.write_json(settings.models_dir / family.name / name, reference)
-    out_of_fold_report.build(settings.models_dir)
+    files.write_json(settings.models_dir / family.name / REFERENCE, reference)
+    report.build(family.name, settings.models_dir)
     return made
 
 
@@ -109,7 +109,7 @@ def train_padding(
     padding: str,
     collection: objects.Collection,
     folder: Path,
-    report: Progress = silent,
+    progress: Progress = silent,
 ) -> None:
     """Train what is missing with one padding; its cells share the frozen blocks' features.
 
@@ -122,10 +122,12 @@ def train_padding(
     ]
     if not missing:
         return
-    prepared = finetune.prepare(missing[0], collection, lambda n: report(f"{padding}: features", n))
+    prepared = finetune.prepare(
+        missing[0], collection, lambda n: progress(f"{padding}: features", n)
+    )
     for recipe in missing:
-        rows = _searched(family, recipe, prepared, folder, report)
-        cell = out_of_fold.train(recipe, rows, prepared, family.masks, report)
+        rows = _searched(family, recipe, prepared, folder, progress)
+        cell = out_of_fold.train(recipe, rows, prepared, family.masks, progress)
         files.write_checkpoint(folder / name_of(recipe) / RESULT, to_dict(cell))
 
 
@@ -134,13 +136,13 @@ def _search_file(folder: Path, loss: str) -> Path:
 
 
 def _searched(
-    family: Family, recipe: Recipe, prepared: PreparedFolds, folder: Path, report: Progress
+    family: Family, recipe: Recipe, prepared: PreparedFolds, folder: Path, progress: Progress
 ) -> list[dict[str, float]]:
     """The rows of a loss's search, kept in a file of its own."""
     rows = _kept_search(family, folder, recipe.loss)
     if not rows:
         short = replace(recipe, epochs=family.search_epochs)
-        rows = out_of_fold.search(short, prepared, family.rates[recipe.loss], report)
+        rows = out_of_fold.search(short, prepared, family.rates[recipe.loss], progress)
         files.write_json(_search_file(folder, recipe.loss), rows)
     return rows
 
@@ -244,7 +246,7 @@ def compare_variants(
     family: Family,
     collection: objects.Collection,
     folder: Path,
-    report: Progress = silent,
+    progress: Progress = silent,
     *,
     finished: bool = False,
 ) -> list[dict[str, Any]]:
@@ -264,7 +266,7 @@ def compare_variants(
     rows = [next((row for row in before if row.get("plan") == plan), None) for plan in plans]
     for i, (name, recipe) in enumerate(wanted):
         if rows[i] is None and not finished:
-            figures = _variant(recipe, collection, report)
+            figures = _variant(recipe, collection, progress)
             rows[i] = {"name": name, "plan": plans[i]} | figures
             files.write_json(path, [row for row in rows if row])
     found = [row | {"name": name} for row, (name, _) in zip(rows, wanted, strict=True) if row]
@@ -273,9 +275,9 @@ def compare_variants(
     return found
 
 
-def _variant(recipe: Recipe, collection: objects.Collection, report: Progress) -> dict[str, Any]:
-    prepared = finetune.prepare(recipe, collection, lambda n: report("variants: features", n))
-    logits = out_of_fold.out_of_fold(recipe, prepared, report)
+def _variant(recipe: Recipe, collection: objects.Collection, progress: Progress) -> dict[str, Any]:
+    prepared = finetune.prepare(recipe, collection, lambda n: progress("variants: features", n))
+    logits = out_of_fold.out_of_fold(recipe, prepared, progress)
     return _figures(logits.softmax(1), collection)
 
 
@@ -286,16 +288,16 @@ def _figures(probs: Tensor, collection: objects.Collection) -> dict[str, Any]:
 
 
 def zero_shot(
-    family: Family, collection: objects.Collection, folder: Path, report: Progress
+    family: Family, collection: objects.Collection, folder: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """What ImageNet's own probabilities, summed per class, get on the same test, by padding."""
-    path = folder / out_of_fold_report.REFERENCE
+    path = folder / REFERENCE
     if not path.exists():
         test, found = objects.fixed(collection).images, {}
         for padding in family.paddings:
             model = nets.Classifier(imagenet.load(padding), imagenet.MEAN, imagenet.STD)
             model.to(memory_format=torch.channels_last)
-            logits = predict(model, test, report=lambda n: report("zero-shot", n))
+            logits = predict(model, test, report=lambda n: progress("zero-shot", n))
             probs = imagenet.zero_shot(logits, collection.classes)
             found[padding] = _figures(probs, collection)
         files.write_json(path, found)
