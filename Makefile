@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast check format browser data models reproduce verify tables charts
+.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,10 +35,13 @@ browser:
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium chromium-driver fonts-dejavu-core; }
 
 test: $(VENV)/.installed-dev browser ## set up everything and run all tests
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/.installed-dev ## the tests without browser, training and real app processes (a minute)
 	$(BIN)/python -m pytest -m 'not browser and not training and not app'
+
+coverage: $(VENV)/.installed-dev browser ## all tests, and which lines of nls_core they reach
+	$(BIN)/python -m pytest --cov
 
 check: $(VENV)/.installed-dev ## lint, format, types (of code, tests and scripts) and import order
 	$(BIN)/ruff check .
