@@ -18,7 +18,8 @@ from nls_core.evidence import findings, out_of_fold_report, verdicts
 from nls_core.evidence.cells import Table
 from nls_core.families.recipe import Recipe
 from nls_core.settings import ROOT, Settings
-from nls_core.training.grid import ABLATIONS, SEARCH
+from nls_core.training.grid import ABLATIONS
+from nls_core.training.publish import SEARCH
 
 DEFAULT = Recipe()
 SHORT = ("method", "gradcam", "eigencam")  # of the five methods, those that docs/photos.md shows
