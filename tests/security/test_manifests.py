@@ -287,6 +287,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = ROOT / "models" / "fashion" / "raw"
     shutil.copytree(kept / "ce-zero", folder / "fashion" / "raw" / "ce-zero")
     shutil.copy(kept / "labels.npz", folder / "fashion" / "raw")
+    (folder / "photos" / "raw").mkdir()
+    shutil.copy(ROOT / "models" / "photos" / "raw" / "labels.npz", folder / "photos" / "raw")
     return folder
 
 
