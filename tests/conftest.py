@@ -35,16 +35,21 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)  # two threads beside other work are far slower than one
 
-MARKERS = {"browser": "browser", "training": "training", "security": "app"}  # by folder
+MARKERS = {  # by folder, or file beside them
+    "browser": "browser",
+    "training": "training",
+    "test_third_family.py": "training",
+    "security": "app",
+}
 TINY = ("tiny/ce-zero", "tiny/nls-partial")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out, by its folder."""
+    """Mark what `make test-fast` leaves out, by its place."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in MARKERS:
-            item.add_marker(MARKERS[folder])
+        place = item.path.relative_to(Path(__file__).parent).parts[0]
+        if place in MARKERS:
+            item.add_marker(MARKERS[place])
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def test_a_path_is_found_without_a_place_in_the_queue(models_dir: Path) -> None:
         assert Path(Compare(analyzer).first_picture("tiny")).is_file()
 
 
+@pytest.mark.app
 def test_what_went_wrong_in_a_menu_is_said_over_the_network(
     models_dir: Path, tmp_path: Path
 ) -> None:
