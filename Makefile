@@ -37,7 +37,7 @@ browser:
 test: $(VENV)/.installed-dev browser ## set up everything and run all tests
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.installed-dev ## the tests without browser, training and real app processes (a minute)
+test-fast: $(VENV)/.installed-dev ## the tests without browser, training and real app processes (about 100 s)
 	$(BIN)/python -m pytest -m 'not browser and not training and not app'
 
 coverage: $(VENV)/.installed-dev browser ## all tests, and which lines of nls_core they reach
