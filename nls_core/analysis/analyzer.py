@@ -184,8 +184,9 @@ class Analyzer:
                 progress(done, what)
 
             def work() -> Analysis:  # others may have asked for the same meanwhile
-                found = self.finished.get(key) if key else None
-                result = found or self._analyze(picture, request, watched)
+                if key and (found := self.finished.get(key)):
+                    return found
+                result = self._analyze(picture, request, watched)
                 if key:
                     self.finished.put(key, result)
                 return result
