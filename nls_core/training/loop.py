@@ -35,6 +35,7 @@ from nls_core.training import precision
 from nls_core.training.processes import stop_signals
 
 LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
+BEST_NLL = "best_nll.pt"  # early stopping by a proper score, a baseline of the calibration claims
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Position:
     seconds: float = 0.0
     best_accuracy: float = -1.0
     best_epoch: int = 0
+    best_nll: float = math.inf
+    best_nll_epoch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -62,11 +65,14 @@ def run(
     clock: Callable[[], float] = time.perf_counter,
     log: Callable[[str], None] = lambda line: None,
 ) -> Position:
-    """Train one network and leave the best (on validation) and last checkpoints in `out`.
+    """Train one network and leave its best (on validation) and last checkpoints in `out`.
+
+    best.pt holds the epoch of the highest validation accuracy, best_nll.pt that of the lowest
+    validation NLL.
 
     Args:
         recipe: what to train; `check` is called first.
-        out: folder for last.pt, best.pt, log.csv and TensorBoard events.
+        out: folder for last.pt, best.pt, best_nll.pt, log.csv and TensorBoard events.
         data: the training split; validation images are held out of it by `datasets.divide`.
         resume: go on from last.pt where there is one; without it an existing run is an error.
         max_steps: stop after this many steps, the checkpoint written, for tests.
@@ -262,10 +268,16 @@ class Trainer:
             return
         if accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
-            best = {"model": self.model.state_dict(), "recipe": self.recipe.to_dict()}
-            files.write_checkpoint(self.out / BEST, best)
+            self._keep(BEST)
+        if row["val_nll"] < progress.best_nll:
+            progress.best_nll, progress.best_nll_epoch = row["val_nll"], progress.epoch
+            self._keep(BEST_NLL)
         self._log(row)
         self.save()
+
+    def _keep(self, name: str) -> None:
+        weights = {"model": self.model.state_dict(), "recipe": self.recipe.to_dict()}
+        files.write_checkpoint(self.out / name, weights)
 
     def _log(self, row: dict[str, float]) -> None:
         text = io.StringIO()

@@ -23,7 +23,7 @@ from nls_core.families.recipe import Recipe, learning_rate, with_overrides
 from nls_core.losses import LOSSES
 from nls_core.settings import ROOT
 from nls_core.training import loop
-from nls_core.training.loop import BEST, DIVERGED, LAST, LOG
+from nls_core.training.loop import BEST, BEST_NLL, DIVERGED, LAST, LOG
 from tests.helpers.steps import RECIPE, STEPS, separable, write_folder
 
 SHORT = replace(RECIPE, epochs=2, batch_size=16, freeze_bn=False)  # 54 of 60 images: 3 steps each
@@ -69,13 +69,26 @@ def test_a_run_leaves_checkpoints_log_and_events(tmp_path: Path) -> None:
         assert {k: float(v) for k, v in row.items()} == pytest.approx(exact, rel=1e-5)
     best = max(done.rows, key=lambda row: row["val_accuracy"])
     assert (done.best_accuracy, done.best_epoch) == (best["val_accuracy"], best["epoch"])
-    for name in (LAST, BEST):
+    calibrated = min(done.rows, key=lambda row: row["val_nll"])
+    assert (done.best_nll, done.best_nll_epoch) == (calibrated["val_nll"], calibrated["epoch"])
+    for name in (LAST, BEST, BEST_NLL):
         assert loop.load_checkpoint(tmp_path / name, SHORT)["model"]
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     logged = {event.step: event.value for event in events.Scalars("val_nll")}
     assert logged[1] == pytest.approx(done.rows[0]["val_nll"])
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_weights_of_the_lowest_validation_nll_are_kept_beside_the_last(tmp_path: Path) -> None:
+    recipe = replace(SHORT, epochs=6, lr=0.4, schedule="cosine")
+    done = loop.run(recipe, tmp_path, separable())
+    nll = [row["val_nll"] for row in done.rows]
+    first = nll.index(min(nll)) + 1
+    assert done.best_nll_epoch == first
+    again = tmp_path / "again"
+    loop.run(recipe, again, separable(), max_steps=first * 3 + 1)  # the epoch after it has begun
+    assert_same_weights(weights(tmp_path, BEST_NLL), weights(again, BEST_NLL))
 
 
 def test_validation_images_are_not_trained_on(tmp_path: Path) -> None:
@@ -120,7 +133,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(stop: int, tmp_path:
     expected = loop.run(SHORT, whole, data)
     loop.run(SHORT, parts, data, max_steps=stop)
     got = loop.run(SHORT, parts, data, resume=True)
-    for name in (LAST, BEST):
+    for name in (LAST, BEST, BEST_NLL):
         assert_same_weights(weights(whole, name), weights(parts, name))
     assert without_times(got) == without_times(expected)
 
