@@ -39,7 +39,7 @@ def test_the_start_is_a_comparison_of_two_models(compare: Compare) -> None:
     analysis = compare.analyze(start)
     assert [m.manifest.id for m in analysis.models] == list(TINY)
     assert len(analysis.request.epsilons) == STRENGTHS
-    assert compare.view(start).index == start["epsilon"] - 1
+    assert compare.view(analysis, start).index == start["epsilon"] - 1
 
 
 def test_choices_reach_the_request(compare: Compare) -> None:
@@ -65,14 +65,18 @@ def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
 def test_an_example_is_known_by_its_content_not_by_its_name(
     compare: Compare, tmp_path: Path
 ) -> None:
-    start = compare.start("tiny")
+    start = compare.start("tiny") | {"steps": 1}
     example = compare.of_family("fashion")[2]
     copy, stranger = tmp_path / "mine.png", tmp_path / example.path.name
     copy.write_bytes(example.path.read_bytes())
     stranger.write_bytes(picture_bytes())
-    assert compare.view(start | {"image": str(copy)}).truth == example.label
-    assert compare.view(start | {"image": str(stranger)}).truth is None
-    assert compare.view(start | {"image": str(tmp_path / "gone.png")}).truth is None
+    for path, truth in ((copy, example.label), (stranger, None)):
+        analysis = compare.analyze(start | {"image": str(path)})
+        path.unlink()  # what is shown rests on the analysis: the picture is not read again
+        assert compare.view(analysis, start).truth == truth
+        assert compare.show(analysis, start)
+    decoded = compare.analyzer.analyze(decode_image(picture_bytes()), analysis.request)
+    assert compare.view(decoded, start).truth is None
 
 
 def test_exports_hold_the_same_numbers(compare: Compare) -> None:
