@@ -1,4 +1,4 @@
-"""Checkpoints: no flipped bit loads, a full disk harms nothing, and exit statuses name the signal."""
+"""Checkpoints: no flipped bit loads, a full disk harms nothing, exit statuses name the signal."""
 
 from __future__ import annotations
 
