@@ -23,7 +23,7 @@ from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
 from nls_core.training import finetune, imagenet, out_of_fold
 from nls_core.training.finetune import PreparedFolds
-from nls_core.training.options import Options, Report, quiet
+from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.training.out_of_fold import Cell, Progress, name_of, silent
 from nls_core.training.publish import Outcome, manifest_of, publish, write_search
 from nls_core.types import Manifest
@@ -32,7 +32,7 @@ RESULT, VARIANTS, DATA = "result.pt", "variants.json", "data.json"
 
 
 def train_family(
-    family: Family, settings: Settings, options: Options, progress: Report = quiet
+    family: Family, settings: Settings, options: Options, progress: StageProgress = quiet
 ) -> list[Manifest]:
     """Search, train, store and report a family; what is finished is not done again.
 
@@ -297,7 +297,7 @@ def zero_shot(
         for padding in family.paddings:
             model = nets.Classifier(imagenet.load(padding), imagenet.MEAN, imagenet.STD)
             model.to(memory_format=torch.channels_last)
-            logits = predict(model, test, report=lambda n: progress("zero-shot", n))
+            logits = predict(model, test, progress=lambda n: progress("zero-shot", n))
             probs = imagenet.zero_shot(logits, collection.classes)
             found[padding] = _figures(probs, collection)
         files.write_json(path, found)
