@@ -41,15 +41,22 @@ MARKERS = {  # by folder, or file beside them
     "test_third_family.py": "training",
     "security": "app",
 }
+APPS = ("url", "busy", "served")  # fixtures that start an app: their tests share a process
 TINY = ("tiny/ce-zero", "tiny/nls-partial")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out, by its place."""
+    """Mark what `make test-fast` leaves out, by its place, and what belongs into one process.
+
+    The marked tests come first: with several processes, the long groups should not come last.
+    """
     for item in items:
         place = item.path.relative_to(Path(__file__).parent).parts[0]
         if place in MARKERS:
             item.add_marker(MARKERS[place])
+        shared = [name for name in APPS if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group((shared or [str(item.path)])[0]))
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, MARKERS.values())))
 
 
 @pytest.fixture
