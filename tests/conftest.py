@@ -41,22 +41,23 @@ MARKERS = {  # by folder, or file beside them
     "test_third_family.py": "training",
     "security": "app",
 }
-APPS = ("url", "busy", "served")  # fixtures that start an app: their tests share a process
 TINY = ("tiny/ce-zero", "tiny/nls-partial")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out, by its place, and what belongs into one process.
+    """Mark what `make test-fast` leaves out, by its place.
 
-    The marked tests come first: with several processes, the long groups should not come last.
+    It comes first: with several processes, the long files should not come last.
     """
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).parts[0]
-        if place in MARKERS:
-            item.add_marker(MARKERS[place])
-        shared = [name for name in APPS if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group((shared or [str(item.path)])[0]))
-    items.sort(key=lambda item: not any(map(item.get_closest_marker, MARKERS.values())))
+        if mark := MARKERS.get(place_of(item)):
+            item.add_marker(mark)
+    items.sort(key=lambda item: place_of(item) not in MARKERS)
+
+
+def place_of(item: pytest.Item) -> str:
+    """The folder in tests/ that holds it, or the file beside the folders."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture
