@@ -182,8 +182,9 @@ def test_a_full_disk_ends_the_command_with_one_line(command: list[str], tmp_path
 
 
 def test_a_limit_on_file_sizes_ends_the_command_with_one_line(command: list[str]) -> None:
-    process = start(command)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # of a checkpoint's 80
+    process = start([*command, "--arch", "smallresnet-24"])
+    limit = 300_000  # bytes; less than a checkpoint of this net, more than a file of coverage
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 1, errors
     assert len(errors.splitlines()) == 1
