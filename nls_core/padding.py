@@ -64,8 +64,8 @@ class PaddedConv2d(nn.Conv2d):
         if left != right or top != bottom:
             begin = (right - left, bottom - top)
             if self.groups > 1 and self.dilation == (1, 1) and min(begin) >= 0:
-                # the same windows begin earlier, with taps of weight 0: equal to the last bit, and
-                # for depthwise convolutions several times as fast as a padded copy of x
+                # the same windows begin earlier, with taps of weight 0: the same sums, and for
+                # depthwise convolutions several times as fast as a padded copy of x
                 weight = F.pad(weight, (begin[0], 0, begin[1], 0))
             else:
                 x, own = F.pad(x, pads), (0, 0)
