@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
 
-from nls_core import cams, families, zoo
+from nls_core import families, zoo
 from nls_core.analysis import choice, cost, loaded, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
@@ -256,27 +257,23 @@ class Analyzer:
         layer = _layer(request.layer, tuple(chosen.layers))
         x = prepared.x.to(self.device)  # (1, C, H, W)
         progress(0.0, f"{manifest.id}: prediction")
-        clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
+        view = sweep.View(
+            layer, manifest.temperature, lambda d: progress(0.05 * d, f"{manifest.id}: prediction")
+        )
+        clean = sweep.look(model, x, request, view)
         progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
-            model, x, request, (clean, gradient), lambda d: progress(0.05 + 0.6 * d, request.attack)
+            model, x, request, clean, lambda d: progress(0.05 + 0.6 * d, request.attack)
         )
         progress(0.65, f"{manifest.id}: {request.cam}")
-        target = clean.index if request.target_class is None else request.target_class
-        everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
-        values = cams.activation_maps(
-            model,
-            everything,
-            target,
-            method=request.cam,
-            layer=layer,
-            progress=lambda d: progress(0.65 + 0.3 * d, request.cam),
+        view = replace(view, progress=lambda d: progress(0.65 + 0.3 * d, request.cam))
+        seen = sweep.watch(model, swept, request, clean.target, view)
+        return ModelAnalysis(
+            manifest,
+            clean.prediction,
+            CamMap(request.cam, layer, clean.target, clean.values),
+            sweep.points(x, swept, request, clean.prediction, seen),
         )
-        first, *others = (CamMap(request.cam, layer, target, value) for value in values)
-        predictions = sweep.predict(model, swept, manifest.temperature)
-        seen = list(zip(predictions, others, strict=True))
-        points = sweep.points(x, swept, request, clean, seen)
-        return ModelAnalysis(manifest, clean, first, points)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:
