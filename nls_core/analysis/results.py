@@ -87,6 +87,7 @@ class AnalysisRequest:
 
     `target_class` is the class that the maps explain (None: the clean prediction of each model);
     `attack_target` makes the attack a targeted one. `seed` fixes every random draw.
+    `random_start`: PGD and Auto-PGD begin at a random place within ε instead of the picture.
     """
 
     models: tuple[str, ...]
@@ -98,6 +99,7 @@ class AnalysisRequest:
     attack_target: int | None = None
     steps: int = 10
     seed: int = 0
+    random_start: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,9 @@ class Analysis:
     models: tuple[ModelAnalysis, ...]
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    def point(self, model: ModelAnalysis, index: int | None) -> SweepPoint:
+        """One of a model's strengths, by its index in the request; None is ε = 0."""
+        if index is not None:
+            return model.sweep[index]
+        return SweepPoint(0.0, self.x, model.prediction, model.cam, 0.0, 0.0, False)

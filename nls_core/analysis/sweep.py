@@ -75,6 +75,7 @@ def attack(
         steps=request.steps,
         targeted=request.attack_target is not None,
         seed=request.seed,
+        random_start=request.random_start,
         progress=progress,
         **(known if chosen.takes_gradient else {}),
     )

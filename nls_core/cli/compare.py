@@ -29,7 +29,9 @@ def command(
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
     attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
-    epsilons: Annotated[str, typer.Option(help="In 1/255, comma-separated.")] = "1,2,4,8",
+    epsilons: Annotated[
+        str | None, typer.Option(help="In 1/255, comma-separated; by default those of the family.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -40,11 +42,12 @@ def command(
 
     settings = Settings()
     work = analyzer.Analyzer(settings)
+    models = _models(work, baseline, candidate)
     request = AnalysisRequest(
-        models=_models(work, baseline, candidate),
+        models=models,
         cam=cam,
         attack=attack,
-        epsilons=requests.parse_epsilons(epsilons),
+        epsilons=requests.epsilons(epsilons, models[0], attack),
         seed=seed,
     )
     try:

@@ -25,9 +25,9 @@ CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 
 @dataclass(frozen=True)
 class View:
-    """What of an analysis is shown: the index of the ε, the scale of the maps, the true class."""
+    """What of an analysis is shown: the index of the ε (None is 0), the scale, the true class."""
 
-    index: int
+    index: int | None
     scale: str = "joint"
     truth: str | None = None
 
@@ -47,7 +47,7 @@ def result(analysis: Analysis, view: View) -> str:
 
 def _row(analysis: Analysis, index: int, view: View) -> str:
     model = analysis.models[index]
-    point = model.sweep[view.index]
+    point = analysis.point(model, view.index)
     colour = palette.colour_of(model.manifest)
     eps = epsilon_text(point.epsilon, analysis.request.attack)
     classes = model.manifest.classes

@@ -62,9 +62,11 @@ def _fate(analysis: Analysis, index: int) -> str:
     hits = [p for p in model.sweep if p.success]
     if not hits:
         largest = epsilon_text(max(analysis.request.epsilons), attack)
-        if ATTACKS[attack].weak:
-            return f"the {role(index)} keeps its label up to ε = {largest}, which proves little"
-        return f"the {role(index)} holds up to ε = {largest}"
+        little = " (a weak one, so that proves little)" if ATTACKS[attack].weak else ""
+        return (
+            f"for the {role(index)} no label change was found up to ε = {largest} by this attack"
+            f"{little}"
+        )
     first = min(hits, key=lambda p: p.epsilon)
     clean = model.manifest.classes[model.prediction.index]
     after = model.manifest.classes[first.prediction.index]

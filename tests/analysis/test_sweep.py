@@ -27,13 +27,21 @@ def test_a_look_is_the_prediction_and_the_gradient(tiny_model: Classifier) -> No
         torch.testing.assert_close(gradient, wanted)
 
 
+@pytest.mark.parametrize("at_random", [False, True])
 @pytest.mark.parametrize("target", [None, 2])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_swept_attack_is_the_attack_alone(
-    tiny_model: Classifier, name: str, target: int | None
+    tiny_model: Classifier, name: str, target: int | None, at_random: bool
 ) -> None:
     x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(5))
-    request = AnalysisRequest(("a",), attack=name, epsilons=EPSILONS, attack_target=target, steps=3)
+    request = AnalysisRequest(
+        ("a",),
+        attack=name,
+        epsilons=EPSILONS,
+        attack_target=target,
+        steps=3,
+        random_start=at_random,
+    )
     seen = sweep.look(tiny_model, x, target, 1.0)
     got = sweep.attack(tiny_model, x, request, seen, lambda done: None)
     label = seen[0].index if target is None else target
@@ -44,6 +52,7 @@ def test_the_swept_attack_is_the_attack_alone(
         epsilon=torch.tensor(EPSILONS),
         steps=3,
         targeted=target is not None,
+        random_start=at_random,
     )
     # the sign of a gradient near 0 may differ between a batch of one and of three
     assert ((got - alone).abs() < 1e-6).float().mean() > 0.99
@@ -58,6 +67,8 @@ def test_a_known_gradient_saves_the_first_pass(tiny_model: Classifier) -> None:
     for name, wanted in (("fgsm", 0), ("pgd-linf", 2), ("pgd-l2", 2)):
         assert ATTACKS[name].takes_gradient
         passes.clear()
-        request = AnalysisRequest(("a",), attack=name, epsilons=EPSILONS, steps=3)
+        request = AnalysisRequest(
+            ("a",), attack=name, epsilons=EPSILONS, steps=3, random_start=False
+        )
         sweep.attack(tiny_model, x, request, seen, lambda done: None)
         assert len(passes) == wanted

@@ -10,6 +10,7 @@ from nls_core import families
 from nls_core.cams import CAMS
 from nls_core.errors import UnknownName
 from nls_core.families import FAMILIES, OUT_OF_FOLD, SPLIT, Family
+from nls_core.families.family import L2
 from nls_core.families.recipe import Recipe
 from nls_core.metrics import unfamiliar
 
@@ -39,6 +40,16 @@ def test_a_family_without_a_declaration_has_defaults() -> None:
     assert families.protocol_of("photos/ce-zero") == OUT_OF_FOLD
     assert families.pair_of("theirs") == ("ce-zero", "nls-partial")
     assert families.pair_of("photos") == ("ce-zero", "nls-zero")
+
+
+def test_strengths_fit_the_size_of_the_pictures() -> None:
+    photos, others = families.strengths_of("photos/nls-zero"), families.strengths_of("theirs")
+    assert photos.slider() == tuple(n / 4 for n in range(1, 17))
+    assert photos.doubling() == (0.25, 0.5, 1, 2, 4, 8, 16)
+    assert others == families.strengths_of("fashion")
+    assert others.slider() == tuple(range(1, 17))
+    assert others.doubling() == (1, 2, 4, 8, 16)
+    assert L2.slider()[-1] == L2.doubling()[-1] == 4
 
 
 def test_a_family_whose_name_sorts_first_comes_after_the_declared_ones() -> None:

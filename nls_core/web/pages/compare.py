@@ -15,7 +15,7 @@ from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
 from nls_core.views import panels
 from nls_core.web.pages import navigation
-from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
+from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
 from nls_core.web.pages.widgets import (
     LANE,
@@ -29,7 +29,7 @@ from nls_core.web.pages.widgets import (
 )
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
-REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
+REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
@@ -96,14 +96,8 @@ class ComparePage:
         self._menu("baseline", "Baseline", ids, start)
         self._menu("candidate", "Candidate", ids, start)
         self._menu("attack", "Attack", attack_menu(), start)
-        self.inputs["epsilon"] = gr.Slider(
-            1,
-            STRENGTHS,
-            value=start["epsilon"],
-            step=1,
-            label=epsilon_label(start["attack"]),
-            elem_id="epsilon",
-        )
+        slider = epsilon_slider(start["baseline"], start["attack"], start["epsilon"])
+        self.inputs["epsilon"] = gr.Slider(**slider, elem_id="epsilon")
         self._menu("cam", "Activation map", list(CAMS), start)
         targets = self.work.targets(start["baseline"])
         self._menu("target", "Map explains class", targets, start)
@@ -192,8 +186,8 @@ class ComparePage:
     def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Analyze the picture; on an error keep what is shown and say why."""
         values = self._values(data)
-        unit = gr.update(label=epsilon_label(values["attack"]))
-        keep = [unit, *[gr.skip()] * 5]
+        slider = epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
+        keep = [gr.update(**slider), *[gr.skip()] * 5]
         if not values["image"]:
             return [message("Upload, paste or photograph a picture, or click an example."), *keep]
         note = self.work.slow_note(values)
@@ -203,12 +197,12 @@ class ComparePage:
             )
         except NLSLabError as error:
             return [message(str(error), wrong=True), *keep]
-        return ["", unit, *self.work.show(analysis, values)]
+        return ["", keep[0], *self.work.show(analysis, values)]
 
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
-        """For scripts through gradio_client: the comparison as REST answers, at 16 strengths."""
+        """For scripts through gradio_client: as REST answers, at all strengths of the slider."""
         chosen = {"image": image, "baseline": baseline, "candidate": candidate}
         values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
         return self.work.answer(values)
@@ -240,6 +234,7 @@ class ComparePage:
             gr.update(choices=ids, value=start["baseline"]),
             gr.update(choices=ids, value=start["candidate"]),
             gr.update(value=start["attack"]),
+            gr.update(**epsilon_slider(start["baseline"], start["attack"], start["epsilon"])),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
         ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.analysis import choice, focus
+from nls_core.analysis import choice, focus, requests
 from nls_core.analysis.analyzer import Analyzer, Progress
 from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.focus import Marked
@@ -21,18 +21,26 @@ from nls_core.views import analysis_charts, focus_html, panels
 from nls_core.web.edge import scratch
 from nls_core.web.rest import schemas
 
-STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
-UNIT = {"linf": 1 / 255, "l2": 1 / 4}
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
 AUTOMATIC = "its own prediction"
-LARGE = 100  # pixels; above, a sweep of PGD takes too long to begin with
+LARGE = 100  # pixels; above, many steps at many strengths take seconds
 Values = Mapping[str, Any]  # the controls' values by name
 
 
-def epsilon_label(attack: str) -> str:
-    """What the ε slider counts for an attack."""
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "in 1/4 (L2 norm)"
-    return f"ε {unit}"
+def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> dict[str, Any]:
+    """The range, label and value of the ε slider for an attack on a model's family.
+
+    All its strengths but 0 are computed at once, so that moving it computes nothing anew.
+    """
+    found = requests.strengths(model_id, attack)
+    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
+    return {
+        "minimum": 0,
+        "maximum": found.top,
+        "step": found.step,
+        "value": min(found.top / 4 if value is None else value, found.top),
+        "label": f"ε {unit}",
+    }
 
 
 class Compare:
@@ -52,14 +60,14 @@ class Compare:
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
-            "attack": "fgsm" if self._large(baseline) else "pgd-linf",
-            "epsilon": 4,
+            "attack": AnalysisRequest.attack,
+            "epsilon": epsilon_slider(baseline, AnalysisRequest.attack)["value"],
             "cam": "gradcam",
             "layer": self.analyzer.layers(baseline)[-1],
             "target": AUTOMATIC,
             "scale": "joint",
-            "steps": 10,
-            "seed": 0,
+            "steps": AnalysisRequest.steps,
+            "seed": AnalysisRequest.seed,
         }
 
     def first_picture(self, family: str) -> str:
@@ -81,7 +89,7 @@ class Compare:
     def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """Compute what the controls say; errors as `Analyzer.analyze`."""
         chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        unit = UNIT[choose("attack", values["attack"], ATTACKS).norm]
+        offered = requests.strengths(values["baseline"], values["attack"]).slider()
         classes = self.analyzer.manifest(values["baseline"]).classes
         places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
         target = choose("class", values["target"], places)
@@ -90,7 +98,7 @@ class Compare:
             cam=values["cam"],
             layer=values["layer"],
             attack=values["attack"],
-            epsilons=tuple(unit * n for n in range(1, STRENGTHS + 1)),
+            epsilons=requests.in_pixels(offered, values["attack"]),
             target_class=target,
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
@@ -101,7 +109,9 @@ class Compare:
         """Which ε and which scale is shown, and the true class of an example."""
         example = self._example(values)
         truth = example.label if example else None
-        return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
+        offered = requests.strengths(values["baseline"], values["attack"])
+        place = round(min(values["epsilon"], offered.top) / offered.step)
+        return panels.View(place - 1 if place else None, values["scale"], truth)
 
     def _example(self, values: Values) -> Example | None:
         """The example whose picture is chosen, known by its content."""
@@ -130,7 +140,7 @@ class Compare:
         if cost > SLOW:
             slow.append(f"{values['attack']} asks the model again and again")
         if not slow and self._large(values["baseline"]) and cost:
-            slow.append(f"many steps at {STRENGTHS} strengths on a large picture")
+            slow.append("many steps at many strengths on a large picture")
         return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
 
     def _large(self, model_id: str) -> bool:

@@ -48,11 +48,12 @@ Models = Annotated[
 Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra=_names_of(CAMS))]
 Attack = Annotated[str, Form(description="Attack.", json_schema_extra=_names_of(ATTACKS))]
 Epsilons = Annotated[
-    str,
+    str | None,
     Form(
-        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1.",
+        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1. By "
+        "default those that fit the models' family.",
         max_length=1000,
-        examples=["1,2,4,8"],
+        examples=["0.25,0.5,1,2,4"],
     ),
 ]
 TargetClass = Annotated[

@@ -116,6 +116,7 @@ class RequestEcho(Frozen):
     attack_target: int | None = Field(description="null: the attack is untargeted")
     steps: int
     seed: int
+    random_start: bool = Field(description="gradient attacks began at a random place within ε")
 
 
 class GeometryResponse(Frozen):

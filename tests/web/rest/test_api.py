@@ -227,3 +227,12 @@ def test_fields_left_out_may_be_sent_empty(client: TestClient, nothing: str) -> 
     answer = post(client, mask=nothing, **texts)
     assert answer.status_code == 200, answer.text
     assert answer.json()["models"] == post(client).json()["models"]
+
+
+def test_strengths_that_are_not_asked_for_are_those_of_the_family(client: TestClient) -> None:
+    answer = post(client, epsilons="").json()["request"]
+    assert answer["epsilons_255"] == [1, 2, 4, 8, 16]
+    assert (answer["attack"], answer["random_start"]) == ("pgd-linf", True)
+    assert post(client, epsilons="", attack="pgd-l2").json()["request"]["epsilons"] == [
+        0.25, 0.5, 1, 2, 4
+    ]  # fmt: skip
