@@ -17,18 +17,26 @@ import torch
 from PIL import Image
 
 from nls_core import cams, families, nets, zoo
-from nls_core.analysis import choice, cost, sweep
+from nls_core.analysis import choice, cost, flip, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
 from nls_core.analysis.requests import check_request
-from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, ModelAnalysis
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    FlipPoint,
+    ModelAnalysis,
+    Prediction,
+)
 from nls_core.errors import CheckpointError, NLSLabError, choose
 from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 
 T = TypeVar("T")
+FLIP = "flip point"
 Progress = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -262,9 +270,14 @@ class Analyzer:
         clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
         progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
-            model, x, request, (clean, gradient), lambda d: progress(0.05 + 0.6 * d, request.attack)
+            model,
+            x,
+            request,
+            (clean, gradient),
+            lambda d: progress(0.05 + 0.55 * d, request.attack),
         )
-        progress(0.65, f"{manifest.id}: {request.cam}")
+        flips = self._flip(loaded, (x, clean), request, lambda d: progress(0.6 + 0.2 * d, FLIP))
+        progress(0.8, f"{manifest.id}: {request.cam}")
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
         values = cams.activation_maps(
@@ -273,13 +286,28 @@ class Analyzer:
             target,
             method=request.cam,
             layer=layer,
-            progress=lambda d: progress(0.65 + 0.3 * d, request.cam),
+            progress=lambda d: progress(0.8 + 0.15 * d, request.cam),
         )
         first, *others = (CamMap(request.cam, layer, target, value) for value in values)
         predictions = sweep.predict(model, swept, manifest.temperature)
         seen = list(zip(predictions, others, strict=True))
         points = sweep.points(x, swept, request, clean, seen)
-        return ModelAnalysis(manifest, clean, first, points)
+        return ModelAnalysis(manifest, clean, first, points, flips)
+
+    def _flip(
+        self,
+        loaded: Loaded,
+        seen: tuple[torch.Tensor, Prediction],
+        request: AnalysisRequest,
+        progress: Callable[[float], None],
+    ) -> FlipPoint | None:
+        if not request.flip_point:
+            return None
+        x, clean = seen
+        ladder = families.strengths_of(loaded.manifest.id).doubling()
+        return flip.find(
+            loaded.model, x, clean.index, ladder=ladder, seed=request.seed, progress=progress
+        )
 
 
 def _key(image: bytes, request: AnalysisRequest) -> str:

@@ -33,6 +33,9 @@ def command(
         str | None, typer.Option(help="In 1/255, comma-separated; by default those of the family.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    flip_point: Annotated[
+        bool, typer.Option(help="Find the smallest ε at which PGD changes each model's label.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
@@ -49,6 +52,7 @@ def command(
         attack=attack,
         epsilons=requests.epsilons(epsilons, models[0], attack),
         seed=seed,
+        flip_point=flip_point,
     )
     try:
         data = image.read_bytes()
@@ -65,6 +69,8 @@ def command(
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     files.write_text(output, panels.report(analysis, css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
+    for found in filter(None, map(sentences.flip_point, analysis.models)):
+        out.print(found, markup=False, highlight=False)
     for hinted in filter(sentences.hint, analysis.models):
         text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
         out.print(text, markup=False, highlight=False)

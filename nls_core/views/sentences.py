@@ -78,6 +78,21 @@ def _fate(analysis: Analysis, index: int) -> str:
     )
 
 
+def flip_point(model: ModelAnalysis) -> str:
+    """The smallest ε found at which PGD changes the label, or that none was; nothing unless asked.
+
+    ε to 1/16 of 1/255.
+    """
+    found = model.flip_point
+    if found is None:
+        return ""
+    name = model.manifest.id
+    if found.epsilon is None or found.label is None:
+        return f"{name}: flip point not found up to {found.most * 255:g}/255"
+    after = model.manifest.classes[found.label]
+    return f"{name}: flip point {found.epsilon * 255:.4g}/255, then {after}"
+
+
 def deserved(model: ModelAnalysis) -> str:
     """What test images of this confidence are worth, from the manifest's reliability data."""
     data = model.manifest.reliability.get("plain")

@@ -102,6 +102,7 @@ class Compare:
             target_class=target,
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
+            flip_point=True,
         )
         return self.analyzer.analyze(read_upload(values["image"]), request, progress)
 

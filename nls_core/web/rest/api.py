@@ -140,6 +140,7 @@ def analyze(
     attack_target: forms.AttackTarget = None,
     steps: forms.Steps = AnalysisRequest.steps,
     seed: forms.Seed = AnalysisRequest.seed,
+    flip_point: forms.FlipPoint = AnalysisRequest.flip_point,
     analyzer: TheAnalyzer,
     metrics: TheMetrics,
 ) -> Response:
@@ -156,6 +157,7 @@ def analyze(
             attack_target=_class_index(analyzer, ids[0], attack_target),
             steps=steps,
             seed=seed,
+            flip_point=flip_point,
         )
         answer = _answer(analyzer, request, image, mask)
     # made here rather than by FastAPI, which would do it in the event loop

@@ -81,4 +81,11 @@ Layer = Annotated[
     ),
 ]
 Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
+FlipPoint = Annotated[
+    bool,
+    Form(
+        description="Whether to find each model's flip point: the smallest strength, to 1/16 of "
+        "1/255, at which PGD is found to change its label."
+    ),
+]
 Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]
