@@ -31,6 +31,7 @@ from nls_core.analysis.results import (
     Prediction,
 )
 from nls_core.errors import CheckpointError, NLSLabError, choose
+from nls_core.evidence import report
 from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import Manifest
@@ -103,8 +104,20 @@ class Analyzer:
         return families.ordered(model_id.split("/")[0] for model_id in self.ids())
 
     def pair(self, family: str) -> tuple[str, str]:
-        """The ids of a family's models that a comparison begins with, baseline first."""
-        return choice.models(family, self.ids(family), self.manifest)
+        """The ids of a family's models that a comparison begins with, baseline first.
+
+        By the family's report; by the manifests of models that it does not hold, or if it is gone.
+        """
+        ids = self.ids(family)
+        cells = {i.partition("/")[2]: choice.of_manifest(self.manifest(i)) for i in ids}
+        try:
+            reported = choice.of_report(report.read(family, self.settings.models_dir))
+        except (CheckpointError, LookupError, TypeError):  # the pages say so
+            reported = {}
+        if set(cells) <= set(reported):
+            cells = {cell: reported[cell] for cell in cells}
+        first, second = choice.pair(cells)
+        return f"{family}/{first}", f"{family}/{second}"
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""
@@ -274,10 +287,10 @@ class Analyzer:
             x,
             request,
             (clean, gradient),
-            lambda d: progress(0.05 + 0.55 * d, request.attack),
+            lambda d: progress(0.05 + 0.5 * d, request.attack),
         )
-        flips = self._flip(loaded, (x, clean), request, lambda d: progress(0.6 + 0.2 * d, FLIP))
-        progress(0.8, f"{manifest.id}: {request.cam}")
+        flips = self._flip(loaded, (x, clean), request, lambda d: progress(0.55 + 0.2 * d, FLIP))
+        progress(0.75, f"{manifest.id}: {request.cam}")
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
         values = cams.activation_maps(
@@ -286,7 +299,7 @@ class Analyzer:
             target,
             method=request.cam,
             layer=layer,
-            progress=lambda d: progress(0.8 + 0.15 * d, request.cam),
+            progress=lambda d: progress(0.75 + 0.2 * d, request.cam),
         )
         first, *others = (CamMap(request.cam, layer, target, value) for value in values)
         predictions = sweep.predict(model, swept, manifest.temperature)

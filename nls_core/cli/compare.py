@@ -69,8 +69,11 @@ def command(
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     files.write_text(output, panels.report(analysis, css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
-    for found in filter(None, map(sentences.flip_point, analysis.models)):
-        out.print(found, markup=False, highlight=False)
+    for model in analysis.models:
+        facts = "; ".join(sentences.facts(model))
+        out.print(f"{model.manifest.id}: {facts}", markup=False, highlight=False)
+    if worse := sentences.no_better(analysis):
+        out.print(worse, markup=False, highlight=False)
     for hinted in filter(sentences.hint, analysis.models):
         text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
         out.print(text, markup=False, highlight=False)

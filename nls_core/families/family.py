@@ -11,7 +11,6 @@ from nls_core.families.recipe import Recipe
 
 HEADLINE_FROM, HEADLINE_MORE = 3, 2  # with 3 seeds or more, 2 more for the headline cells
 SPLIT, OUT_OF_FOLD = "split", "out_of_fold"
-BASELINE, CANDIDATE = "ce-zero", "nls-partial"  # the pair of families that say nothing else
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,6 @@ class Family:
     fixed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # loss -> its options
     # the cells of the first claim, which get more seeds
     headline: tuple[str, ...] = ()
-    pair: tuple[str, str] = (BASELINE, CANDIDATE)  # the cells with which a comparison opens
     zero_only: tuple[str, ...] = ()  # losses that are baselines: not tried with partial padding
     # name -> changes to the recipe, one short run each
     ablations: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
+from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, unfamiliar
 
 ROLES = ("baseline", "candidate")
@@ -86,11 +87,37 @@ def flip_point(model: ModelAnalysis) -> str:
     found = model.flip_point
     if found is None:
         return ""
-    name = model.manifest.id
     if found.epsilon is None or found.label is None:
-        return f"{name}: flip point not found up to {found.most * 255:g}/255"
+        return f"flip point not found up to {found.most * 255:g}/255"
     after = model.manifest.classes[found.label]
-    return f"{name}: flip point {found.epsilon * 255:.4g}/255, then {after}"
+    return f"flip point {found.epsilon * 255:.3g}/255: then {after}"
+
+
+def calibration_error(model: ModelAnalysis) -> str:
+    """How well calibrated a model was found, and on what; nothing where it was not measured."""
+    manifest = model.manifest
+    if "ece" not in manifest.metrics:
+        return ""
+    bins = calibration.BINS
+    on = "out of fold" if protocol_of(manifest.id) == OUT_OF_FOLD else "test split"
+    return f"ECE {100 * manifest.metrics['ece']:.1f} % ({bins} bins, {on})"
+
+
+def no_better(analysis: Analysis) -> str:
+    """That a candidate is not better calibrated than the baseline, or nothing."""
+    baseline, *others = (m.manifest.metrics.get("ece") for m in analysis.models)
+    worse = [
+        f"the {role(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
+        f"{100 * baseline:.1f} %"
+        for i, ece in enumerate(others, start=1)
+        if ece is not None and baseline is not None and ece >= baseline
+    ]
+    return capital("; ".join(worse)) + "." if worse else ""
+
+
+def facts(model: ModelAnalysis) -> tuple[str, ...]:
+    """What stands beside a model's name: how calibrated it is, and its flip point."""
+    return tuple(filter(None, (calibration_error(model), flip_point(model))))
 
 
 def deserved(model: ModelAnalysis) -> str:

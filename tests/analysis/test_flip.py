@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,7 +74,8 @@ def test_pgd_alone_changes_the_label_there_and_not_a_sixteenth_below(
 def test_no_search_runs_more_attacks_than_it_is_charged_for() -> None:
     for ladder in (LADDER, (0.25, 0.5, 1, 2, 4, 8, 16), (16,)):
         for at in (0.01, 0.26, 1.01, 3.9, 8.01, 15.99, 20):
-            model, done = Threshold(at), []
+            model = Threshold(at)
+            done: list[float] = []
             x = torch.full((1, 1, 8, 8), 0.5)
             flip.find(model, x, 0, ladder=ladder, progress=done.append)
             assert model.calls <= flip.most_runs(ladder) * (flip.STEPS + 1)
@@ -97,8 +99,8 @@ def test_a_request_gets_one_of_each_model_and_pays_for_it(analyzer: Analyzer) ->
     assert more == 2 * 12 * (1 + 3 * 10)
 
 
-def test_it_stops_when_the_time_is_up(models_dir: object) -> None:
-    settings = Settings(models_dir=models_dir, device="cpu")  # type: ignore[arg-type]
+def test_it_stops_when_the_time_is_up(models_dir: Path) -> None:
+    settings = Settings(models_dir=models_dir, device="cpu")
     analyzer = Analyzer(settings)
     analyzer.layers(TINY[0])
     analyzer.queue.seconds = 1e-9  # after the estimate has let it pass

@@ -20,7 +20,7 @@ def test_a_declaration_fits_the_registries_it_names(family: Family) -> None:
     assert FAMILIES[family.name] is family
     family.recipe.check()
     assert family.protocol in (SPLIT, OUT_OF_FOLD)
-    assert {*family.headline, *family.pair} <= set(family.cells())
+    assert set(family.headline) <= set(family.cells())
     assert set(family.hints) <= set(family.rates)
     assert set(family.hints.values()) <= set(unfamiliar.SCORES)
     assert family.masks is None or set(family.masks.methods) <= set(CAMS)
@@ -38,8 +38,6 @@ def test_a_family_is_found_by_its_name_or_the_id_of_a_model() -> None:
 def test_a_family_without_a_declaration_has_defaults() -> None:
     assert families.protocol_of("theirs/ce-zero") == SPLIT
     assert families.protocol_of("photos/ce-zero") == OUT_OF_FOLD
-    assert families.pair_of("theirs") == ("ce-zero", "nls-partial")
-    assert families.pair_of("photos") == ("ce-zero", "nls-zero")
 
 
 def test_strengths_fit_the_size_of_the_pictures() -> None:

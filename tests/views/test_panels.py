@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nls_core.analysis.results import Analysis, ModelAnalysis, Prediction, SweepPoint
+from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
 from nls_core.settings import Settings
 from nls_core.views import panels, sentences
 
@@ -120,3 +120,40 @@ def test_no_model_is_said_to_hold(analysis: Analysis, attack: str, weak: bool) -
     assert "hold" not in text
     assert text.count("no label change was found up to ε = 8/255 by this attack") == 2
     assert ("proves little" in text) == weak
+
+
+def with_ece(analysis: Analysis, *errors: float) -> Analysis:
+    models = tuple(
+        dataclasses.replace(m, manifest=dataclasses.replace(m.manifest, metrics={"ece": ece}))
+        for m, ece in zip(analysis.models, errors, strict=True)
+    )
+    return dataclasses.replace(analysis, models=models)
+
+
+def test_a_candidate_that_is_not_better_calibrated_is_told(analysis: Analysis) -> None:
+    better, worse = with_ece(analysis, 0.06, 0.02), with_ece(analysis, 0.02, 0.117)
+    view = panels.View(0)
+    assert "ECE 6.0 % (15 bins, test split)" in panels.result(better, view)
+    assert "not better calibrated" not in panels.result(better, view)
+    assert "not better calibrated than the baseline: ECE 11.7 % against 2.0 %" in panels.result(
+        worse, view
+    )
+    first = dataclasses.replace(better.models[0].manifest, id="photos/ce-zero")
+    photo = dataclasses.replace(better.models[0], manifest=first)
+    assert sentences.calibration_error(photo) == "ECE 6.0 % (15 bins, out of fold)"
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (FlipPoint(7 / 16 / 255, 1, 16 / 255), "flip point 0.438/255: then b"),
+        (FlipPoint(None, None, 16 / 255), "flip point not found up to 16/255"),
+    ],
+)
+def test_a_flip_point_stands_beside_the_name(
+    analysis: Analysis, found: FlipPoint, text: str
+) -> None:
+    models = tuple(dataclasses.replace(m, flip_point=found) for m in analysis.models)
+    html = panels.result(dataclasses.replace(analysis, models=models), panels.View(0))
+    assert html.count(text) == 2
+    assert "flip point" not in panels.result(analysis, panels.View(0))
