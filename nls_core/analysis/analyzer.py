@@ -6,18 +6,21 @@ hook into the modules, so two computations on one model must never overlap.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from PIL import Image
 
 from nls_core import cams, families, nets, zoo
-from nls_core.analysis import choice, cost, flip, sweep
+from nls_core.analysis import choice, cost, flip, masking, stored, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
@@ -70,6 +73,7 @@ class Analyzer:
         self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
         self.unusable: dict[str, str] = {}
         self._models: dict[str, Loaded] = {}
+        self._stored = _shipped(settings)
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
@@ -191,8 +195,8 @@ class Analyzer:
         known = {i: self._models[i] for i in request.models if i in self._models}
         if len(known) == len(request.models):  # else it is checked once they are loaded
             self._check_cost(known, request)
-        key = _key(image, request) if isinstance(image, bytes) else None
-        if key and (found := self.finished.get(key)):
+        key = key_of(image, request) if isinstance(image, bytes) else None
+        if key and isinstance(image, bytes) and (found := self._found(key, image)):
             return found
         with self.queue.place() as place:
             if isinstance(image, bytes):
@@ -213,6 +217,28 @@ class Analyzer:
                 return result
 
             return self.lane.run(place, work)
+
+    def _found(self, key: str, image: bytes) -> Analysis | None:
+        """What was computed before and is still kept, or ships beside the examples."""
+        if found := self.finished.get(key):
+            return found
+        if key not in self._stored:
+            return None
+        try:
+            found = stored.read(self._stored[key], image, self.manifest)
+        except CheckpointError:  # of other weights, or damaged: it is computed as any other
+            del self._stored[key]
+            return None
+        self.finished.put(key, found)
+        return found
+
+    def forget_stored(self) -> None:
+        """Use no analysis that ships; for those who make them anew."""
+        self._stored.clear()
+
+    def has(self, image: bytes, request: AnalysisRequest) -> bool:
+        """Whether an answer is at hand, without computing."""
+        return self._found(key_of(image, request), image) is not None
 
     def _analyze(
         self, picture: Image.Image, request: AnalysisRequest, progress: Progress
@@ -263,6 +289,55 @@ class Analyzer:
 
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         return work(self._load(model_id))
+
+    def masking(
+        self,
+        analysis: Analysis,
+        index: int | None,
+        progress: Progress = lambda done, what: None,
+    ) -> masking.Comparison:
+        """Attack both models of an analysis with each other's picture, and with Square.
+
+        Args:
+            analysis: of two models.
+            index: of the strength.
+            progress: as of `analyze`.
+
+        Raises:
+            InvalidInput: as `masking.pair_of`.
+            TooCostly, QueueFull, Departed, Overdue: as `analyze`.
+        """
+        pair = masking.pair_of(analysis, index)
+        points = [analysis.point(model, index) for model in pair]
+        tried = []
+        with self.queue.place() as place:
+            for i, (model, other) in enumerate(zip(pair, reversed(points), strict=True)):
+
+                def watched(done: float, i: int = i) -> None:
+                    place.check()
+                    progress((i + done) / len(pair), f"Square, {masking.QUERIES} queries")
+
+                pictures = torch.from_numpy(np.stack([analysis.x, other.adversarial]))
+                at = (model.prediction.index, other.epsilon, analysis.request.seed)
+                work = partial(self._tried, model.manifest.id, pictures, at, watched)
+                said = self.lane.run(place, work)
+                own = points[i].prediction.index
+                tried.append(masking.Tried(model.prediction.index, own, *said))
+        request = analysis.request
+        return masking.Comparison(points[0].epsilon, request.attack, pair, (tried[0], tried[1]))
+
+    def _tried(
+        self,
+        model_id: str,
+        pictures: torch.Tensor,
+        at: tuple[int, float, int],
+        progress: Callable[[float], None],
+    ) -> tuple[int, int]:
+        loaded = self._load(model_id)
+        cost.allow(loaded.seconds * masking.QUERIES, self.settings.max_seconds)
+        if self._accelerated:  # in another process: only what pickles goes there
+            return cast("tuple[int, int]", self._run(model_id, partial(_answers, pictures, at)))
+        return masking.answers(loaded.model, pictures.to(self.device), at, progress)
 
     def _analyze_models(
         self,
@@ -323,9 +398,23 @@ class Analyzer:
         )
 
 
-def _key(image: bytes, request: AnalysisRequest) -> str:
+def key_of(image: bytes, request: AnalysisRequest) -> str:
     """What names an analysis: all that it depends on."""
     return f"{hashlib.sha256(image).hexdigest()} {request!r}"
+
+
+def _shipped(settings: Settings) -> dict[str, Path]:
+    """The analyses that ship beside the examples, by key; damaged ones are left out."""
+    found = {}
+    for path in (settings.static_dir / "examples").glob("opening-*.npz"):
+        with contextlib.suppress(CheckpointError):
+            found[stored.about(path)["key"]] = path
+    return found
+
+
+def _answers(pictures: torch.Tensor, at: tuple[int, float, int], loaded: Loaded) -> tuple[int, int]:
+    device = next(loaded.model.parameters()).device
+    return masking.answers(loaded.model, pictures.to(device), at)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

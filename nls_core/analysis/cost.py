@@ -68,6 +68,19 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
     )
 
 
+def allow(expected: float, allowed: float) -> None:
+    """Refuse a work of which nothing can be reduced.
+
+    Raises:
+        TooCostly: it would compute for more than `allowed` seconds.
+    """
+    if expected > allowed:
+        raise TooCostly(
+            f"expected a work of at most {allowed:g} s of computing, got one of about "
+            f"{expected:.3g} s on this machine; take a smaller model, or raise NLS_MAX_SECONDS"
+        )
+
+
 @torch.no_grad()
 def forward_seconds(model: nn.Module, x: Tensor) -> float:
     """What a forward pass of x (B, C, H, W) takes, the least of three.

@@ -35,11 +35,15 @@ CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 
 @dataclass(frozen=True)
 class View:
-    """What of an analysis is shown: the index of the ε (None is 0), the scale, the true class."""
+    """What of an analysis is shown: the index of the ε (None is 0), the scale, the true class.
+
+    `see` is a sentence on what to look at.
+    """
 
     index: int | None
     scale: str = "joint"
     truth: str | None = None
+    see: str = ""
 
 
 def result(analysis: Analysis, view: View) -> str:
@@ -49,11 +53,15 @@ def result(analysis: Analysis, view: View) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
     cells = " nls-cells" if analysis.x.shape[-1] < CELLS else ""
     return (
-        f'<div class="nls-result{cells}"><p class="nls-sentence" role="status">'
+        f'<div class="nls-result{cells}">{_see(view)}<p class="nls-sentence" role="status">'
         f"{escape(known + sentence(analysis))}</p>{_worse(analysis)}{rows}"
         f"{_colourbars(analysis, view)}"
         f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
     )
+
+
+def _see(view: View) -> str:
+    return f'<p class="nls-see">{escape(view.see)}</p>' if view.see else ""
 
 
 def _worse(analysis: Analysis) -> str:

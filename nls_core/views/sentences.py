@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+from nls_core.analysis.examples import Seen
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, unfamiliar
 
+TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
 
 
@@ -118,6 +122,31 @@ def no_better(analysis: Analysis) -> str:
 def facts(model: ModelAnalysis) -> tuple[str, ...]:
     """What stands beside a model's name: how calibrated it is, and its flip point."""
     return tuple(filter(None, (calibration_error(model), flip_point(model))))
+
+
+def to_see(baseline: Seen, candidate: Seen) -> str:
+    """What to look at on an example, from what was measured of both models."""
+    if baseline.label != candidate.label:
+        return (
+            f"See: the models disagree. The baseline says {baseline.label} "
+            f"({percent(baseline.confidence)}), the candidate {candidate.label} "
+            f"({percent(candidate.confidence)})."
+        )
+    pair = (baseline, candidate)
+    first, second = (
+        f"at ε = {each.flip:.3g}/255" if each.flip is not None else f"not up to {each.most:g}/255"
+        for each in pair
+    )
+    least, most = (each.most * 2 if each.flip is None else each.flip for each in pair)
+    gap = abs(math.log2(most / least))
+    if gap < TELLING:
+        turns = f"PGD changes both answers at about the same strength ({first}; {second})"
+    elif most > least:
+        turns = f"PGD changes the baseline's answer {first}, the candidate's {second}"
+    else:
+        turns = f"PGD changes the candidate's answer {second}, the baseline's {first}"
+    sure = " and ".join(percent(each.confidence) for each in pair)
+    return f"See: {turns}; baseline and candidate are {sure} sure that it is {baseline.label}."
 
 
 def deserved(model: ModelAnalysis) -> str:

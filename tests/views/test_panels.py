@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from nls_core.analysis.examples import Seen
 from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
 from nls_core.settings import Settings
 from nls_core.views import panels, sentences
@@ -157,3 +158,32 @@ def test_a_flip_point_stands_beside_the_name(
     html = panels.result(dataclasses.replace(analysis, models=models), panels.View(0))
     assert html.count(text) == 2
     assert "flip point" not in panels.result(analysis, panels.View(0))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        (("a", 0.9, 2.0), ("b", 0.8, 2.0), "the models disagree. The baseline says a (90.0 %)"),
+        (("a", 0.9, 2.0), ("a", 0.8, 2.2), "both answers at about the same strength"),
+        (
+            ("a", 0.9, 2.0),
+            ("a", 0.8, 4.0),
+            "PGD changes the baseline's answer at ε = 2/255, the candidate's at ε = 4/255; "
+            "baseline and candidate are 90.0 % and 80.0 % sure that it is a.",
+        ),
+        (
+            ("a", 0.9, 4.0),
+            ("a", 0.8, 2.0),
+            "PGD changes the candidate's answer at ε = 2/255, the baseline's at ε = 4/255",
+        ),
+        (
+            ("a", 0.9, 4.0),
+            ("a", 0.8, None),
+            "the baseline's answer at ε = 4/255, the candidate's not up to 16/255",
+        ),
+    ],
+)
+def test_what_to_see_follows_from_the_numbers(
+    first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
+) -> None:
+    assert text in sentences.to_see(Seen(*first, 16), Seen(*second, 16))

@@ -8,12 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from nls_core.analysis.masking import QUERIES
 from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
-from nls_core.views import panels
+from nls_core.views import masking_html, panels
 from nls_core.web.pages import navigation
 from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
@@ -22,6 +23,7 @@ from nls_core.web.pages.widgets import (
     LOOK,
     PRIVATE,
     PROGRESS,
+    explained,
     gallery,
     intro,
     message,
@@ -33,6 +35,10 @@ REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # 
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
+ABOUT_MASKING = explained(
+    "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
+    f"({QUERIES} queries, no gradient): does it withstand noise, or does it hide its gradient?"
+)
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
 
@@ -52,7 +58,8 @@ class ComparePage:
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
-            first: Analysis | None = compare.analyze(start)
+            # a large picture is computed once somebody opens the page, unless its analysis ships
+            first: Analysis | None = compare.analyze(start) if compare.at_hand(start) else None
         except NLSLabError as error:  # the page opens without a result, and says why
             first = None
             wrong.append(str(error))
@@ -72,7 +79,7 @@ class ComparePage:
                     )
                     shown = compare.show(first, start) if first else ["", None, None, None, ""]
                     self._results(shown, first)
-            self._listen()
+            self._listen(opens=first is None)
 
     # --- what is on the page -------------------------------------------------------------
 
@@ -117,6 +124,9 @@ class ComparePage:
 
     def _results(self, shown: list[Any], first: Analysis | None) -> None:
         self.result = gr.HTML(shown[0], elem_id="result")
+        with gr.Row():
+            self.ask = gr.Button("Masked or robust?", size="sm", min_width=200, scale=0)
+            self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
@@ -134,11 +144,15 @@ class ComparePage:
 
     # --- what happens --------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _listen(self, *, opens: bool) -> None:
         inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, *self.reliability, self.numbers]
         computed = gr.on(
-            [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
+            [
+                self.inputs["image"].change,
+                *([self.blocks.load] if opens else []),
+                *(self.inputs[name].input for name in COMPUTING),
+            ],
             self.compute,
             inputs,
             [self.message, self.inputs["epsilon"], *shown],
@@ -157,6 +171,15 @@ class ComparePage:
             **PRIVATE,
         )
         self.focus.listen(self.inputs, computed)
+        self.ask.click(self.masked, inputs, [self.message, self.masking], **LANE, **PRIVATE)
+        gr.on(
+            [computed.then, self.inputs["epsilon"].input],
+            lambda: ABOUT_MASKING,
+            None,
+            self.masking,
+            show_progress="hidden",
+            **PRIVATE,
+        )
         self.gallery.select(
             self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
         )
@@ -219,6 +242,20 @@ class ComparePage:
             return ["", *self.work.show(self.work.analyze(values), values)]
         except NLSLabError as error:
             return [message(str(error), wrong=True), *[gr.skip()] * 5]
+
+    def masked(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
+        """Attack each model with the other's picture and with Square, at the ε that is shown."""
+        values = self._values(data)
+        try:
+            analysis = self.work.analyze(values)
+            found = self.work.analyzer.masking(
+                analysis,
+                self.work.view(values).index,
+                lambda done, what: progress(done, desc=what),
+            )
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), gr.skip()]
+        return ["", masking_html.result(found)]
 
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""

@@ -10,14 +10,14 @@ from typing import Any
 from nls_core import files
 from nls_core.analysis import choice, focus, requests
 from nls_core.analysis.analyzer import Analyzer, Progress
-from nls_core.analysis.examples import Example, read_examples
+from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, choose
 from nls_core.types import Geometry
-from nls_core.views import analysis_charts, focus_html, panels
+from nls_core.views import analysis_charts, focus_html, panels, sentences
 from nls_core.web.edge import scratch
 from nls_core.web.rest import schemas
 
@@ -50,18 +50,22 @@ class Compare:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
         self._known = {_digest(e.path.read_bytes()): e for e in self.examples}
+        self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
         baseline, candidate = self.analyzer.pair(family)
+        known = self.measured(family)
         return {
             "image": self.first_picture(family),
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
             "attack": AnalysisRequest.attack,
-            "epsilon": epsilon_slider(baseline, AnalysisRequest.attack)["value"],
+            "epsilon": epsilon_slider(
+                baseline, AnalysisRequest.attack, known.epsilon if known else None
+            )["value"],
             "cam": "gradcam",
             "layer": self.analyzer.layers(baseline)[-1],
             "target": AUTOMATIC,
@@ -72,7 +76,25 @@ class Compare:
 
     def first_picture(self, family: str) -> str:
         """The path of the picture that a family begins with."""
-        return str((self.of_family(family) or self.examples)[0].path)
+        known = self.measured(family)
+        return str(known.opening if known else (self.of_family(family) or self.examples)[0].path)
+
+    def measured(self, family: str) -> Measured | None:
+        """What was measured of the examples, if by the weights that are served."""
+        known = self._measured.get(family)
+        if known is None or not set(known.weights) <= set(self.analyzer.ids(family)):
+            return None
+        same = (self.analyzer.manifest(i).sha256 == sha for i, sha in known.weights.items())
+        return known if all(same) and known.opening.is_file() else None
+
+    def see(self, values: Values) -> str:
+        """What to see on the chosen example with the chosen models, or nothing."""
+        example = self._example(values)
+        known = self.measured(example.family) if example else None
+        seen = known.seen.get(example.path, {}) if known and example else {}
+        pair = [seen.get(values[name]) for name in ("baseline", "candidate")]
+        first, second = pair
+        return sentences.to_see(first, second) if first and second and first != second else ""
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""
@@ -88,12 +110,22 @@ class Compare:
 
     def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """Compute what the controls say; errors as `Analyzer.analyze`."""
+        return self.analyzer.analyze(read_upload(values["image"]), self.request(values), progress)
+
+    def at_hand(self, values: Values) -> bool:
+        """Whether what the controls say needs no long computation."""
+        if not self._large(values["baseline"]):
+            return True
+        return self.analyzer.has(read_upload(values["image"]), self.request(values))
+
+    def request(self, values: Values) -> AnalysisRequest:
+        """What the controls say, as a request."""
         chosen = dict.fromkeys((values["baseline"], values["candidate"]))
         offered = requests.strengths(values["baseline"], values["attack"]).slider()
         classes = self.analyzer.manifest(values["baseline"]).classes
         places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
         target = choose("class", values["target"], places)
-        request = AnalysisRequest(
+        return AnalysisRequest(
             models=tuple(chosen),
             cam=values["cam"],
             layer=values["layer"],
@@ -104,7 +136,6 @@ class Compare:
             seed=int(values["seed"] or 0),
             flip_point=True,
         )
-        return self.analyzer.analyze(read_upload(values["image"]), request, progress)
 
     def view(self, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
@@ -112,7 +143,7 @@ class Compare:
         truth = example.label if example else None
         offered = requests.strengths(values["baseline"], values["attack"])
         place = round(min(values["epsilon"], offered.top) / offered.step)
-        return panels.View(place - 1 if place else None, values["scale"], truth)
+        return panels.View(place - 1 if place else None, values["scale"], truth, self.see(values))
 
     def _example(self, values: Values) -> Example | None:
         """The example whose picture is chosen, known by its content."""
