@@ -36,10 +36,11 @@ def verdict(found: Comparison, index: int) -> str:
             "nothing is hidden from that attack."
         )
     if tried.verdict == "masked":
-        who = " and ".join(finders(tried, other))
+        who = finders(tried, other)
+        do = "does" if len(who) == 1 else "do"
         return (
-            f"the {name} may be masked at {at}: {own} does not change its answer, but {who} "
-            f"does, so that it withstood {own} is no robustness."
+            f"the {name} may be masked at {at}: {own} does not change its answer, but "
+            f"{' and '.join(who)} {do}, so that it withstood {own} is no robustness."
         )
     return (
         f"the {name} shows no sign of masking at {at}: neither {own} nor the {other}'s attacked "

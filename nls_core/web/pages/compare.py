@@ -172,14 +172,8 @@ class ComparePage:
         )
         self.focus.listen(self.inputs, computed)
         self.ask.click(self.masked, inputs, [self.message, self.masking], **LANE, **PRIVATE)
-        gr.on(
-            [computed.then, self.inputs["epsilon"].input],
-            lambda: ABOUT_MASKING,
-            None,
-            self.masking,
-            show_progress="hidden",
-            **PRIVATE,
-        )
+        for stale in (computed.then, self.inputs["epsilon"].input):  # of another picture or ε
+            stale(lambda: ABOUT_MASKING, None, self.masking, show_progress="hidden", **PRIVATE)
         self.gallery.select(
             self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
         )
