@@ -99,7 +99,7 @@ def main(names: list[str], settings: Settings) -> None:
     known = files.read_json(path, dict)["families"] if path.exists() else {}
     # what is measured must not be answered by what was stored before
     analyzer = Analyzer(settings.model_copy(update={"max_seconds": 86_400}))
-    analyzer.forget_stored()
+    analyzer.shelf.clear()
     compare = Compare(analyzer)
     for family in names or [f for f in compare.families if compare.of_family(f)]:
         known[family] = measure(compare, family)

@@ -6,21 +6,18 @@ hook into the modules, so two computations on one model must never overlap.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from PIL import Image
 
 from nls_core import cams, families, nets, zoo
-from nls_core.analysis import choice, cost, flip, masking, stored, sweep
+from nls_core.analysis import choice, cost, flip, stored, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.memory import give_back
@@ -29,12 +26,9 @@ from nls_core.analysis.results import (
     Analysis,
     AnalysisRequest,
     CamMap,
-    FlipPoint,
     ModelAnalysis,
-    Prediction,
 )
 from nls_core.errors import CheckpointError, NLSLabError, choose
-from nls_core.evidence import report
 from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import Manifest
@@ -73,7 +67,7 @@ class Analyzer:
         self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
         self.unusable: dict[str, str] = {}
         self._models: dict[str, Loaded] = {}
-        self._stored = _shipped(settings)
+        self.shelf = stored.Shelf(settings.static_dir / "examples")
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
@@ -108,20 +102,8 @@ class Analyzer:
         return families.ordered(model_id.split("/")[0] for model_id in self.ids())
 
     def pair(self, family: str) -> tuple[str, str]:
-        """The ids of a family's models that a comparison begins with, baseline first.
-
-        By the family's report; by the manifests of models that it does not hold, or if it is gone.
-        """
-        ids = self.ids(family)
-        cells = {i.partition("/")[2]: choice.of_manifest(self.manifest(i)) for i in ids}
-        try:
-            reported = choice.of_report(report.read(family, self.settings.models_dir))
-        except (CheckpointError, LookupError, TypeError):  # the pages say so
-            reported = {}
-        if set(cells) <= set(reported):
-            cells = {cell: reported[cell] for cell in cells}
-        first, second = choice.pair(cells)
-        return f"{family}/{first}", f"{family}/{second}"
+        """The ids of a family's models that a comparison begins with, baseline first."""
+        return choice.models(family, self.ids(family), self.manifest, self.settings.models_dir)
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""
@@ -222,19 +204,9 @@ class Analyzer:
         """What was computed before and is still kept, or ships beside the examples."""
         if found := self.finished.get(key):
             return found
-        if key not in self._stored:
-            return None
-        try:
-            found = stored.read(self._stored[key], image, self.manifest)
-        except CheckpointError:  # of other weights, or damaged: it is computed as any other
-            del self._stored[key]
-            return None
-        self.finished.put(key, found)
+        if found := self.shelf.get(key, image, self.manifest):
+            self.finished.put(key, found)
         return found
-
-    def forget_stored(self) -> None:
-        """Use no analysis that ships; for those who make them anew."""
-        self._stored.clear()
 
     def has(self, image: bytes, request: AnalysisRequest) -> bool:
         """Whether an answer is at hand, without computing."""
@@ -290,54 +262,15 @@ class Analyzer:
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         return work(self._load(model_id))
 
-    def masking(
-        self,
-        analysis: Analysis,
-        index: int | None,
-        progress: Progress = lambda done, what: None,
-    ) -> masking.Comparison:
-        """Attack both models of an analysis with each other's picture, and with Square.
+    def attend(self, model_id: str, work: Callable[[Loaded, Callable[[], None]], T]) -> T:
+        """As `run`, for a work of many steps, which calls what it is given between any two of them.
 
-        Args:
-            analysis: of two models.
-            index: of the strength.
-            progress: as of `analyze`.
-
-        Raises:
-            InvalidInput: as `masking.pair_of`.
-            TooCostly, QueueFull, Departed, Overdue: as `analyze`.
+        That raises where the work should not go on. Where a GPU is lent per call it does nothing.
         """
-        pair = masking.pair_of(analysis, index)
-        points = [analysis.point(model, index) for model in pair]
-        tried = []
+        if self._accelerated:
+            return self.run(model_id, partial(_unattended, work))
         with self.queue.place() as place:
-            for i, (model, other) in enumerate(zip(pair, reversed(points), strict=True)):
-
-                def watched(done: float, i: int = i) -> None:
-                    place.check()
-                    progress((i + done) / len(pair), f"Square, {masking.QUERIES} queries")
-
-                pictures = torch.from_numpy(np.stack([analysis.x, other.adversarial]))
-                at = (model.prediction.index, other.epsilon, analysis.request.seed)
-                work = partial(self._tried, model.manifest.id, pictures, at, watched)
-                said = self.lane.run(place, work)
-                own = points[i].prediction.index
-                tried.append(masking.Tried(model.prediction.index, own, *said))
-        request = analysis.request
-        return masking.Comparison(points[0].epsilon, request.attack, pair, (tried[0], tried[1]))
-
-    def _tried(
-        self,
-        model_id: str,
-        pictures: torch.Tensor,
-        at: tuple[int, float, int],
-        progress: Callable[[float], None],
-    ) -> tuple[int, int]:
-        loaded = self._load(model_id)
-        cost.allow(loaded.seconds * masking.QUERIES, self.settings.max_seconds)
-        if self._accelerated:  # in another process: only what pickles goes there
-            return cast("tuple[int, int]", self._run(model_id, partial(_answers, pictures, at)))
-        return masking.answers(loaded.model, pictures.to(self.device), at, progress)
+            return self.lane.run(place, lambda: work(self._load(model_id), place.check))
 
     def _analyze_models(
         self,
@@ -364,7 +297,16 @@ class Analyzer:
             (clean, gradient),
             lambda d: progress(0.05 + 0.5 * d, request.attack),
         )
-        flips = self._flip(loaded, (x, clean), request, lambda d: progress(0.55 + 0.2 * d, FLIP))
+        flips = None
+        if request.flip_point:
+            flips = flip.find(
+                model,
+                x,
+                clean.index,
+                ladder=families.strengths_of(manifest.id).doubling(),
+                seed=request.seed,
+                progress=lambda d: progress(0.55 + 0.2 * d, FLIP),
+            )
         progress(0.75, f"{manifest.id}: {request.cam}")
         target = clean.index if request.target_class is None else request.target_class
         everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
@@ -382,39 +324,14 @@ class Analyzer:
         points = sweep.points(x, swept, request, clean, seen)
         return ModelAnalysis(manifest, clean, first, points, flips)
 
-    def _flip(
-        self,
-        loaded: Loaded,
-        seen: tuple[torch.Tensor, Prediction],
-        request: AnalysisRequest,
-        progress: Callable[[float], None],
-    ) -> FlipPoint | None:
-        if not request.flip_point:
-            return None
-        x, clean = seen
-        ladder = families.strengths_of(loaded.manifest.id).doubling()
-        return flip.find(
-            loaded.model, x, clean.index, ladder=ladder, seed=request.seed, progress=progress
-        )
-
 
 def key_of(image: bytes, request: AnalysisRequest) -> str:
     """What names an analysis: all that it depends on."""
     return f"{hashlib.sha256(image).hexdigest()} {request!r}"
 
 
-def _shipped(settings: Settings) -> dict[str, Path]:
-    """The analyses that ship beside the examples, by key; damaged ones are left out."""
-    found = {}
-    for path in (settings.static_dir / "examples").glob("opening-*.npz"):
-        with contextlib.suppress(CheckpointError):
-            found[stored.about(path)["key"]] = path
-    return found
-
-
-def _answers(pictures: torch.Tensor, at: tuple[int, float, int], loaded: Loaded) -> tuple[int, int]:
-    device = next(loaded.model.parameters()).device
-    return masking.answers(loaded.model, pictures.to(device), at)
+def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:
+    return work(loaded, lambda: None)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nls_core import families
@@ -71,6 +72,24 @@ def of_report(record: Mapping[str, Any]) -> dict[str, Measured]:
         for cell, found in record["cells"].items()
         if loss_of(cell) != report.TEMPERED
     }
+
+
+def models(
+    family: str, ids: Sequence[str], manifest: Callable[[str], Manifest], models_dir: Path
+) -> tuple[str, str]:
+    """`pair` as ids of a family's models, by its report.
+
+    By their manifests where the report does not hold them all, or is gone; `manifest` reads one.
+    """
+    cells = {i.partition("/")[2]: of_manifest(manifest(i)) for i in ids}
+    try:
+        reported = of_report(report.read(family, models_dir))
+    except (CheckpointError, LookupError, TypeError):  # the pages over the report say so
+        reported = {}
+    if set(cells) <= set(reported):
+        cells = {cell: reported[cell] for cell in cells}
+    first, second = pair(cells)
+    return f"{family}/{first}", f"{family}/{second}"
 
 
 def of_manifest(manifest: Manifest) -> Measured:

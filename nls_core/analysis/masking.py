@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nls_core.analysis import cost
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.errors import InvalidInput
-from nls_core.nets import Classifier
+
+if TYPE_CHECKING:
+    from nls_core.analysis.analyzer import Analyzer, Loaded
 
 QUERIES = 500  # of Square, the clean picture included
 
@@ -71,30 +77,66 @@ def pair_of(analysis: Analysis, index: int | None) -> tuple[ModelAnalysis, Model
     return first, second
 
 
-def answers(
-    model: Classifier,
+def compare(
+    analyzer: Analyzer,
+    analysis: Analysis,
+    index: int | None,
+    progress: Callable[[float, str], None] = lambda done, what: None,
+) -> Comparison:
+    """Show both models of an analysis each other's attacked picture, and attack them with Square.
+
+    Args:
+        analyzer: runs them, in turns.
+        analysis: of two models.
+        index: of the strength.
+        progress: called with the done share in [0, 1] and what comes next.
+
+    Raises:
+        InvalidInput: as `pair_of`.
+        TooCostly, QueueFull, Departed, Overdue: as `Analyzer.analyze`.
+    """
+    pair = pair_of(analysis, index)
+    points = [analysis.point(model, index) for model in pair]
+    tried = []
+    for i, (model, other) in enumerate(zip(pair, reversed(points), strict=True)):
+        progress(i / len(pair), f"{model.manifest.id}: Square, {QUERIES} queries")
+        pictures = torch.from_numpy(np.stack([analysis.x, other.adversarial]))
+        clean = model.prediction.index
+        at = (clean, other.epsilon, analysis.request.seed)
+        work = partial(_answers, pictures, at, analyzer.settings.max_seconds)
+        said = analyzer.attend(model.manifest.id, work)
+        tried.append(Tried(clean, points[i].prediction.index, *said))
+    return Comparison(points[0].epsilon, analysis.request.attack, pair, (tried[0], tried[1]))
+
+
+def _answers(
     pictures: Tensor,
     at: tuple[int, float, int],
-    progress: Callable[[float], None] = lambda done: None,
+    allowed: float,
+    loaded: Loaded,
+    check: Callable[[], None],
 ) -> tuple[int, int]:
     """What a model says of the other's attacked picture, and of what Square finds.
 
     Args:
-        model: from x to logits.
         pictures: (2, C, H, W) in [0, 1]: the clean one, and the other model's attacked one.
         at: the model's answer for the clean picture, ε in pixel units, and the seed.
-        progress: called between queries.
+        allowed: seconds of computing.
+        loaded: the model.
+        check: called between queries.
     """
+    cost.allow(loaded.seconds * QUERIES, allowed)
     label, epsilon, seed = at
+    pictures = pictures.to(next(loaded.model.parameters()).device)
     moved = ATTACKS["square"](
-        model,
+        loaded.model,
         pictures[:1],
         torch.tensor([label], device=pictures.device),
         epsilon=epsilon,
         queries=QUERIES,
         seed=seed,
-        progress=progress,
+        progress=lambda done: check(),
     )
     with torch.no_grad():
-        said = model(torch.cat([pictures[1:], moved])).argmax(1)
+        said = loaded.model(torch.cat([pictures[1:], moved])).argmax(1)
     return int(said[0]), int(said[1])

@@ -7,6 +7,7 @@ no 8-bit picture can tell from the whole; predictions and maps are those of the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -98,6 +99,30 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
         notes=prepared.notes,
         seconds=said["seconds"],
     )
+
+
+class Shelf:
+    """The analyses that ship in a folder, by key; damaged ones, and those of other weights, go."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths: dict[str, Path] = {}
+        for path in folder.glob("opening-*.npz"):
+            with contextlib.suppress(CheckpointError):
+                self._paths[about(path)["key"]] = path
+
+    def get(self, key: str, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis | None:
+        """The analysis of a picture, if it is there and of the weights that manifests name."""
+        if key not in self._paths:
+            return None
+        try:
+            return read(self._paths[key], image, manifest)
+        except CheckpointError:  # it is computed as any other
+            del self._paths[key]
+            return None
+
+    def clear(self) -> None:
+        """Give nothing any more; for those who make them anew."""
+        self._paths.clear()
 
 
 def _request(entry: dict[str, Any]) -> AnalysisRequest:

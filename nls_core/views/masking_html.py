@@ -59,7 +59,7 @@ def finders(tried: Tried, other: str) -> list[str]:
 
 def table(found: Comparison) -> list[list[str]]:
     """What each model says of each picture."""
-    rows = [["picture", *(f"{role(i)}: {m.manifest.id}" for i, m in enumerate(found.models))]]
+    rows = [["picture", *(role(i) for i in range(len(found.models)))]]
     names = {
         "clean": "clean",
         "own": f"attacked against itself ({found.attack})",

@@ -36,7 +36,7 @@ def test_the_answers_are_those_of_the_pictures(
 ) -> None:
     monkeypatch.setattr(masking, "QUERIES", 20)
     done: list[float] = []
-    found = analyzer.masking(analysis, 2, lambda share, what: done.append(share))
+    found = masking.compare(analyzer, analysis, 2, lambda share, what: done.append(share))
     assert (found.epsilon, found.attack) == (4 / 255, "pgd-linf")
     assert done == sorted(done)
     for i, tried in enumerate(found.tried):
@@ -59,13 +59,13 @@ def test_what_cannot_be_compared_is_refused(analyzer: Analyzer, analysis: Analys
         (l2, 0, "L∞"),
     ):
         with pytest.raises(InvalidInput, match=words):
-            analyzer.masking(given, index)
+            masking.compare(analyzer, given, index)
 
 
 def test_it_costs_and_stops_as_an_analysis(analyzer: Analyzer, analysis: Analysis) -> None:
     strict = Analyzer(Settings(models_dir=analyzer.settings.models_dir, max_seconds=1e-6))
     with pytest.raises((TooCostly, Overdue)):
-        strict.masking(analysis, 0)
+        masking.compare(strict, analysis, 0)
 
 
 def test_verdicts_say_what_they_rest_on(analysis: Analysis) -> None:

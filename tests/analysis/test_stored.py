@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nls_core import zoo
 from nls_core.analysis import stored
 from nls_core.analysis.analyzer import Analyzer, key_of
 from nls_core.analysis.examples import opening_file, read_examples, read_measured
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.errors import CheckpointError
 from nls_core.settings import Settings
+from nls_core.types import Manifest
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.scripts import script
 
@@ -24,13 +24,13 @@ MEASURED = read_measured(SETTINGS)
 
 def check_alike(got: Analysis, wanted: Analysis, *, exact: bool) -> None:
     """Compare two analyses; `exact`: of one computation, else of two machines."""
-    close = {"rtol": 0, "atol": 1e-6} if exact else {"rtol": 0, "atol": 0.02}
+    close = 1e-6 if exact else 0.02
     assert got.request == wanted.request
     assert (got.geometry, got.notes) == (wanted.geometry, wanted.notes)
     np.testing.assert_array_equal(got.picture, wanted.picture)
     for a, b in zip(got.models, wanted.models, strict=True):
         assert a.manifest == b.manifest
-        np.testing.assert_allclose(a.prediction.calibrated, b.prediction.calibrated, **close)
+        np.testing.assert_allclose(a.prediction.calibrated, b.prediction.calibrated, atol=close)
         assert (a.cam.method, a.cam.layer, a.cam.target_class) == (
             b.cam.method, b.cam.layer, b.cam.target_class
         )  # fmt: skip
@@ -57,7 +57,7 @@ def test_what_is_written_reads_back(analyzer: Analyzer, tmp_path: Path) -> None:
     assert stored.about(path)["key"] == "name"
     check_alike(stored.read(path, picture_bytes(), analyzer.manifest), wanted, exact=True)
 
-    def other(model_id: str) -> zoo.Manifest:
+    def other(model_id: str) -> Manifest:
         return dataclasses.replace(analyzer.manifest(model_id), sha256="0" * 64)
 
     with pytest.raises(CheckpointError, match="other weights"):
@@ -88,7 +88,7 @@ def test_what_ships_is_answered_without_computing(
 @pytest.mark.parametrize("family", MEASURED)
 def test_the_shipped_analysis_is_what_a_live_run_finds(family: str) -> None:
     shipped, live = Analyzer(SETTINGS), Analyzer(SETTINGS)
-    live.forget_stored()
+    live.shelf.clear()
     data = MEASURED[family].opening.read_bytes()
     said = stored.about(opening_file(SETTINGS, family))["request"]
     request = AnalysisRequest(**said | {k: tuple(said[k]) for k in ("models", "epsilons")})

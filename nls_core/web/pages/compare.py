@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from nls_core.analysis.masking import QUERIES
+from nls_core.analysis import masking
 from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
 from nls_core.attacks import ATTACKS
@@ -37,7 +37,7 @@ INTRO = """Choose a picture and compare where two models look, how sure they are
 deserved, and what a little noise does."""
 ABOUT_MASKING = explained(
     "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
-    f"({QUERIES} queries, no gradient): does it withstand noise, or does it hide its gradient?"
+    f"({masking.QUERIES} queries, no gradient): does it withstand noise, or hide its gradient?"
 )
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
@@ -124,9 +124,8 @@ class ComparePage:
 
     def _results(self, shown: list[Any], first: Analysis | None) -> None:
         self.result = gr.HTML(shown[0], elem_id="result")
-        with gr.Row():
-            self.ask = gr.Button("Masked or robust?", size="sm", min_width=200, scale=0)
-            self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
+        self.ask = gr.Button("Masked or robust?", size="sm", elem_id="ask-masking")
+        self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
@@ -242,7 +241,8 @@ class ComparePage:
         values = self._values(data)
         try:
             analysis = self.work.analyze(values)
-            found = self.work.analyzer.masking(
+            found = masking.compare(
+                self.work.analyzer,
                 analysis,
                 self.work.view(values).index,
                 lambda done, what: progress(done, desc=what),

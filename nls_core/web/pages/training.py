@@ -33,8 +33,8 @@ SCHEDULE = {
 }
 READ = """<b>How it is read.</b> {schedule} Bands are one standard deviation over
 seeds. The table counts epochs until validation accuracy first reaches 85, 88 and 90 %. The right
-chart below tests what theory says, nls = (1-s)·NCE + s/K: at matched step size the smoothing changes nothing in nls, and much
-in ls. Training losses of different losses have different units."""
+chart below tests what theory says, nls = (1-s)·NCE + s/K: at matched step size the smoothing
+changes nothing in nls, and much in ls. Training losses of different losses have different units."""
 
 
 def build(analyzer: Analyzer) -> None:
