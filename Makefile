@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts
+.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -84,6 +84,9 @@ verify: install data ## measure the shipped models anew and compare with the com
 
 tables: install ## write the tables of README and docs anew from the reports
 	$(BIN)/python scripts/make_tables.py
+
+examples: install ## measure the examples with the opening pairs, and choose what the page opens with (minutes)
+	$(BIN)/python scripts/measure_examples.py
 
 charts: $(VENV)/.installed-dev browser ## draw the charts of README and findings as images
 	$(BIN)/python scripts/make_charts.py

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from nls_core import attacks, cams, zoo
-from nls_core.families import FAMILIES
+from nls_core.analysis.analyzer import Analyzer
 
 STRENGTHS, STEPS, ROUNDS = 16, 2, 3
 
@@ -27,7 +27,8 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """A row for each method and model: seconds over those of a forward pass of as many pictures."""
     torch.manual_seed(0)
-    pairs = [f"{family.name}/{cell}" for family in FAMILIES.values() for cell in family.pair]
+    analyzer = Analyzer()
+    pairs = [model_id for family in analyzer.families() for model_id in analyzer.pair(family)]
     for model_id in pairs:
         model, manifest = zoo.load(model_id)
         x = torch.rand(STRENGTHS, manifest.channels, manifest.input_size, manifest.input_size)

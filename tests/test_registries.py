@@ -70,7 +70,7 @@ def test_the_page_offers_and_shows_them(analyzer: Analyzer) -> None:
     assert "dummy-attack asks the model" in page.work.slow_note(values)
     shown = page.work.show(page.work.analyze(values), values)
     assert "Under dummy-attack" in shown[0]
-    assert "holds up to" not in shown[0]
+    assert "hold" not in shown[0]
     assert shown[1].layout.xaxis.title.text == "ε (L2 norm)"
 
 

@@ -17,19 +17,25 @@ import torch
 from PIL import Image
 
 from nls_core import families, zoo
-from nls_core.analysis import choice, cost, loaded, sweep
+from nls_core.analysis import choice, cost, flip, loaded, stored, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.memory import give_back
 from nls_core.analysis.requests import check_request
-from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, ModelAnalysis
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    ModelAnalysis,
+)
 from nls_core.errors import CheckpointError, NLSLabError, choose
 from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 
 T = TypeVar("T")
+FLIP = "flip point"
 Progress = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -52,6 +58,7 @@ class Analyzer:
         self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
         self.unusable: dict[str, str] = {}
         self._models: dict[str, Loaded] = {}
+        self.shelf = stored.Shelf(settings.static_dir / "examples")
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
@@ -87,7 +94,7 @@ class Analyzer:
 
     def pair(self, family: str) -> tuple[str, str]:
         """The ids of a family's models that a comparison begins with, baseline first."""
-        return choice.models(family, self.ids(family), self.manifest)
+        return choice.models(family, self.ids(family), self.manifest, self.settings.models_dir)
 
     def manifest(self, model_id: str) -> Manifest:
         """One model's manifest, without loading its weights."""
@@ -157,8 +164,8 @@ class Analyzer:
         """
         self._check(request)
         digest = hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else None
-        key = f"{digest} {request!r}" if digest else None  # all that an analysis depends on
-        if key and (found := self.finished.get(key)):
+        key = key_of(digest, request) if digest else None
+        if key and isinstance(image, bytes) and (found := self._found(key, image)):
             return found
         with self.queue.place() as place:
             if isinstance(image, bytes):
@@ -185,6 +192,19 @@ class Analyzer:
         known = {i: self._models[i] for i in request.models if i in self._models}
         if len(known) == len(request.models):  # else the cost is checked once they are loaded
             self._check_cost(known, request)
+
+    def _found(self, key: str, image: bytes) -> Analysis | None:
+        """What was computed before and is still kept, or ships beside the examples."""
+        if found := self.finished.get(key):
+            return found
+        if found := self.shelf.get(key, image, self.manifest):
+            self.finished.put(key, found)
+        return found
+
+    def has(self, image: bytes, request: AnalysisRequest) -> bool:
+        """Whether an answer is at hand, without computing."""
+        digest = hashlib.sha256(image).hexdigest()
+        return self._found(key_of(digest, request), image) is not None
 
     def _analyze(
         self,
@@ -241,6 +261,16 @@ class Analyzer:
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         return work(self._load(model_id))
 
+    def attend(self, model_id: str, work: Callable[[Loaded, Callable[[], None]], T]) -> T:
+        """As `run`, for a work of many steps, which calls what it is given between any two of them.
+
+        That raises where the work should not go on. Where a GPU is lent per call it does nothing.
+        """
+        if self._accelerated:
+            return self.run(model_id, partial(_unattended, work))
+        with self.queue.place() as place:
+            return self.lane.run(place, lambda: work(self._load(model_id), place.check))
+
     def _analyze_models(
         self,
         prepared: Prepared,
@@ -263,17 +293,37 @@ class Analyzer:
         clean = sweep.look(model, x, request, view)
         progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
-            model, x, request, clean, lambda d: progress(0.05 + 0.6 * d, request.attack)
+            model, x, request, clean, lambda d: progress(0.05 + 0.5 * d, request.attack)
         )
-        progress(0.65, f"{manifest.id}: {request.cam}")
-        view = replace(view, progress=lambda d: progress(0.65 + 0.3 * d, request.cam))
+        flips = None
+        if request.flip_point:
+            flips = flip.find(
+                model,
+                x,
+                clean.prediction.index,
+                ladder=families.strengths_of(manifest.id).doubling(),
+                seed=request.seed,
+                progress=lambda d: progress(0.55 + 0.2 * d, FLIP),
+            )
+        progress(0.75, f"{manifest.id}: {request.cam}")
+        view = replace(view, progress=lambda d: progress(0.75 + 0.2 * d, request.cam))
         seen = sweep.watch(model, swept, request, clean.target, view)
         return ModelAnalysis(
             manifest,
             clean.prediction,
             CamMap(request.cam, layer, clean.target, clean.values),
             sweep.points(x, swept, request, clean.prediction, seen),
+            flips,
         )
+
+
+def key_of(digest: str, request: AnalysisRequest) -> str:
+    """What names an analysis: the picture's SHA-256, and all else that it depends on."""
+    return f"{digest} {request!r}"
+
+
+def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:
+    return work(loaded, lambda: None)
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from nls_core.analysis import flip
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import TooCostly
+from nls_core.families import strengths_of
 
 FIRST = 4  # the prediction and its gradient
 
@@ -36,7 +38,8 @@ def estimate(request: AnalysisRequest, speeds: Mapping[str, Speed]) -> float:
         speed = speeds[model_id]
         one_map = CAMS[request.cam].passes(speed.channels)
         attack = strengths * (1 + ATTACKS[request.attack].cost * request.steps)
-        total += speed.seconds * (FIRST + attack + (strengths + 1) * one_map)
+        flips = flip.passes(strengths_of(model_id).doubling()) if request.flip_point else 0
+        total += speed.seconds * (FIRST + attack + flips + (strengths + 1) * one_map)
     return total
 
 
@@ -53,6 +56,7 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
         "one model": replace(request, models=request.models[:1]),
         "one strength": replace(request, epsilons=request.epsilons[:1]),
         "one attack step": replace(request, steps=1),
+        "no flip point": replace(request, flip_point=False),
         f"the map gradcam instead of {request.cam}": replace(request, cam="gradcam"),
     }
     costs = {what: estimate(less, speeds) for what, less in cheaper.items()}
@@ -62,6 +66,19 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
         f"expected a request of at most {allowed:g} s of computing, got one of about "
         f"{expected:.3g} s on this machine; reduce it: {advice}"
     )
+
+
+def allow(expected: float, allowed: float) -> None:
+    """Refuse a work of which nothing can be reduced.
+
+    Raises:
+        TooCostly: it would compute for more than `allowed` seconds.
+    """
+    if expected > allowed:
+        raise TooCostly(
+            f"expected a work of at most {allowed:g} s of computing, got one of about "
+            f"{expected:.3g} s on this machine; take a smaller model, or raise NLS_MAX_SECONDS"
+        )
 
 
 @torch.no_grad()

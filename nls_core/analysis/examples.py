@@ -1,7 +1,8 @@
-"""The bundled pictures, with their class and mask."""
+"""The bundled pictures, with their class and mask, and what was measured of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,60 @@ class Example:
     label: str
     title: str
     mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one model says of an example: its answer, how sure it is, and its flip point in 1/255.
+
+    `flip` is None where none was found up to `most`.
+    """
+
+    label: str
+    confidence: float
+    flip: float | None
+    most: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What scripts/measure_examples.py found for a family's opening pair, by these weights.
+
+    `weights`: model id -> sha256; `opening`: the example on which the models differ most, shown at
+    the strength `epsilon`, in 1/255; `seen`: path of the example -> model id -> what it says.
+    """
+
+    weights: Mapping[str, str]
+    opening: Path
+    epsilon: float
+    seen: Mapping[Path, Mapping[str, Seen]]
+
+
+MEASURED = "measured.json"
+
+
+def read_measured(settings: Settings) -> dict[str, Measured]:
+    """By family, from static/examples/measured.json; empty where it is not there."""
+    folder = settings.static_dir / "examples"
+    if not (folder / MEASURED).exists():
+        return {}
+    return {
+        family: Measured(
+            entry["weights"],
+            folder / entry["opening"],
+            entry["epsilon"],
+            {
+                folder / file: {model_id: Seen(**said) for model_id, said in models.items()}
+                for file, models in entry["examples"].items()
+            },
+        )
+        for family, entry in files.read_json(folder / MEASURED, dict)["families"].items()
+    }
+
+
+def opening_file(settings: Settings, family: str) -> Path:
+    """Where the finished analysis of a family's opening example lies."""
+    return settings.static_dir / "examples" / f"opening-{family}.npz"
 
 
 def read_examples(settings: Settings) -> tuple[Example, ...]:

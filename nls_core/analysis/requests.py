@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from nls_core import families
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, choose, shown
+from nls_core.families.family import L2, Strengths
 from nls_core.types import Manifest
 
 MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
+UNIT = {"linf": 1 / 255, "l2": 1.0}  # what people count strengths in, by norm, in pixel units
 MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
+
+
+def strengths(model_id: str, attack: str) -> Strengths:
+    """What an attack on a model is offered with: L∞ radii in 1/255, or L2 norms.
+
+    Raises:
+        UnknownName: there is no such attack.
+    """
+    is_l2 = choose("attack", attack, ATTACKS).norm == "l2"
+    return L2 if is_l2 else families.strengths_of(model_id)
+
+
+def in_pixels(values: Iterable[float], attack: str) -> tuple[float, ...]:
+    """Strengths as `strengths` has them, in pixel units."""
+    unit = UNIT[ATTACKS[attack].norm]
+    return tuple(unit * value for value in values)
+
+
+def epsilons(text: str | None, model_id: str, attack: str) -> tuple[float, ...]:
+    """The strengths of a request: what was asked for, in 1/255, or those of the model's family.
+
+    Raises:
+        InvalidInput: a part is not a number, or there is no such attack.
+    """
+    if text is not None:
+        return parse_epsilons(text)
+    return in_pixels(strengths(model_id, attack).doubling(), attack)
 
 
 def parse_epsilons(text: str) -> tuple[float, ...]:

@@ -67,13 +67,26 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
+class FlipPoint:
+    """The smallest ε found at which PGD changes the label, in pixel units; see `flip.find`.
+
+    `epsilon` and `label`, what it then is, are None where no strength up to `most` changed it.
+    """
+
+    epsilon: float | None
+    label: int | None
+    most: float
+
+
+@dataclass(frozen=True)
 class ModelAnalysis:
-    """Everything that one model says of one image."""
+    """Everything that one model says of one image; `flip_point` where it was asked for."""
 
     manifest: Manifest
     prediction: Prediction
     cam: CamMap
     sweep: tuple[SweepPoint, ...]
+    flip_point: FlipPoint | None = None
 
     @property
     def flip_epsilon(self) -> float | None:
@@ -87,6 +100,8 @@ class AnalysisRequest:
 
     `target_class` is the class that the maps explain (None: the clean prediction of each model);
     `attack_target` makes the attack a targeted one. `seed` fixes every random draw.
+    `random_start`: PGD and Auto-PGD begin at a random place within ε instead of the picture.
+    `flip_point`: find each model's, by PGD, whatever the attack is.
     """
 
     models: tuple[str, ...]
@@ -98,6 +113,8 @@ class AnalysisRequest:
     attack_target: int | None = None
     steps: int = 10
     seed: int = 0
+    random_start: bool = True
+    flip_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,3 +134,9 @@ class Analysis:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     sha256: str | None = None
+
+    def point(self, model: ModelAnalysis, index: int | None) -> SweepPoint:
+        """One of a model's strengths, by its index in the request; None is ε = 0."""
+        if index is not None:
+            return model.sweep[index]
+        return SweepPoint(0.0, self.x, model.prediction, model.cam, 0.0, 0.0, False)

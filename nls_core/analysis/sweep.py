@@ -52,7 +52,7 @@ def look(model: nn.Module, x: Tensor, request: AnalysisRequest, view: View) -> L
     with frozen(model), torch.enable_grad():
         x = x.detach().requires_grad_(ATTACKS[request.attack].takes_gradient)
         seen = cams.record(model, x, view.layer)
-        prediction = _predictions(seen.logits.detach(), view.temperature)[0]
+        prediction = predictions(seen.logits.detach(), view.temperature)[0]
         target = prediction.index if request.target_class is None else request.target_class
         (values,) = cams.maps_of(
             model, x, seen, [target], method=request.cam, progress=view.progress
@@ -79,7 +79,7 @@ def watch(
             progress=view.progress,
         )
     maps = (CamMap(request.cam, view.layer, target, each) for each in values)
-    return list(zip(_predictions(seen.logits.detach(), view.temperature), maps, strict=True))
+    return list(zip(predictions(seen.logits.detach(), view.temperature), maps, strict=True))
 
 
 def _label(request: AnalysisRequest, clean: Prediction) -> int:
@@ -87,7 +87,8 @@ def _label(request: AnalysisRequest, clean: Prediction) -> int:
     return clean.index if request.attack_target is None else request.attack_target
 
 
-def _predictions(logits: Tensor, temperature: float) -> list[Prediction]:
+def predictions(logits: Tensor, temperature: float) -> list[Prediction]:
+    """What logits (B, K) say, one answer a row; calibrated by the temperature."""
     logits = logits.float()
     parts = (logits, logits.softmax(1), (logits / temperature).softmax(1))
     arrays = (part.cpu().numpy() for part in parts)
@@ -119,6 +120,7 @@ def attack(
         steps=request.steps,
         targeted=request.attack_target is not None,
         seed=request.seed,
+        random_start=request.random_start,
         progress=progress,
         **known,
     )

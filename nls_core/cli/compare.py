@@ -29,22 +29,29 @@ def command(
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
     attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
-    epsilons: Annotated[str, typer.Option(help="In 1/255, comma-separated.")] = "1,2,4,8",
+    epsilons: Annotated[
+        str | None, typer.Option(help="In 1/255, comma-separated; by default those of the family.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    flip_point: Annotated[
+        bool, typer.Option(help="Find the smallest ε at which PGD changes each model's label.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
     from nls_core.analysis.analyzer import Analyzer
-    from nls_core.analysis.requests import parse_epsilons
+    from nls_core.analysis.requests import epsilons as strengths
 
     settings = Settings()
     analyzer = Analyzer(settings)
+    models = _models(analyzer, baseline, candidate)
     request = AnalysisRequest(
-        models=_models(analyzer, baseline, candidate),
+        models=models,
         cam=cam,
         attack=attack,
-        epsilons=parse_epsilons(epsilons),
+        epsilons=strengths(epsilons, models[0], attack),
         seed=seed,
+        flip_point=flip_point,
     )
     analysis = _analyze(analyzer, image, request, quiet=as_json)
     if as_json:
@@ -74,6 +81,11 @@ def _export(analysis: Analysis, output: Path, settings: Settings) -> None:
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     files.write_text(output, panels.report(analysis, css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
+    for model in analysis.models:
+        facts = "; ".join(sentences.facts(model))
+        out.print(f"{model.manifest.id}: {facts}", markup=False, highlight=False)
+    if worse := sentences.no_better(analysis):
+        out.print(worse, markup=False, highlight=False)
     for hinted in filter(sentences.hint, analysis.models):
         text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
         out.print(text, markup=False, highlight=False)

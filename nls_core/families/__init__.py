@@ -1,7 +1,7 @@
 """The families of models: one `Family` record each, in the plain dict `FAMILIES`.
 
 Models of a family that is not declared here (trained elsewhere, put into the models folder) are
-served all the same: `protocol_of`, `pair_of` and `ordered` answer for any name.
+served all the same: `protocol_of`, `strengths_of` and `ordered` answer for any name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from collections.abc import Iterable
 
 from nls_core.errors import choose
 from nls_core.families import fashion, photos
-from nls_core.families.family import BASELINE, CANDIDATE, OUT_OF_FOLD, SPLIT, Family, Masks
+from nls_core.families.family import (
+    OUT_OF_FOLD,
+    SPLIT,
+    Family,
+    Masks,
+    Strengths,
+)
 
 __all__ = [
     "FAMILIES",
@@ -18,10 +24,11 @@ __all__ = [
     "SPLIT",
     "Family",
     "Masks",
+    "Strengths",
     "of",
     "ordered",
-    "pair_of",
     "protocol_of",
+    "strengths_of",
 ]
 
 # in the order of menus; families without an entry come after these
@@ -46,10 +53,10 @@ def protocol_of(name: str) -> str:
     return known.protocol if known else SPLIT
 
 
-def pair_of(name: str) -> tuple[str, str]:
-    """The cells with which a comparison opens, baseline first; not every family has both."""
-    known = FAMILIES.get(name)
-    return known.pair if known else (BASELINE, CANDIDATE)
+def strengths_of(name: str) -> Strengths:
+    """How strong L∞ attacks on a family's models are; `name` is its own, or the id of a model."""
+    known = FAMILIES.get(name.split("/", maxsplit=1)[0])
+    return known.strengths if known else Strengths()
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:

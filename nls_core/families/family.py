@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,30 @@ from nls_core.families.recipe import Recipe
 
 HEADLINE_FROM, HEADLINE_MORE = 3, 2  # with 3 seeds or more, 2 more for the headline cells
 SPLIT, OUT_OF_FOLD = "split", "out_of_fold"
-BASELINE, CANDIDATE = "ce-zero", "nls-partial"  # the pair of families that say nothing else
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """How strong attacks on a family are: L∞ radii in 1/255, those of `L2` as norms.
+
+    People choose from 0 to `top` in steps of `step`. What is asked for without strengths gets those
+    that double from `step` on, up to `most`.
+    """
+
+    step: float = 1.0
+    top: float = 16.0
+    most: float = 16.0
+
+    def slider(self) -> tuple[float, ...]:
+        """All that people choose from, without 0."""
+        return tuple(self.step * n for n in range(1, round(self.top / self.step) + 1))
+
+    def doubling(self) -> tuple[float, ...]:
+        """`step` and its doubles, up to `most`."""
+        return tuple(self.step * 2**n for n in range(int(math.log2(self.most / self.step)) + 1))
+
+
+L2 = Strengths(0.25, 4.0, 4.0)  # of every family
 
 
 @dataclass(frozen=True)
@@ -44,13 +68,13 @@ class Family:
     fixed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # loss -> its options
     # the cells of the first claim, which get more seeds
     headline: tuple[str, ...] = ()
-    pair: tuple[str, str] = (BASELINE, CANDIDATE)  # the cells with which a comparison opens
     zero_only: tuple[str, ...] = ()  # losses that are baselines: not tried with partial padding
     # name -> changes to the recipe, one short run each
     ablations: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     # loss -> score of the hint 'perhaps none of my classes', a key of unfamiliar.SCORES
     hints: Mapping[str, str] = field(default_factory=dict)
     masks: Masks | None = None  # None: the data set has no masks
+    strengths: Strengths = Strengths()
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
 

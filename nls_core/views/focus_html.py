@@ -10,7 +10,7 @@ from PIL import Image
 
 from nls_core.analysis import focus
 from nls_core.analysis.focus import Focus, Marked, Mask
-from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis
+from nls_core.analysis.results import Analysis, CamMap
 from nls_core.errors import InvalidInput
 from nls_core.types import Geometry
 from nls_core.views import palette, raster
@@ -73,12 +73,12 @@ def _frame(geometry: Geometry) -> str:
     return f'<b class="frame" style="{place}"></b>'
 
 
-def scores(analysis: Analysis, index: int, marked: Marked | None) -> str:
+def scores(analysis: Analysis, index: int | None, marked: Marked | None) -> str:
     """The focus of each model, clean and at one ε; or what to do.
 
     Args:
         analysis: of the picture.
-        index: of the ε that is shown.
+        index: of the ε that is shown, None for 0.
         marked: the object, or None.
     """
     if marked is None or not marked.mask.any():
@@ -88,8 +88,7 @@ def scores(analysis: Analysis, index: int, marked: Marked | None) -> str:
     except InvalidInput:
         return _message(OUTSIDE, wrong=True)
     rows = "".join(
-        _model(model, each, (i, index, found.area), analysis.request.attack)
-        for i, (model, each) in enumerate(zip(analysis.models, found.models, strict=True))
+        _model(analysis, each, (i, index, found.area)) for i, each in enumerate(found.models)
     )
     area = percent(found.area)
     return (
@@ -103,13 +102,15 @@ def _message(text: str, *, wrong: bool = False) -> str:
     return f'<p class="{kind}" role="status">{escape(text)}</p>'
 
 
-def _model(model: ModelAnalysis, found: Focus, at: tuple[int, int, float], attack: str) -> str:
+def _model(analysis: Analysis, found: Focus, at: tuple[int, int | None, float]) -> str:
     """Two bars; `at` is the model's index, that of the ε, and the object's area."""
     position, index, area = at
-    point = model.sweep[index]
-    eps = epsilon_text(point.epsilon, attack)
+    model = analysis.models[position]
+    point = analysis.point(model, index)
+    eps = epsilon_text(point.epsilon, analysis.request.attack)
+    share = found.clean if index is None else found.attacked[index]
     lines = _bar("clean map", found.clean, model.cam, area)
-    lines += _bar(f"attacked, ε = {eps}", found.attacked[index], point.cam, area, hit=True)
+    lines += _bar(f"attacked, ε = {eps}", share, point.cam, area, hit=True)
     colour = palette.colour_of(model.manifest)
     name = f"{capital(role(position))}: {model.manifest.id}"
     return f'<section style="--nls-colour:{colour}"><h4>{escape(name)}</h4>{lines}</section>'
@@ -126,7 +127,7 @@ def _bar(label: str, share: float, cam: CamMap, area: float, *, hit: bool = Fals
     )
 
 
-def report(analysis: Analysis, index: int, marked: Marked) -> str:
+def report(analysis: Analysis, index: int | None, marked: Marked) -> str:
     """The part of an exported report: the scores beside the marked picture; else nothing."""
     if not marked.mask.any():
         return ""

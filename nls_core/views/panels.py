@@ -12,7 +12,17 @@ import numpy as np
 from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis, Prediction, SweepPoint
 from nls_core.types import FloatArray
 from nls_core.views import analysis_charts, html, palette, raster
-from nls_core.views.sentences import capital, deserved, epsilon_text, hint, percent, role, sentence
+from nls_core.views.sentences import (
+    capital,
+    deserved,
+    epsilon_text,
+    facts,
+    hint,
+    no_better,
+    percent,
+    role,
+    sentence,
+)
 
 Scale = Literal["joint", "per-map", "raw"]
 SCALES: dict[str, str] = {
@@ -25,11 +35,15 @@ CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 
 @dataclass(frozen=True)
 class View:
-    """What of an analysis is shown: the index of the ε, the scale of the maps, the true class."""
+    """What of an analysis is shown: the index of the ε (None is 0), the scale, the true class.
 
-    index: int
+    `see` is a sentence on what to look at.
+    """
+
+    index: int | None
     scale: str = "joint"
     truth: str | None = None
+    see: str = ""
 
 
 def result(analysis: Analysis, view: View) -> str:
@@ -39,15 +53,25 @@ def result(analysis: Analysis, view: View) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
     cells = " nls-cells" if analysis.x.shape[-1] < CELLS else ""
     return (
-        f'<div class="nls-result{cells}"><p class="nls-sentence" role="status">'
-        f"{escape(known + sentence(analysis))}</p>{rows}{_colourbars(analysis, view)}"
+        f'<div class="nls-result{cells}">{_see(view)}<p class="nls-sentence" role="status">'
+        f"{escape(known + sentence(analysis))}</p>{_worse(analysis)}{rows}"
+        f"{_colourbars(analysis, view)}"
         f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
     )
 
 
+def _see(view: View) -> str:
+    return f'<p class="nls-see">{escape(view.see)}</p>' if view.see else ""
+
+
+def _worse(analysis: Analysis) -> str:
+    text = no_better(analysis)
+    return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
+
+
 def _row(analysis: Analysis, index: int, view: View) -> str:
     model = analysis.models[index]
-    point = model.sweep[view.index]
+    point = analysis.point(model, view.index)
     colour = palette.colour_of(model.manifest)
     eps = epsilon_text(point.epsilon, analysis.request.attack)
     classes = model.manifest.classes
@@ -61,13 +85,17 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
     )
     return (
         f'<section class="nls-model" style="--nls-colour:{colour}">'
-        f"<h3>{escape(capital(role(index)))}: {escape(model.manifest.id)}</h3>"
+        f"<h3>{escape(capital(role(index)))}: {escape(model.manifest.id)}{_facts(model)}</h3>"
         f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
         f"{percent(model.prediction.confidence)} sure "
         f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
         f"{escape(deserved(model))}.</p>{_hint(model)}"
         f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
     )
+
+
+def _facts(model: ModelAnalysis) -> str:
+    return "".join(f' <span class="nls-fact">{escape(text)}</span>' for text in facts(model))
 
 
 def _hint(model: ModelAnalysis) -> str:

@@ -16,7 +16,8 @@ def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
     """A column of the training logs over epochs, a line per cell, a band over its seeds."""
     figure = go.Figure()
     for cell in shown:
-        logs = [[row[key] for row in run.found["curve"]] for run in runs[cell].values()]
+        kept = [run.found["curve"] for run in runs[cell].values() if "curve" in run.found]
+        logs = [[row[key] for row in curve if key in row] for curve in kept]
         entries = [
             {"mean": fmean(at), "sd": stdev(at) if len(at) > 1 else None}
             for at in zip(*logs, strict=False)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+from nls_core.analysis.examples import Seen
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
+from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, unfamiliar
 
+TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
 
 
@@ -62,9 +67,11 @@ def _fate(analysis: Analysis, index: int) -> str:
     hits = [p for p in model.sweep if p.success]
     if not hits:
         largest = epsilon_text(max(analysis.request.epsilons), attack)
-        if ATTACKS[attack].weak:
-            return f"the {role(index)} keeps its label up to ε = {largest}, which proves little"
-        return f"the {role(index)} holds up to ε = {largest}"
+        little = " (a weak one, so that proves little)" if ATTACKS[attack].weak else ""
+        return (
+            f"for the {role(index)} no label change was found up to ε = {largest} by this attack"
+            f"{little}"
+        )
     first = min(hits, key=lambda p: p.epsilon)
     clean = model.manifest.classes[model.prediction.index]
     after = model.manifest.classes[first.prediction.index]
@@ -74,6 +81,72 @@ def _fate(analysis: Analysis, index: int) -> str:
         f"the {role(index)} flips from {clean} to {after} at ε = "
         f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
     )
+
+
+def flip_point(model: ModelAnalysis) -> str:
+    """The smallest ε found at which PGD changes the label, or that none was; nothing unless asked.
+
+    ε to 1/16 of 1/255.
+    """
+    found = model.flip_point
+    if found is None:
+        return ""
+    if found.epsilon is None or found.label is None:
+        return f"flip point not found up to {found.most * 255:g}/255"
+    after = model.manifest.classes[found.label]
+    return f"flip point {found.epsilon * 255:.3g}/255: then {after}"
+
+
+def calibration_error(model: ModelAnalysis) -> str:
+    """How well calibrated a model was found, and on what; nothing where it was not measured."""
+    manifest = model.manifest
+    if "ece" not in manifest.metrics:
+        return ""
+    bins = calibration.BINS
+    on = "out of fold" if protocol_of(manifest.id) == OUT_OF_FOLD else "test split"
+    return f"ECE {100 * manifest.metrics['ece']:.1f} % ({bins} bins, {on})"
+
+
+def no_better(analysis: Analysis) -> str:
+    """That a candidate is not better calibrated than the baseline, or nothing."""
+    baseline, *others = (m.manifest.metrics.get("ece") for m in analysis.models)
+    worse = [
+        f"the {role(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
+        f"{100 * baseline:.1f} %"
+        for i, ece in enumerate(others, start=1)
+        if ece is not None and baseline is not None and ece >= baseline
+    ]
+    return capital("; ".join(worse)) + "." if worse else ""
+
+
+def facts(model: ModelAnalysis) -> tuple[str, ...]:
+    """What stands beside a model's name: how calibrated it is, and its flip point."""
+    return tuple(filter(None, (calibration_error(model), flip_point(model))))
+
+
+def to_see(baseline: Seen, candidate: Seen) -> str:
+    """What to look at on an example, from what was measured of both models."""
+    if baseline.label != candidate.label:
+        return (
+            f"See: the models disagree. The baseline says {baseline.label} "
+            f"({percent(baseline.confidence)}), the candidate {candidate.label} "
+            f"({percent(candidate.confidence)})."
+        )
+    pair = (baseline, candidate)
+    first, second = (
+        f"at ε = {each.flip:.3g}/255" if each.flip is not None else f"not up to {each.most:g}/255"
+        for each in pair
+    )
+    least, most = (each.most * 2 if each.flip is None else each.flip for each in pair)
+    gap = abs(math.log2(most / least))
+    if gap < TELLING:
+        turns = f"PGD changes both answers at about the same strength ({first}; {second})"
+    elif most > least:
+        turns = f"PGD changes the baseline's answer {first}, the candidate's {second}"
+    else:
+        turns = f"PGD changes the candidate's answer {second}, the baseline's {first}"
+    sure = " and ".join(percent(each.confidence) for each in pair)
+    return f"See: {turns}; baseline and candidate are {sure} sure that it is {baseline.label}."
 
 
 def deserved(model: ModelAnalysis) -> str:

@@ -49,12 +49,14 @@ def test_a_look_is_the_prediction_its_map_and_the_gradient(
     np.testing.assert_allclose(seen.values, alone, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("at_random", [False, True])
 @pytest.mark.parametrize("target", [None, 2])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_swept_attack_is_the_attack_alone(
-    tiny_model: Classifier, name: str, target: int | None
+    tiny_model: Classifier, name: str, target: int | None, at_random: bool
 ) -> None:
-    x, request = picture(), asked(attack=name, attack_target=target)
+    x = picture()
+    request = asked(attack=name, attack_target=target, random_start=at_random)
     seen = sweep.look(tiny_model, x, request, VIEW)
     got = sweep.attack(tiny_model, x, request, seen, lambda done: None)
     label = seen.prediction.index if target is None else target
@@ -65,6 +67,7 @@ def test_the_swept_attack_is_the_attack_alone(
         epsilon=torch.tensor(EPSILONS),
         steps=3,
         targeted=target is not None,
+        random_start=at_random,
     )
     # the sign of a gradient near 0 may differ between a batch of one and of three
     assert ((got - alone).abs() < 1e-6).float().mean() > 0.999
@@ -86,7 +89,7 @@ def test_an_analysis_computes_nothing_twice(
     tiny_model: Classifier, name: str, forwards: int
 ) -> None:
     """One forward of the picture, one of each further step, one of all that was attacked."""
-    x, request = picture(), asked(attack=name)
+    x, request = picture(), asked(attack=name, random_start=False)
     batches: list[int] = []
     tiny_model.register_forward_hook(lambda _module, inputs, _out: batches.append(len(inputs[0])))
     seen = sweep.look(tiny_model, x, request, VIEW)

@@ -109,9 +109,9 @@ def test_paint_on_an_uploaded_photo_gives_each_models_focus(
     assert 3 < first[0] < 60
     assert f"{family}/" in scores.inner_text()
 
-    page.locator("#epsilon input[type=number]").fill("9")
+    page.locator("#epsilon input[type=number]").fill("3")
     page.locator("#epsilon input[type=number]").press("Enter")
-    expect(scores).to_contain_text("9/255", timeout=20_000)
+    expect(scores).to_contain_text("3/255", timeout=20_000)
     assert shares(page)[:2] == first[:2]  # clean maps do not know ε
 
     before = shares(page)

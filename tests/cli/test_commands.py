@@ -208,7 +208,7 @@ def test_compare_prints_the_numbers_of_the_analyzer_and_writes_a_report(
     picture.write_bytes(picture_bytes())
     models = ["--baseline", TINY[0], "--candidate", TINY[1], "--epsilons", "1,8"]
     got = json.loads(nls("compare", str(picture), *models, "--json").out)
-    request = AnalysisRequest(TINY, epsilons=(1 / 255, 8 / 255))
+    request = AnalysisRequest(TINY, epsilons=(1 / 255, 8 / 255), flip_point=True)
     wanted = analysis_response(analyzer.analyze(picture_bytes(), request)).model_dump(mode="json")
     assert got.pop("seconds") > 0
     assert wanted.pop("seconds") > 0

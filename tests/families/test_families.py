@@ -10,6 +10,7 @@ from nls_core import families
 from nls_core.cams import CAMS
 from nls_core.errors import UnknownName
 from nls_core.families import FAMILIES, OUT_OF_FOLD, SPLIT, Family
+from nls_core.families.family import L2
 from nls_core.families.recipe import Recipe
 from nls_core.metrics import unfamiliar
 
@@ -19,7 +20,7 @@ def test_a_declaration_fits_the_registries_it_names(family: Family) -> None:
     assert FAMILIES[family.name] is family
     family.recipe.check()
     assert family.protocol in (SPLIT, OUT_OF_FOLD)
-    assert {*family.headline, *family.pair} <= set(family.cells())
+    assert set(family.headline) <= set(family.cells())
     assert set(family.hints) <= set(family.rates)
     assert set(family.hints.values()) <= set(unfamiliar.SCORES)
     assert family.masks is None or set(family.masks.methods) <= set(CAMS)
@@ -37,8 +38,16 @@ def test_a_family_is_found_by_its_name_or_the_id_of_a_model() -> None:
 def test_a_family_without_a_declaration_has_defaults() -> None:
     assert families.protocol_of("theirs/ce-zero") == SPLIT
     assert families.protocol_of("photos/ce-zero") == OUT_OF_FOLD
-    assert families.pair_of("theirs") == ("ce-zero", "nls-partial")
-    assert families.pair_of("photos") == ("ce-zero", "nls-zero")
+
+
+def test_strengths_fit_the_size_of_the_pictures() -> None:
+    photos, others = families.strengths_of("photos/nls-zero"), families.strengths_of("theirs")
+    assert photos.slider() == tuple(n / 4 for n in range(1, 17))
+    assert photos.doubling() == (0.25, 0.5, 1, 2, 4, 8, 16)
+    assert others == families.strengths_of("fashion")
+    assert others.slider() == tuple(range(1, 17))
+    assert others.doubling() == (1, 2, 4, 8, 16)
+    assert L2.slider()[-1] == L2.doubling()[-1] == 4
 
 
 def test_a_family_whose_name_sorts_first_comes_after_the_declared_ones() -> None:

@@ -26,7 +26,6 @@ FAMILY = Family(
     search_epochs=1,
     paddings=("zero",),
     headline=("ce-zero", "nls-zero"),
-    pair=("ce-zero", "nls-zero"),
 )
 
 

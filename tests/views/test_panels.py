@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from nls_core.analysis.results import Analysis, ModelAnalysis, Prediction, SweepPoint
+from nls_core.analysis.examples import Seen
+from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
 from nls_core.settings import Settings
 from nls_core.views import panels, sentences
 
@@ -48,7 +49,7 @@ def test_the_sentence_tells_the_first_lost_strength(analysis: Analysis) -> None:
     before = first.manifest.classes[first.prediction.index]
     after = first.manifest.classes[(first.prediction.index + 1) % 10]
     assert f"the baseline flips from {before} to {after} at ε = 2/255" in text
-    assert "the candidate holds up to ε = 8/255" in text
+    assert "for the candidate no label change was found up to ε = 8/255 by this attack" in text
 
 
 def test_the_sentence_says_whether_the_models_agree(analysis: Analysis) -> None:
@@ -111,13 +112,78 @@ def test_percent_never_rounds_to_certainty(share: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "holds"), [("fgsm", False), ("gaussian", False), ("pgd-linf", True)]
+    ("attack", "weak"), [("fgsm", True), ("gaussian", True), ("pgd-linf", False)]
 )
-def test_no_model_is_said_to_hold_against_a_weak_attack(
-    analysis: Analysis, attack: str, holds: bool
-) -> None:
+def test_no_model_is_said_to_hold(analysis: Analysis, attack: str, weak: bool) -> None:
     models = tuple(flipped_at(m, len(m.sweep)) for m in analysis.models)
     request = dataclasses.replace(analysis.request, attack=attack)
     text = sentences.sentence(dataclasses.replace(analysis, models=models, request=request))
-    assert ("holds up to" in text) == holds
-    assert ("proves little" in text) != holds
+    assert "hold" not in text
+    assert text.count("no label change was found up to ε = 8/255 by this attack") == 2
+    assert ("proves little" in text) == weak
+
+
+def with_ece(analysis: Analysis, *errors: float) -> Analysis:
+    models = tuple(
+        dataclasses.replace(m, manifest=dataclasses.replace(m.manifest, metrics={"ece": ece}))
+        for m, ece in zip(analysis.models, errors, strict=True)
+    )
+    return dataclasses.replace(analysis, models=models)
+
+
+def test_a_candidate_that_is_not_better_calibrated_is_told(analysis: Analysis) -> None:
+    better, worse = with_ece(analysis, 0.06, 0.02), with_ece(analysis, 0.02, 0.117)
+    view = panels.View(0)
+    assert "ECE 6.0 % (15 bins, test split)" in panels.result(better, view)
+    assert "not better calibrated" not in panels.result(better, view)
+    assert "not better calibrated than the baseline: ECE 11.7 % against 2.0 %" in panels.result(
+        worse, view
+    )
+    first = dataclasses.replace(better.models[0].manifest, id="photos/ce-zero")
+    photo = dataclasses.replace(better.models[0], manifest=first)
+    assert sentences.calibration_error(photo) == "ECE 6.0 % (15 bins, out of fold)"
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (FlipPoint(7 / 16 / 255, 1, 16 / 255), "flip point 0.438/255: then b"),
+        (FlipPoint(None, None, 16 / 255), "flip point not found up to 16/255"),
+    ],
+)
+def test_a_flip_point_stands_beside_the_name(
+    analysis: Analysis, found: FlipPoint, text: str
+) -> None:
+    models = tuple(dataclasses.replace(m, flip_point=found) for m in analysis.models)
+    html = panels.result(dataclasses.replace(analysis, models=models), panels.View(0))
+    assert html.count(text) == 2
+    assert "flip point" not in panels.result(analysis, panels.View(0))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        (("a", 0.9, 2.0), ("b", 0.8, 2.0), "the models disagree. The baseline says a (90.0 %)"),
+        (("a", 0.9, 2.0), ("a", 0.8, 2.2), "both answers at about the same strength"),
+        (
+            ("a", 0.9, 2.0),
+            ("a", 0.8, 4.0),
+            "PGD changes the baseline's answer at ε = 2/255, the candidate's at ε = 4/255; "
+            "baseline and candidate are 90.0 % and 80.0 % sure that it is a.",
+        ),
+        (
+            ("a", 0.9, 4.0),
+            ("a", 0.8, 2.0),
+            "PGD changes the candidate's answer at ε = 2/255, the baseline's at ε = 4/255",
+        ),
+        (
+            ("a", 0.9, 4.0),
+            ("a", 0.8, None),
+            "the baseline's answer at ε = 4/255, the candidate's not up to 16/255",
+        ),
+    ],
+)
+def test_what_to_see_follows_from_the_numbers(
+    first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
+) -> None:
+    assert text in sentences.to_see(Seen(*first, 16), Seen(*second, 16))

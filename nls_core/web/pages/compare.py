@@ -8,20 +8,22 @@ from typing import Any
 
 import gradio as gr
 
+from nls_core.analysis import masking
 from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
-from nls_core.views import panels
+from nls_core.views import masking_html, panels
 from nls_core.web.pages import navigation
-from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, Values, epsilon_label
+from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
     PRIVATE,
     PROGRESS,
+    explained,
     gallery,
     intro,
     message,
@@ -29,10 +31,14 @@ from nls_core.web.pages.widgets import (
 )
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
-REFILLED = ("baseline", "candidate", "attack", "layer", "target")  # by another family
+REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
+ABOUT_MASKING = explained(
+    "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
+    f"({masking.QUERIES} queries, no gradient): does it withstand noise, or hide its gradient?"
+)
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
 
@@ -52,7 +58,8 @@ class ComparePage:
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
-            first: Analysis | None = compare.analyze(start)
+            # a large picture is computed once somebody opens the page, unless its analysis ships
+            first: Analysis | None = compare.analyze(start) if compare.at_hand(start) else None
         except NLSLabError as error:  # the page opens without a result, and says why
             first = None
             wrong.append(str(error))
@@ -72,7 +79,7 @@ class ComparePage:
                     )
                     shown = compare.show(first, start) if first else ["", None, None, None, ""]
                     self._results(shown, first)
-            self._listen()
+            self._listen(opens=first is None)
 
     # --- what is on the page -------------------------------------------------------------
 
@@ -96,14 +103,8 @@ class ComparePage:
         self._menu("baseline", "Baseline", ids, start)
         self._menu("candidate", "Candidate", ids, start)
         self._menu("attack", "Attack", attack_menu(), start)
-        self.inputs["epsilon"] = gr.Slider(
-            1,
-            STRENGTHS,
-            value=start["epsilon"],
-            step=1,
-            label=epsilon_label(start["attack"]),
-            elem_id="epsilon",
-        )
+        slider = epsilon_slider(start["baseline"], start["attack"], start["epsilon"])
+        self.inputs["epsilon"] = gr.Slider(**slider, elem_id="epsilon")
         self._menu("cam", "Activation map", list(CAMS), start)
         targets = self.work.targets(start["baseline"])
         self._menu("target", "Map explains class", targets, start)
@@ -123,6 +124,8 @@ class ComparePage:
 
     def _results(self, shown: list[Any], first: Analysis | None) -> None:
         self.result = gr.HTML(shown[0], elem_id="result")
+        self.ask = gr.Button("Masked or robust?", size="sm", elem_id="ask-masking")
+        self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
         self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
@@ -140,11 +143,15 @@ class ComparePage:
 
     # --- what happens --------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _listen(self, *, opens: bool) -> None:
         inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, *self.reliability, self.numbers]
         computed = gr.on(
-            [self.inputs["image"].change, *(self.inputs[name].input for name in COMPUTING)],
+            [
+                self.inputs["image"].change,
+                *([self.blocks.load] if opens else []),
+                *(self.inputs[name].input for name in COMPUTING),
+            ],
             self.compute,
             inputs,
             [self.message, self.inputs["epsilon"], *shown],
@@ -163,6 +170,9 @@ class ComparePage:
             **PRIVATE,
         )
         self.focus.listen(self.inputs, computed)
+        self.ask.click(self.masked, inputs, [self.message, self.masking], **LANE, **PRIVATE)
+        for stale in (computed.then, self.inputs["epsilon"].input):  # of another picture or ε
+            stale(lambda: ABOUT_MASKING, None, self.masking, show_progress="hidden", **PRIVATE)
         self.gallery.select(
             self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
         )
@@ -192,8 +202,8 @@ class ComparePage:
     def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Analyze the picture; on an error keep what is shown and say why."""
         values = self._values(data)
-        unit = gr.update(label=epsilon_label(values["attack"]))
-        keep = [unit, *[gr.skip()] * 5]
+        slider = epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
+        keep = [gr.update(**slider), *[gr.skip()] * 5]
         if not values["image"]:
             return [message("Upload, paste or photograph a picture, or click an example."), *keep]
         note = self.work.slow_note(values)
@@ -203,12 +213,12 @@ class ComparePage:
             )
         except NLSLabError as error:
             return [message(str(error), wrong=True), *keep]
-        return ["", unit, *self.work.show(analysis, values)]
+        return ["", keep[0], *self.work.show(analysis, values)]
 
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
-        """For scripts through gradio_client: the comparison as REST answers, at 16 strengths."""
+        """For scripts through gradio_client: as REST answers, at all strengths of the slider."""
         chosen = {"image": image, "baseline": baseline, "candidate": candidate}
         values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
         return self.work.answer(values)
@@ -226,6 +236,21 @@ class ComparePage:
         except NLSLabError as error:
             return [message(str(error), wrong=True), *[gr.skip()] * 5]
 
+    def masked(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
+        """Attack each model with the other's picture and with Square, at the ε that is shown."""
+        values = self._values(data)
+        try:
+            analysis = self.work.analyze(values)
+            found = masking.compare(
+                self.work.analyzer,
+                analysis,
+                self.work.view(analysis, values).index,
+                lambda done, what: progress(done, desc=what),
+            )
+        except NLSLabError as error:
+            return [message(str(error), wrong=True), gr.skip()]
+        return ["", masking_html.result(found)]
+
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
@@ -240,6 +265,7 @@ class ComparePage:
             gr.update(choices=ids, value=start["baseline"]),
             gr.update(choices=ids, value=start["candidate"]),
             gr.update(value=start["attack"]),
+            gr.update(**epsilon_slider(start["baseline"], start["attack"], start["epsilon"])),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
         ]

@@ -8,30 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.analysis import choice, focus
+from nls_core.analysis import choice, focus, requests
 from nls_core.analysis.analyzer import Analyzer, Progress
-from nls_core.analysis.examples import Example, read_examples
+from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, choose
-from nls_core.views import analysis_charts, focus_html, panels
+from nls_core.views import analysis_charts, focus_html, panels, sentences
 from nls_core.web.edge import scratch
 from nls_core.web.rest import schemas
 
-STRENGTHS = 16  # the sweep is 1 … 16 of these units, so that moving ε computes nothing anew
-UNIT = {"linf": 1 / 255, "l2": 1 / 4}
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
 AUTOMATIC = "its own prediction"
-LARGE = 100  # pixels; above, a sweep of PGD takes too long to begin with
+LARGE = 100  # pixels; above, many steps at many strengths take seconds
 Values = Mapping[str, Any]  # the controls' values by name
 
 
-def epsilon_label(attack: str) -> str:
-    """What the ε slider counts for an attack."""
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "in 1/4 (L2 norm)"
-    return f"ε {unit}"
+def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> dict[str, Any]:
+    """The range, label and value of the ε slider for an attack on a model's family.
+
+    All its strengths but 0 are computed at once, so that moving it computes nothing anew.
+    """
+    found = requests.strengths(model_id, attack)
+    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
+    return {
+        "minimum": 0,
+        "maximum": found.top,
+        "step": found.step,
+        "value": min(found.top / 4 if value is None else value, found.top),
+        "label": f"ε {unit}",
+    }
 
 
 class Compare:
@@ -41,29 +49,51 @@ class Compare:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
         self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
+        self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
         baseline, candidate = self.analyzer.pair(family)
+        known = self.measured(family)
         return {
             "image": self.first_picture(family),
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
-            "attack": "fgsm" if self._large(baseline) else "pgd-linf",
-            "epsilon": 4,
+            "attack": AnalysisRequest.attack,
+            "epsilon": epsilon_slider(
+                baseline, AnalysisRequest.attack, known.epsilon if known else None
+            )["value"],
             "cam": "gradcam",
             "layer": self.analyzer.layers(baseline)[-1],
             "target": AUTOMATIC,
             "scale": "joint",
-            "steps": 10,
-            "seed": 0,
+            "steps": AnalysisRequest.steps,
+            "seed": AnalysisRequest.seed,
         }
 
     def first_picture(self, family: str) -> str:
         """The path of the picture that a family begins with."""
-        return str((self.of_family(family) or self.examples)[0].path)
+        known = self.measured(family)
+        return str(known.opening if known else (self.of_family(family) or self.examples)[0].path)
+
+    def measured(self, family: str) -> Measured | None:
+        """What was measured of the examples, if by the weights that are served."""
+        known = self._measured.get(family)
+        if known is None or not set(known.weights) <= set(self.analyzer.ids(family)):
+            return None
+        same = (self.analyzer.manifest(i).sha256 == sha for i, sha in known.weights.items())
+        return known if all(same) and known.opening.is_file() else None
+
+    def see(self, analysis: Analysis, values: Values) -> str:
+        """What to see on the chosen example with the chosen models, or nothing."""
+        example = self._example(analysis)
+        known = self.measured(example.family) if example else None
+        seen = known.seen.get(example.path, {}) if known and example else {}
+        pair = [seen.get(values[name]) for name in ("baseline", "candidate")]
+        first, second = pair
+        return sentences.to_see(first, second) if first and second and first != second else ""
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""
@@ -79,28 +109,42 @@ class Compare:
 
     def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """Compute what the controls say; errors as `Analyzer.analyze`."""
+        return self.analyzer.analyze(read_upload(values["image"]), self.request(values), progress)
+
+    def at_hand(self, values: Values) -> bool:
+        """Whether what the controls say needs no long computation."""
+        if not self._large(values["baseline"]):
+            return True
+        return self.analyzer.has(read_upload(values["image"]), self.request(values))
+
+    def request(self, values: Values) -> AnalysisRequest:
+        """What the controls say, as a request."""
         chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        unit = UNIT[choose("attack", values["attack"], ATTACKS).norm]
+        offered = requests.strengths(values["baseline"], values["attack"]).slider()
         classes = self.analyzer.manifest(values["baseline"]).classes
         places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
         target = choose("class", values["target"], places)
-        request = AnalysisRequest(
+        return AnalysisRequest(
             models=tuple(chosen),
             cam=values["cam"],
             layer=values["layer"],
             attack=values["attack"],
-            epsilons=tuple(unit * n for n in range(1, STRENGTHS + 1)),
+            epsilons=requests.in_pixels(offered, values["attack"]),
             target_class=target,
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
+            flip_point=True,
         )
-        return self.analyzer.analyze(read_upload(values["image"]), request, progress)
 
     def view(self, analysis: Analysis, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
         example = self._example(analysis)
         truth = example.label if example else None
-        return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
+        offered = requests.strengths(values["baseline"], values["attack"])
+        place = round(min(values["epsilon"], offered.top) / offered.step)
+        return panels.View(
+            place - 1 if place else None, values["scale"], truth, self.see(analysis, values)
+        )
 
     def _example(self, analysis: Analysis) -> Example | None:
         """The example whose picture was analyzed, known by its content."""
@@ -127,7 +171,7 @@ class Compare:
         if cost > SLOW:
             slow.append(f"{values['attack']} asks the model again and again")
         if not slow and self._large(values["baseline"]) and cost:
-            slow.append(f"many steps at {STRENGTHS} strengths on a large picture")
+            slow.append("many steps at many strengths on a large picture")
         return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
 
     def _large(self, model_id: str) -> bool:

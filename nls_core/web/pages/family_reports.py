@@ -116,8 +116,8 @@ def choices(where: Where, *, attacked: bool = False) -> tuple[list[str], list[st
 
 def start(family: str, names: Sequence[str], models_dir: Path) -> list[str]:
     """The cells of `names` that a page begins with: the family's baseline and candidate."""
-    every = verdicts.read(family, models_dir).cells
-    return list(choice.pair(family, names, lambda cell: every[cell]["metrics"]["ece"]["mean"]))
+    every = choice.of_report(verdicts.read(family, models_dir).record)
+    return list(choice.pair({name: every[name] for name in names}))
 
 
 def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.evidence import report, robustness, verdicts
+from nls_core.evidence import robustness, verdicts
 from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
+from nls_core.web.pages.family_reports import Where
 from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
 INTRO = """White-box attacks see the gradient; Square sees only answers; transfer shows one model
@@ -22,21 +24,23 @@ and weak to the others: so all stand side by side, and the worst of all for each
 counts."""
 READ = """<b>How it is read.</b> ε bounds the change of every pixel (L∞, pixels in [0, 1]). A
 figure of one seed rests on {images} test images: its standard error is up to {error:.1f} points.
-{attacks}. The verdict <i>masking</i> means that a named sign was seen in at least one run
+{attacks}."""
+SIGNS_READ = """ The verdict <i>masking</i> means that a named sign was seen in at least one run
 (arXiv 1802.00420, 2009.08233): {signs}."""
 
 
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Robustness", INTRO)
-    begun = family_reports.opening(analyzer, family_reports.has("robust", "masking"), attacked=True)
+    begun = family_reports.opening(analyzer, family_reports.has("robust"), attacked=True)
     if begun is None:
         return
     folder, family, shown = analyzer.settings.models_dir, begun.family, begun.models
+    where = (begun.name, folder)
     with begun.row:
-        attack = gr.Dropdown(list(robustness.MEANING), value=robustness.WORST, label="Attack")
+        attack = gr.Dropdown(**attack_menu(where), label="Attack")
         one = gr.Dropdown(begun.cells, value=begun.cells[0], label="Every attack on")
-        epsilon = gr.Dropdown(report.epsilon_keys(), value="4", label="Transfer at ε (1/255)")
+        epsilon = gr.Dropdown(**strength_menu(where), label="Transfer at ε (1/255)")
     with gr.Row():
         accuracy, every = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     with gr.Row():
@@ -45,7 +49,7 @@ def build(analyzer: Analyzer) -> None:
     table = gr.HTML(elem_id="masking")
     read = note(how_to_read(verdicts.read(begun.name, folder)))
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
-    family.input(partial(other, folder), family, [shown, one, read], **hidden)
+    family.input(partial(other, folder), family, [shown, attack, one, epsilon, read], **hidden)
     for inputs, work, output in (
         ([shown, attack], _accuracy, accuracy),
         ([one], _every, every),
@@ -60,15 +64,59 @@ def other(folder: Path, family: str) -> list[Any]:
     """Fill the menus for another family, and say what its figures rest on."""
     cells, start = family_reports.choices((family, folder), attacked=True)
     read = explained(how_to_read(verdicts.read(family, folder)))
-    return [gr.update(choices=cells, value=start), gr.update(choices=cells, value=cells[0]), read]
+    return [
+        gr.update(choices=cells, value=start),
+        gr.update(**attack_menu((family, folder))),
+        gr.update(choices=cells, value=cells[0]),
+        gr.update(**strength_menu((family, folder))),
+        read,
+    ]
+
+
+def _attacks(cells: Cells) -> list[str]:
+    """The attacks that cells met, in the order of `robustness.MEANING`, then others."""
+    met = {attack: None for cell in cells.values() for attack in cell.get("robust", {})}
+    return [a for a in robustness.MEANING if a in met] + [
+        a for a in met if a not in robustness.MEANING
+    ]
+
+
+def _worst(cells: Cells) -> str:
+    """What counts: the worst of all attacks, where that was made, else the last one."""
+    met = _attacks(cells)
+    return robustness.WORST if robustness.WORST in met else met[-1]
+
+
+def _strengths(cells: Cells) -> list[str]:
+    """The strengths of a family's attacks as its report names them, in 1/255."""
+    found = next(cell["robust"] for cell in cells.values() if "robust" in cell)
+    return list(next(iter(found.values())))
+
+
+def attack_menu(where: Where) -> dict[str, Any]:
+    """The attacks that a family's models met."""
+    cells = verdicts.read(*where).cells
+    return {"choices": _attacks(cells), "value": _worst(cells)}
+
+
+def strength_menu(where: Where) -> dict[str, Any]:
+    """The strengths of a family's attacks; hidden where no pictures were tried on other models."""
+    cells = verdicts.read(*where).cells
+    keys = _strengths(cells)
+    transfers = any("transfer" in cell for cell in cells.values())
+    return {"choices": keys, "value": keys[-2:][0], "visible": transfers}
 
 
 def how_to_read(evidence: Evidence) -> str:
     """What the figures rest on, in words."""
     images = evidence.record["data"]["attacked_images"]
-    attacks = "; ".join(f"<i>{name}</i>: {text}" for name, text in robustness.MEANING.items())
+    meaning, met = robustness.MEANING | evidence.record["data"]["attacks"], _attacks(evidence.cells)
+    attacks = "; ".join(f"<i>{name}</i>: {meaning.get(name, name)}" for name in met)
+    text = READ.format(images=images, error=50 / max(images, 1) ** 0.5, attacks=attacks)
+    if not any("masking" in cell for cell in evidence.cells.values()):
+        return text
     signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in robustness.SIGNS.items())
-    return READ.format(images=images, error=50 / images**0.5, attacks=attacks, signs=signs)
+    return text + SIGNS_READ.format(signs=signs)
 
 
 def _cells(folder: Path, family: str) -> Cells:
@@ -76,7 +124,10 @@ def _cells(folder: Path, family: str) -> Cells:
 
 
 def _accuracy(folder: Path, family: str, cells: list[str], attack: str) -> Any:
-    return evidence_charts.over_epsilon(_cells(folder, family), attack, cells)
+    every = _cells(folder, family)
+    if attack not in _attacks(every):  # of another family, until the menu is filled
+        return gr.skip()
+    return evidence_charts.over_epsilon(every, attack, cells)
 
 
 def _every(folder: Path, family: str, cell: str) -> Any:
@@ -85,11 +136,18 @@ def _every(folder: Path, family: str, cell: str) -> Any:
 
 
 def _error(folder: Path, family: str, cells: list[str]) -> Any:
-    return evidence_charts.error_over_epsilon(_cells(folder, family), cells)
+    every = _cells(folder, family)
+    chart = evidence_charts.error_over_epsilon(every, cells)
+    return gr.update(value=chart, visible=any("attacked" in cell for cell in every.values()))
 
 
 def _transfer(folder: Path, family: str, epsilon: str) -> Any:
-    return evidence_charts.transfer(_cells(folder, family), epsilon)
+    every = _cells(folder, family)
+    if not any("transfer" in cell for cell in every.values()):
+        return gr.update(visible=False)
+    if epsilon not in _strengths(every):  # of another family, until the menu is filled
+        return gr.skip()
+    return gr.update(value=evidence_charts.transfer(every, epsilon), visible=True)
 
 
 def _masking(folder: Path, family: str) -> str:
@@ -98,24 +156,25 @@ def _masking(folder: Path, family: str) -> str:
 
 def masking_table(evidence: Evidence) -> Table:
     """Accuracy under the worst attack in %, and the verdict on masking with what it rests on."""
-    keys = report.epsilon_keys()
-    head = ["model", "runs", *(f"{key}/255" for key in keys), "masking", "signs (runs)",
-            "no gradient %", "at 128/255 %"]  # fmt: skip
-    rows = []
-    for cell, found in evidence.cells.items():
-        if "masking" not in found:
-            continue
-        verdict = found["masking"]
-        signs = ", ".join(verdict["signs"]) or "none"
-        rows.append(
-            [
-                label(cell),
-                str(verdict["runs"]),
-                *(percent(found["robust"][robustness.WORST][key], 1) for key in keys),
-                verdict["verdict"],
-                f"{signs} ({verdict['runs_with_signs']})",
-                percent(verdict["zero_gradient"], 1),
-                percent(verdict["far"], 1),
-            ]
-        )
-    return [head, *rows]
+    keys, worst = _strengths(evidence.cells), _worst(evidence.cells)
+    attacked = {cell: found for cell, found in evidence.cells.items() if "robust" in found}
+    judged = any("masking" in found for found in attacked.values())
+    signs = ["masking", "signs (runs)", "no gradient %", "at 128/255 %"] if judged else []
+    rows = [["model", "runs", *(f"{key}/255" for key in keys), *signs]]
+    for cell, found in attacked.items():
+        left = (percent(found["robust"].get(worst, {}).get(key), 1) for key in keys)
+        told = _signs(found.get("masking")) if judged else []
+        rows.append([label(cell), str(len(found["seeds"])), *left, *told])
+    return rows
+
+
+def _signs(verdict: Mapping[str, Any] | None) -> list[str]:
+    """The verdict on masking, the signs that were seen, and two figures of them."""
+    if verdict is None:
+        return ["-"] * 4
+    return [
+        verdict["verdict"],
+        f"{', '.join(verdict['signs']) or 'none'} ({verdict['runs_with_signs']})",
+        percent(verdict["zero_gradient"], 1),
+        percent(verdict["far"], 1),
+    ]

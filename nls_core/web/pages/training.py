@@ -11,9 +11,10 @@ import gradio as gr
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import paper_claims
 from nls_core.evidence.verdicts import Evidence
+from nls_core.families import FAMILIES
 from nls_core.views import html, run_charts
 from nls_core.web.pages import family_reports
-from nls_core.web.pages.widgets import PRIVATE, intro, note
+from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
 split gave it: at cross-entropy's own rate the normalized loss would hardly learn."""
@@ -24,11 +25,15 @@ KEYS = {
     "validation confidence": "val_confidence",
     "training loss": "train_loss",
 }
-READ = """<b>How it is read.</b> The rate falls tenfold at half and at three quarters of the epochs:
-that is where the curves jump. Bands are one standard deviation over seeds. The table counts epochs
-until validation accuracy first reaches 85, 88 and 90 %. The right chart below tests what theory
-says, nls = (1-s)·NCE + s/K: at matched step size the smoothing changes nothing in nls, and much
-in ls. Training losses of different losses have different units."""
+SCHEDULE = {
+    "step": "The rate falls tenfold at half and at three quarters of the epochs: that is where the "
+    "curves jump.",
+    "cosine": "The rate falls along half a cosine.",
+}
+READ = """<b>How it is read.</b> {schedule} Bands are one standard deviation over
+seeds. The table counts epochs until validation accuracy first reaches 85, 88 and 90 %. The right
+chart below tests what theory says, nls = (1-s)·NCE + s/K: at matched step size the smoothing
+changes nothing in nls, and much in ls. Training losses of different losses have different units."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -44,9 +49,9 @@ def build(analyzer: Analyzer) -> None:
     table = gr.HTML(elem_id="convergence")
     with gr.Row():
         search, smoothing = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
-    note(READ)
+    read = note(how_to_read(begun.name))
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
-    family.input(partial(other, folder), family, shown, **hidden)
+    family.input(partial(other, folder), family, [shown, read], **hidden)
     gr.on(None, partial(show, folder), [family, shown, key], curve, **hidden)
     gr.on(None, partial(show_rest, folder), family, [table, search, smoothing], **hidden)
 
@@ -56,10 +61,16 @@ def trained(evidence: Evidence) -> bool:
     return any("curve_area" in cell["metrics"] for cell in evidence.cells.values())
 
 
-def other(folder: Path, family: str) -> Any:
-    """Fill the menu of models for another family."""
+def how_to_read(family: str) -> str:
+    """What the curves rest on, in words; the schedule is that of the family's recipe."""
+    recipe = FAMILIES[family].recipe if family in FAMILIES else None
+    return READ.format(schedule=SCHEDULE[recipe.schedule] if recipe else "")
+
+
+def other(folder: Path, family: str) -> list[Any]:
+    """Fill the menu of models for another family, and say what its curves rest on."""
     cells, start = family_reports.choices((family, folder))
-    return gr.update(choices=cells, value=start)
+    return [gr.update(choices=cells, value=start), explained(how_to_read(family))]
 
 
 def show(folder: Path, family: str, cells: list[str], key: str) -> Any:

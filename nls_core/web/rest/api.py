@@ -16,10 +16,9 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from nls_core import __version__
-from nls_core.analysis import choice, focus
+from nls_core.analysis import choice, focus, requests
 from nls_core.analysis.analyzer import Accelerate, Analyzer
 from nls_core.analysis.lane import VISITOR, Visitor
-from nls_core.analysis.requests import parse_epsilons
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.errors import DiskFull, UnknownName, unknown
 from nls_core.settings import Settings
@@ -135,12 +134,13 @@ def analyze(
     mask: forms.Mask = None,
     cam: forms.Cam = AnalysisRequest.cam,
     attack: forms.Attack = AnalysisRequest.attack,
-    epsilons: forms.Epsilons = "1,2,4,8",
+    epsilons: forms.Epsilons = None,
     target_class: forms.TargetClass = None,
     layer: forms.Layer = None,
     attack_target: forms.AttackTarget = None,
     steps: forms.Steps = AnalysisRequest.steps,
     seed: forms.Seed = AnalysisRequest.seed,
+    flip_point: forms.FlipPoint = AnalysisRequest.flip_point,
     analyzer: TheAnalyzer,
     metrics: TheMetrics,
 ) -> Response:
@@ -152,11 +152,12 @@ def analyze(
             cam=cam,
             layer=layer,
             attack=attack,
-            epsilons=parse_epsilons(epsilons),
+            epsilons=requests.epsilons(epsilons, ids[0], attack),
             target_class=_class_index(analyzer, ids[0], target_class),
             attack_target=_class_index(analyzer, ids[0], attack_target),
             steps=steps,
             seed=seed,
+            flip_point=flip_point,
         )
         answer = _answer(analyzer, request, image, mask)
     # made here rather than by FastAPI, which would do it in the event loop

@@ -48,11 +48,12 @@ Models = Annotated[
 Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra=_names_of(CAMS))]
 Attack = Annotated[str, Form(description="Attack.", json_schema_extra=_names_of(ATTACKS))]
 Epsilons = Annotated[
-    str,
+    str | None,
     Form(
-        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1.",
+        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1. By "
+        "default those that fit the models' family.",
         max_length=1000,
-        examples=["1,2,4,8"],
+        examples=["0.25,0.5,1,2,4"],
     ),
 ]
 TargetClass = Annotated[
@@ -80,4 +81,11 @@ Layer = Annotated[
     ),
 ]
 Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
+FlipPoint = Annotated[
+    bool,
+    Form(
+        description="Whether to find each model's flip point: the smallest strength, to 1/16 of "
+        "1/255, at which PGD is found to change its label."
+    ),
+]
 Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]

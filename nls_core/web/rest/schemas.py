@@ -13,6 +13,7 @@ from nls_core.analysis.results import (
     Analysis,
     AnalysisRequest,
     CamMap,
+    FlipPoint,
     ModelAnalysis,
     Prediction,
     SweepPoint,
@@ -90,6 +91,18 @@ class FocusResponse(Frozen):
     attacked: list[float] = Field(description="the same of the attacked maps, one per ε")
 
 
+class FlipPointResponse(Frozen):
+    """The smallest strength found at which PGD (10 steps, random start) changes the label.
+
+    PGD does not change it at 1/16 of 1/255 less; strengths in between the tried ones, or stronger
+    attacks, may.
+    """
+
+    epsilon_255: float | None = Field(description="in 1/255; null: none was found")
+    label: str | None = Field(description="what the model then says")
+    most_255: float = Field(description="the largest strength that is tried, in 1/255")
+
+
 class ModelAnalysisResponse(Frozen):
     """Everything that one model says of the picture."""
 
@@ -100,6 +113,7 @@ class ModelAnalysisResponse(Frozen):
     flip_epsilon_255: float | None = Field(
         description="the smallest tried ε, in 1/255, at which the attack succeeded; null: none"
     )
+    flip_point: FlipPointResponse | None = Field(description="null: it was not asked for")
     focus: FocusResponse | None = Field(description="null: no mask was given")
 
 
@@ -116,6 +130,8 @@ class RequestEcho(Frozen):
     attack_target: int | None = Field(description="null: the attack is untargeted")
     steps: int
     seed: int
+    flip_point: bool = Field(description="whether each model's flip point was asked for")
+    random_start: bool = Field(description="gradient attacks began at a random place within ε")
 
 
 class GeometryResponse(Frozen):
@@ -182,7 +198,16 @@ def _model(model: ModelAnalysis, top: float) -> ModelAnalysisResponse:
         cam=_cam(model.cam, model.manifest, top),
         sweep=[_point(point, model.manifest, top) for point in model.sweep],
         flip_epsilon_255=None if flip is None else _in_255(flip),
+        flip_point=model.flip_point and _flip_point(model.flip_point, model.manifest),
         focus=None,
+    )
+
+
+def _flip_point(found: FlipPoint, manifest: Manifest) -> FlipPointResponse:
+    return FlipPointResponse(
+        epsilon_255=None if found.epsilon is None else _in_255(found.epsilon),
+        label=None if found.label is None else manifest.classes[found.label],
+        most_255=_in_255(found.most),
     )
 
 

@@ -14,7 +14,7 @@ from nls_core.errors import InvalidInput
 from nls_core.images import decode_image
 from nls_core.settings import Settings
 from nls_core.views import sentences
-from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, epsilon_label
+from nls_core.web.pages.compare_work import AUTOMATIC, Compare, epsilon_slider
 from tests.conftest import TINY, picture_bytes
 
 
@@ -40,8 +40,39 @@ def test_the_start_is_a_comparison_of_two_models(compare: Compare) -> None:
     assert (start["baseline"], start["candidate"]) == TINY
     analysis = compare.analyze(start)
     assert [m.manifest.id for m in analysis.models] == list(TINY)
-    assert len(analysis.request.epsilons) == STRENGTHS
-    assert compare.view(analysis, start).index == start["epsilon"] - 1
+    assert analysis.request.attack == "pgd-linf"
+    assert (analysis.request.steps, analysis.request.random_start) == (10, True)
+    assert analysis.request.epsilons == pytest.approx([n / 255 for n in range(1, 17)])
+    assert compare.view(analysis, start).index == 3
+    assert start["epsilon"] == 4
+
+
+def test_every_place_of_the_slider_is_a_strength_of_the_sweep(compare: Compare) -> None:
+    start = compare.start("tiny")
+    for attack in ("pgd-linf", "pgd-l2"):
+        slider = epsilon_slider(TINY[0], attack)
+        values = start | {"attack": attack, "steps": 1}
+        analysis = compare.analyze(values)
+        scale = 255 if attack == "pgd-linf" else 1
+        for place in range(round(slider["maximum"] / slider["step"]) + 1):
+            index = compare.view(analysis, values | {"epsilon": place * slider["step"]}).index
+            point = analysis.point(analysis.models[0], index)
+            assert point.epsilon * scale == pytest.approx(place * slider["step"])
+    shown = compare.show(analysis, values | {"epsilon": 0})[0]
+    assert "attacked, ε = 0" in shown
+    beyond = compare.view(analysis, values | {"epsilon": 16})
+    assert beyond.index == 15  # that of another attack: its largest
+
+
+def test_strengths_fit_the_family() -> None:
+    photos, fashion = (
+        epsilon_slider("photos/ce-zero", "fgsm"),
+        epsilon_slider("fashion/a-b", "fgsm"),
+    )
+    assert (photos["minimum"], photos["maximum"], photos["step"]) == (0, 4, 0.25)
+    assert (fashion["minimum"], fashion["maximum"], fashion["step"]) == (0, 16, 1)
+    kept = epsilon_slider("photos/ce-zero", "pgd-linf", 16)
+    assert kept["value"] == 4
 
 
 def test_choices_reach_the_request(compare: Compare) -> None:
@@ -118,15 +149,15 @@ def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:
 def test_labels_and_warnings_follow_the_choices(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "L2" in epsilon_label("pgd-l2")
-    assert "1/255" in epsilon_label("fgsm")
+    assert "L2" in epsilon_slider(TINY[0], "pgd-l2")["label"]
+    assert "1/255" in epsilon_slider(TINY[0], "fgsm")["label"]
     small = {"cam": "gradcam", "baseline": TINY[0]}
     assert "square" in compare.slow_note(small | {"attack": "square"})
     assert compare.slow_note(small | {"attack": "pgd-linf"}) == ""
     monkeypatch.setattr("nls_core.web.pages.compare_work.LARGE", 8)
-    assert "16 strengths" in compare.slow_note(small | {"attack": "pgd-linf"})
+    assert "many strengths" in compare.slow_note(small | {"attack": "pgd-linf"})
     assert compare.slow_note(small | {"attack": "fgsm"}) == ""
-    assert compare.start("tiny")["attack"] == "fgsm"
+    assert compare.start("tiny")["attack"] == "pgd-linf"
 
 
 def test_photos_come_first(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:

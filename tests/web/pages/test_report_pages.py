@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from nls_core import zoo
+from nls_core.analysis import choice
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import CheckpointError
+from nls_core.evidence import verdicts
 from nls_core.evidence.cells import label
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.robustness import SIGNS
@@ -150,7 +153,7 @@ def more(models_dir: Path, tmp_path: Path) -> Analyzer:
 def test_each_page_has_the_families_that_have_what_it_shows(shipped: Analyzer) -> None:
     families = family_reports.families
     assert families(shipped) == ["fashion", "photos"]
-    assert families(shipped, family_reports.has("robust", "masking")) == ["fashion"]
+    assert families(shipped, family_reports.has("robust")) == ["fashion"]
     assert families(shipped, family_reports.has("masks")) == ["photos"]
     assert families(shipped, training.trained) == ["fashion"]
     assert families(shipped, findings.judged) == ["fashion"]
@@ -200,12 +203,12 @@ def test_a_damaged_report_hides_its_own_family_alone(more: Analyzer) -> None:
         family_reports.families(more, training.trained)
 
 
-def test_pages_begin_with_the_familys_own_pair(shipped: Analyzer) -> None:
-    from nls_core.families import FAMILIES
-
+def test_pages_begin_with_the_pair_that_the_report_chooses(shipped: Analyzer) -> None:
     for family in family_reports.families(shipped):
-        assert tuple(calibration_page.choices((family, MODELS))[1]) == FAMILIES[family].pair
-        assert shipped.pair(family) == tuple(f"{family}/{c}" for c in FAMILIES[family].pair)
+        record = family_reports.load(family, MODELS).evidence.record
+        chosen = choice.pair(choice.of_report(record))
+        assert tuple(calibration_page.choices((family, MODELS))[1]) == chosen
+        assert shipped.pair(family) == tuple(f"{family}/{cell}" for cell in chosen)
 
 
 def test_where_no_shift_was_measured_its_row_is_hidden() -> None:
@@ -216,7 +219,36 @@ def test_where_no_shift_was_measured_its_row_is_hidden() -> None:
     assert [part["visible"] for part in hidden] == [False, False, False]
 
 
+def test_attacks_of_photos_are_shown_once_their_report_has_them(more: Analyzer) -> None:
+    folder = more.settings.models_dir
+    path = folder / "photos" / "report.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    left = {key: {"mean": 0.4, "sd": None, "n": 1} for key in ("0.25", "0.5", "1", "2")}
+    record["data"]["attacked_images"] = 517
+    for cell in ("ce-zero", "nls_ls-zero"):
+        record["cells"][cell] |= {"robust": {"pgd": left, "apgd-ce": left}}
+        record["cells"][cell]["metrics"]["curve_area"] = {"mean": 0.7, "sd": None, "n": 1}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    shows = family_reports.has("robust")
+    assert family_reports.families(more, shows) == ["fashion", "photos", "aaa-1"]
+    assert "photos" in family_reports.families(more, training.trained)
+    shown, attack, one, epsilon, read = robustness_page.other(folder, "photos")
+    assert set(shown["choices"]) == set(one["choices"]) == {"ce-zero", "nls_ls-zero"}
+    assert (attack["choices"], attack["value"]) == (["pgd", "apgd-ce"], "apgd-ce")
+    assert (epsilon["choices"], epsilon["visible"]) == (["0.25", "0.5", "1", "2"], False)
+    assert "517 test images" in read
+    assert "masking" not in read
+    head, *rows = robustness_page.masking_table(verdicts.read("photos", folder))
+    assert head == ["model", "runs", "0.25/255", "0.5/255", "1/255", "2/255"]
+    assert [row[0] for row in rows] == [label("ce-zero"), label("nls_ls-zero")]
+    assert all(row[2:] == ["40.0"] * 4 for row in rows)
+    assert "cosine" in training.how_to_read("photos")
+    assert "tenfold" in training.how_to_read("fashion")
+
+
 def test_another_family_fills_the_menus_of_the_robustness_page() -> None:
-    shown, one, read = robustness_page.other(MODELS, "fashion")
+    shown, attack, one, epsilon, read = robustness_page.other(MODELS, "fashion")
+    assert attack["value"] == "worst"
+    assert epsilon["choices"] == ["0.5", "1", "2", "4", "8"]
     assert one["value"] in shown["choices"]
     assert "test images" in read

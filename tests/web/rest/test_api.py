@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -227,3 +228,27 @@ def test_fields_left_out_may_be_sent_empty(client: TestClient, nothing: str) -> 
     answer = post(client, mask=nothing, **texts)
     assert answer.status_code == 200, answer.text
     assert answer.json()["models"] == post(client).json()["models"]
+
+
+def test_strengths_that_are_not_asked_for_are_those_of_the_family(client: TestClient) -> None:
+    answer = post(client, epsilons="").json()["request"]
+    assert answer["epsilons_255"] == [1, 2, 4, 8, 16]
+    assert (answer["attack"], answer["random_start"]) == ("pgd-linf", True)
+    assert post(client, epsilons="", attack="pgd-l2").json()["request"]["epsilons"] == [
+        0.25, 0.5, 1, 2, 4
+    ]  # fmt: skip
+
+
+def test_a_flip_point_comes_when_asked_for(client: TestClient, api: FastAPI) -> None:
+    asked, plain = post(client, flip_point="true").json(), post(client).json()
+    request = dataclasses.replace(REQUEST, flip_point=True)
+    wanted = api.state.analyzer.analyze(picture_bytes(), request)
+    assert asked["request"]["flip_point"]
+    for got, without, model in zip(asked["models"], plain["models"], wanted.models, strict=True):
+        assert without["flip_point"] is None
+        assert model.flip_point
+        assert got["flip_point"] == {
+            "epsilon_255": pytest.approx(model.flip_point.epsilon * 255),
+            "label": model.manifest.classes[model.flip_point.label],
+            "most_255": 16,
+        }

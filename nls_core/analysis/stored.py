@@ -1,0 +1,149 @@
+"""A finished analysis as a file: what a page opens with is not computed anew.
+
+The file holds logits, maps and perturbations; the picture, what the models see of it and all that
+follows are made again when it is read. Perturbations are kept in steps of ε/127, which no eye and
+no 8-bit picture can tell from the whole; predictions and maps are those of the whole ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nls_core import files
+from nls_core.analysis import sweep
+from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, FlipPoint, ModelAnalysis
+from nls_core.errors import CheckpointError
+from nls_core.images import PREPROCESS, decode_image, thumbnail
+from nls_core.types import Manifest
+
+LEVELS = 127
+
+
+def write(path: Path, analysis: Analysis, key: str) -> None:
+    """Write an analysis to a .npz file; `key` names it (see `Analyzer`)."""
+    arrays: dict[str, Any] = {}
+    for i, model in enumerate(analysis.models):
+        points = model.sweep
+        seen = [model.prediction, *(p.prediction for p in points)]
+        arrays[f"logits{i}"] = np.stack([each.logits for each in seen])  # (1 + E, K)
+        arrays[f"cams{i}"] = np.stack([model.cam.values, *(p.cam.values for p in points)])
+        moved = [(p.adversarial - analysis.x) / p.epsilon for p in points]
+        levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
+        arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
+    said = {
+        "key": key,
+        "request": asdict(analysis.request),
+        "seconds": analysis.seconds,
+        "models": [
+            {
+                "id": m.manifest.id,
+                "sha256": m.manifest.sha256,
+                "layer": m.cam.layer,
+                "target": m.cam.target_class,
+                "flip_point": m.flip_point and asdict(m.flip_point),
+            }
+            for m in analysis.models
+        ],
+    }
+    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    files.write_arrays(path, about=text, **arrays)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a file says of itself: its key, request and models.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        said: dict[str, Any] = files.parse_json(files.read_arrays(path)["about"].tobytes())
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{path.name} is damaged: {error}") from error
+    return said
+
+
+def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis:
+    """Read an analysis of a picture, the bytes of an image file.
+
+    Raises:
+        CheckpointError: it is damaged, or of other weights than the manifests name.
+    """
+    said = about(path)
+    request = _request(said["request"])
+    picture = decode_image(image)
+    first = manifest(request.models[0])
+    prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
+    models = []
+    found = files.read_arrays(path)
+    for i, entry in enumerate(said["models"]):
+        known = manifest(entry["id"])
+        if known.sha256 != entry["sha256"]:
+            raise CheckpointError(f"{path.name} is of other weights of {known.id}")
+        arrays = [found[f"{name}{i}"] for name in ("logits", "cams", "moved")]
+        models.append(_model(known, entry, request, prepared.x, arrays))
+    return Analysis(
+        request=request,
+        x=prepared.x[0].numpy(),
+        picture=thumbnail(picture),
+        geometry=prepared.geometry,
+        models=tuple(models),
+        notes=prepared.notes,
+        seconds=said["seconds"],
+        sha256=hashlib.sha256(image).hexdigest(),
+    )
+
+
+class Shelf:
+    """The analyses that ship in a folder, by key; damaged ones, and those of other weights, go."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths: dict[str, Path] = {}
+        for path in folder.glob("opening-*.npz"):
+            with contextlib.suppress(CheckpointError):
+                self._paths[about(path)["key"]] = path
+
+    def get(self, key: str, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis | None:
+        """The analysis of a picture, if it is there and of the weights that manifests name."""
+        if key not in self._paths:
+            return None
+        try:
+            return read(self._paths[key], image, manifest)
+        except CheckpointError:  # it is computed as any other
+            del self._paths[key]
+            return None
+
+    def clear(self) -> None:
+        """Give nothing any more; for those who make them anew."""
+        self._paths.clear()
+
+
+def _request(entry: dict[str, Any]) -> AnalysisRequest:
+    lists = {key: tuple(entry[key]) for key in ("models", "epsilons")}
+    return AnalysisRequest(**(entry | lists))
+
+
+def _model(
+    manifest: Manifest,
+    entry: dict[str, Any],
+    request: AnalysisRequest,
+    x: torch.Tensor,
+    arrays: list[Any],
+) -> ModelAnalysis:
+    logits, values, moved = (torch.from_numpy(array) for array in arrays)
+    predictions = sweep.predictions(logits, manifest.temperature)
+    maps = [CamMap(request.cam, entry["layer"], entry["target"], v.numpy()) for v in values]
+    radius = torch.tensor(request.epsilons).reshape(-1, 1, 1, 1)
+    swept = (x + moved.float() * radius / LEVELS).clamp(0, 1)  # (E, C, H, W)
+    seen = list(zip(predictions[1:], maps[1:], strict=True))
+    points = sweep.points(x, swept, request, predictions[0], seen)
+    flips = entry["flip_point"] and FlipPoint(**entry["flip_point"])
+    return ModelAnalysis(manifest, predictions[0], maps[0], points, flips)

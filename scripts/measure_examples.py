@@ -1,0 +1,117 @@
+"""Measure the examples with each family's opening pair, and choose the one that a page opens with.
+
+    python scripts/measure_examples.py [FAMILY …]      (make examples: all families)
+
+Of every example it finds both models' answers and flip points. The opening example is, of those
+that both models read right, the one on which they differ most: |log2 of the ratio of the flip
+points| (none found counts as twice the largest strength) + |difference of the confidences|, in
+whichever direction. Writes static/examples/measured.json, and opening-FAMILY.npz, the finished
+analysis of the opening example as the page asks for it. Run it again when models were trained anew:
+what is of other weights is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from nls_core import families, files
+from nls_core.analysis import flip, stored, sweep
+from nls_core.analysis.analyzer import Analyzer, key_of
+from nls_core.analysis.examples import MEASURED, Example, Seen, opening_file
+from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.results import Analysis
+from nls_core.images import PREPROCESS, decode_image
+from nls_core.settings import Settings
+from nls_core.web.pages.compare_work import Compare
+
+COMMAND = "python scripts/measure_examples.py"
+
+
+def look(data: bytes, loaded: Loaded) -> Seen:
+    """What one model says of a picture, and its flip point."""
+    manifest = loaded.manifest
+    convert = PREPROCESS[manifest.preprocess]
+    x = convert(decode_image(data), manifest.input_size, manifest.channels).x
+    (answer,) = sweep.predictions(loaded.model(x), manifest.temperature)
+    ladder = families.strengths_of(manifest.id).doubling()
+    found = flip.find(loaded.model, x, answer.index, ladder=ladder)
+    return Seen(
+        manifest.classes[answer.index],
+        round(answer.confidence, 5),
+        None if found.epsilon is None else round(found.epsilon * 255, 6),
+        round(found.most * 255, 6),
+    )
+
+
+def difference(seen: dict[str, Seen]) -> float:
+    """How much two models differ on an example."""
+    first, second = seen.values()
+    flips = [2 * each.most if each.flip is None else each.flip for each in (first, second)]
+    return abs(math.log2(flips[0] / flips[1])) + abs(first.confidence - second.confidence)
+
+
+def telling(analysis: Analysis) -> float:
+    """The least strength in 1/255 at which one model has changed its answer and another has not.
+
+    Else the least at which any has; else the largest.
+    """
+    changed = [[point.success for point in model.sweep] for model in analysis.models]
+    strengths = [255 * epsilon for epsilon in analysis.request.epsilons]
+    columns = list(zip(strengths, zip(*changed, strict=True), strict=True))
+    apart = [strength for strength, each in columns if len(set(each)) > 1]
+    some = [strength for strength, each in columns if any(each)]
+    return round((apart or some or strengths[-1:])[0], 6)
+
+
+def measure(compare: Compare, family: str) -> dict[str, Any]:
+    """The entry of a family, and its opening analysis written."""
+    analyzer, pair = compare.analyzer, compare.analyzer.pair(family)
+    folder = analyzer.settings.static_dir / "examples"
+    seen: dict[Example, dict[str, Seen]] = {}
+    for example in compare.of_family(family):
+        data = example.path.read_bytes()
+        seen[example] = {i: analyzer.run(i, partial(look, data)) for i in dict.fromkeys(pair)}
+        print(example.path.name, *(s.flip for s in seen[example].values()), flush=True)  # noqa: T201
+    right = [e for e in seen if all(s.label == e.label for s in seen[e].values())]
+    opening = max(right or list(seen), key=lambda e: difference(seen[e]))
+    data = opening.path.read_bytes()
+    request = compare.request(compare.start(family) | {"image": str(opening.path)})
+    analysis = analyzer.analyze(data, request)
+    stored.write(
+        opening_file(analyzer.settings, family),
+        analysis,
+        key_of(hashlib.sha256(data).hexdigest(), request),
+    )
+    return {
+        "weights": {i: analyzer.manifest(i).sha256 for i in pair},
+        "opening": str(opening.path.relative_to(folder)),
+        "epsilon": telling(analysis),
+        "examples": {
+            str(e.path.relative_to(folder)): {i: asdict(s) for i, s in each.items()}
+            for e, each in seen.items()
+        },
+    }
+
+
+def main(names: list[str], settings: Settings) -> None:
+    """Measure some families' examples; the entries of the others stay."""
+    path = settings.static_dir / "examples" / MEASURED
+    known = files.read_json(path, dict)["families"] if path.exists() else {}
+    # what is measured must not be answered by what was stored before
+    analyzer = Analyzer(settings.model_copy(update={"max_seconds": 86_400}))
+    analyzer.shelf.clear()
+    compare = Compare(analyzer)
+    for family in names or [f for f in compare.families if compare.of_family(f)]:
+        known[family] = measure(compare, family)
+        text = {"command": COMMAND, "families": dict(sorted(known.items()))}
+        files.write_text(path, json.dumps(text, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], Settings())
