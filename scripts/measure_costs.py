@@ -10,6 +10,7 @@ import torch
 
 from nls_core import attacks, cams, zoo
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.settings import Settings
 
 STRENGTHS, STEPS, ROUNDS = 16, 2, 3
 
@@ -27,7 +28,7 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """A row for each method and model: seconds over those of a forward pass of as many pictures."""
     torch.manual_seed(0)
-    analyzer = Analyzer()
+    analyzer = Analyzer(Settings())
     pairs = [model_id for family in analyzer.families() for model_id in analyzer.pair(family)]
     for model_id in pairs:
         model, manifest = zoo.load(model_id)
