@@ -192,7 +192,7 @@ def resampled(probs: Tensor, labels: Tensor, draws: Tensor) -> Mapping[str, Tens
     """
     prepared = Predictions.of(probs, labels)
     parts: dict[str, list[Tensor]] = {name: [] for name in RESAMPLED}
-    for part in draws.split(CHUNK):
+    for part in torch.split(draws, CHUNK):
         resamples = Resamples.of(part)
         for name, metric in RESAMPLED.items():
             parts[name].append(metric(prepared, resamples))
