@@ -221,7 +221,7 @@ def measured_family(family: str, settings: Settings, runs: Path, store: Store) -
 def reported_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
     """Write report.json from the raw results that are there."""
     with progress_bar() as bar:
-        task = bar.add_task("intervals (resamples)", total=report.RESAMPLES)
+        task = bar.add_task("intervals of runs", total=None)
         return report.build(family, settings.models_dir, lambda done: bar.advance(task, done))
 
 

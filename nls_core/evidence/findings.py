@@ -26,10 +26,11 @@ HEAD = """# Findings: {family}
 
 Made by `nls findings {family}` from `models/{family}/report.json`, `search.json` and
 `ablations.json`; a test makes it again and compares. Shares are in per cent, mean ± standard
-deviation over seeds; in brackets 95 % intervals of a difference, by a paired bootstrap over test
-images and seeds ({resamples} resamples), or by Student's t over the seeds for what has no figure
-per image. With one seed a bootstrap says nothing about other seeds. ECE has 15 equal-width,
-right-closed bins. A claim *holds* where every interval lies on its side, *in part* where one does.
+deviation over seeds; in brackets 95 % intervals of a difference that cover new seeds and new test
+images: Student's t over the seeds, with the variance of {resamples} resamples of the images, or
+over the seeds alone for what has no figure per image. ECE has 15 equal-width, right-closed bins.
+When a claim *holds*, *holds in part*, *does not hold* or is *undecided* was fixed before the runs:
+[rules.md](rules.md).
 
 | claim | verdict |
 | --- | --- |

@@ -6,23 +6,44 @@ was measured, also when it is measured again.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nls_core.evidence import report
 from nls_core.evidence.cells import gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
 from nls_core.evidence.stored_runs import THRESHOLDS
-from nls_core.evidence.verdicts import HOLDS, PARTLY, Evidence, Finding, lower, side, verdict
+from nls_core.evidence.verdicts import (
+    HOLDS,
+    MARGINS,
+    PARTLY,
+    Endpoint,
+    Evidence,
+    Finding,
+    endpoint,
+    outcomes,
+    verdict,
+)
 from nls_core.padding import PADDINGS
+
+# scores of maps less those of a uniform or a random map: what is shown, and the better side
+NET_OF_CONTROLS: dict[str, tuple[str, int]] = {
+    "map_drift_cosine_net": ("stability net of a uniform map's", 1),
+    "map_insertion_auc_net": ("insertion net of a random map's", 1),
+    "map_deletion_auc_net": ("deletion net of a random map's", -1),
+}
 
 
 def calibration(evidence: Evidence) -> Finding:
     """Claim 1: normalized soft labels calibrate."""
     cells = evidence.cells
-    sides = [
-        lower(metric(cells, f"nls-{padding}", "ece"))
+    endpoints = [
+        endpoint(cells, f"nls-{padding}", name)
+        for name in ("ece", "nll", "brier", "aurc", "ece_shift")
         for padding in PADDINGS
         if f"nls-{padding}" in cells
     ]
-    head = ["cell", "seeds", "accuracy %", "ECE-15 %", "difference to ce-zero", "NLL", "AURC %"]
+    head = ["cell", "seeds", "accuracy %", "ECE-15 %", "difference to ce-zero", "with one T %",
+            "NLL", "Brier", "AURC %"]  # fmt: skip
     rows = [
         [
             label(cell),
@@ -30,7 +51,9 @@ def calibration(evidence: Evidence) -> Finding:
             percent(metric(cells, cell, "accuracy")),
             percent(metric(cells, cell, "ece")),
             gap(metric(cells, cell, "ece")),
+            percent(metric(cells, cell, f"ece{report.WITH_T}")),
             number(metric(cells, cell, "nll"), 4),
+            number(metric(cells, cell, "brier"), 4),
             percent(metric(cells, cell, "aurc")),
         ]
         for cell in ordered(cells)
@@ -40,12 +63,13 @@ def calibration(evidence: Evidence) -> Finding:
     text = (
         f"As trained, `nls` has an ECE of {ece['nls']} % and `ce` one of {ece['ce']} % (zero "
         f"padding); `ls` has {ece['ls']} %. One temperature fitted on the validation split brings "
-        f"`ce` to {tempered} %, so whoever may calibrate afterwards needs no new loss."
+        f"`ce` to {tempered} %, so whoever may calibrate afterwards needs no new loss. "
+        f"{outcomes(endpoints)}"
     )
     return Finding(
         "calibration",
         "Normalized soft labels calibrate.",
-        verdict(sides),
+        verdict(endpoints),
         text,
         [head, *rows],
         evidence.record["command"],
@@ -66,12 +90,15 @@ def robustness(evidence: Evidence) -> Finding:
         for cell in attacked
     ]
     nls = cells.get("nls-zero", {}).get("robust", {}).get(WORST, {})
-    sides = [side(nls.get(key)) for key in keys] if nls else []
-    # at the largest ε nearly nothing is left of anyone: that is no resistance
-    found = verdict(sides)
-    left = nls[keys[-1]]["mean"] if nls else 0.0
-    if found == HOLDS and left < 0.5:
+    endpoints = [
+        Endpoint(f"{key}/255", nls[key].get("vs_ce_zero"), 1, MARGINS["robust"])
+        for key in keys
+        if key in nls
+    ]
+    found = verdict(endpoints)
+    if found == HOLDS and cells["nls-zero"]["masking"]["signs"]:
         found = PARTLY
+    left = nls[keys[-1]]["mean"] if nls else 0.0
     masked = [label(cell) for cell in attacked if cells[cell]["masking"]["signs"]]
     signs = (
         f"Signs of gradient masking: {'; '.join(masked)}."
@@ -87,11 +114,11 @@ def robustness(evidence: Evidence) -> Finding:
             f"keeps {100 * left:.1f} %: smoothed losses shift the curve, they do not make a "
             f"network robust. "
         )
-    text += signs if attacked else "No cell was attacked."
+    text += f"{outcomes(endpoints)} {signs}" if attacked else "No cell was attacked."
     head = ["cell", *(f"{key}/255" for key in keys), "masking"]
     return Finding(
         "robustness",
-        "Normalized soft labels resist adversarial attacks.",
+        "Normalized soft labels resist adversarial attacks better.",
         found,
         text,
         [head, *rows],
@@ -120,22 +147,18 @@ def generalization(evidence: Evidence) -> Finding:
         for cell in ordered(cells)
         if metric(cells, cell, "accuracy_shift")
     ]
-    sides = (
-        [side(metric(cells, "nls-zero", name)) for name in ("accuracy", "accuracy_shift")]
-        if "nls-zero" in cells
-        else []
-    )
+    endpoints = [endpoint(cells, "nls-zero", name) for name in ("accuracy", "accuracy_shift")]
     text = (
         f"In accuracy `nls` differs from `ce-zero` by {gap(metric(cells, 'nls-zero', 'accuracy'))} "
         f"points with zero and {gap(metric(cells, 'nls-partial', 'accuracy'))} with partial "
         f"padding; `ls` by {gap(metric(cells, 'ls-zero', 'accuracy'))} with zero padding. Under "
         "shift means the mean over six corruptions at five severities; foreign images are "
-        "handwritten digits and uniform noise, told apart by confidence."
+        f"handwritten digits and uniform noise, told apart by confidence. {outcomes(endpoints)}"
     )
     return Finding(
         "generalization",
         "Normalized soft labels generalize better.",
-        verdict(sides),
+        verdict(endpoints),
         text,
         [head, *rows],
         evidence.record["command"],
@@ -159,10 +182,9 @@ def convergence(evidence: Evidence) -> Finding:
         for cell in ordered(cells)
         if metric(cells, cell, "curve_area")
     ]
-    sides = [
-        side(metric(cells, f"{loss}-partial", "curve_area"), "vs_zero_padding")
+    endpoints = [
+        replace(endpoint(cells, f"{loss}-partial", "curve_area", "vs_zero_padding"), name=loss)
         for loss in ("ce", "ls", "nls")
-        if f"{loss}-partial" in cells
     ]
     text = (
         "Validation accuracy after each epoch: the first epoch at 85, 88 and 90 %, and the mean "
@@ -173,10 +195,11 @@ def convergence(evidence: Evidence) -> Finding:
         for row in evidence.bench
         if row["second"] == "partial padding"
     )
+    text += f" {outcomes(endpoints)}"
     return Finding(
         "convergence",
         "Partial-convolution padding converges faster.",
-        verdict(sides),
+        verdict(endpoints),
         text,
         [head, *rows],
         evidence.record["command"],
@@ -201,21 +224,21 @@ def maps(evidence: Evidence) -> Finding:
         for cell in ordered(cells)
         if metric(cells, cell, "map_drift_cosine")
     ]
-    higher_is_better = ("map_drift_cosine", "map_drift_iou", "map_insertion_auc")
-    sides = [side(metric(cells, "nls-zero", name)) for name in higher_is_better]
-    sides += [
-        lower(metric(cells, "nls-zero", name))
-        for name in ("map_max_sensitivity", "map_deletion_auc")
+    endpoints = [
+        Endpoint(label, (metric(cells, "nls-zero", name) or {}).get("vs_ce_zero"), side, margin)
+        for name, (label, side) in NET_OF_CONTROLS.items()
+        for margin in (MARGINS["maps"],)
     ]
     text = (
         "GradCAM at the last stage, for the model's own answer; attacked by PGD at 4/255. "
         "Insertion and deletion rest on the softmax confidence, so a less confident model has "
-        "smaller areas whatever its maps are."
+        "smaller areas whatever its maps are; a nearly uniform map is stable whatever it shows. So "
+        f"the claim is judged net of uniform and random maps. {outcomes(endpoints)}"
     )
     return Finding(
         "maps",
         "Activation maps of normalized soft labels are better.",
-        verdict(sides),
+        verdict(endpoints),
         text,
         [["cell", *names.values()], *rows],
         evidence.record["command"],

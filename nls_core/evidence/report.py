@@ -5,8 +5,8 @@ Made from raw results alone (see `stored_runs`), without any model or data set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,25 +20,41 @@ from nls_core.errors import CheckpointError
 from nls_core.evidence import commands, out_of_fold, robustness, stored_runs
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
-from nls_core.metrics import bootstrap, calibration, selective
-from nls_core.metrics.bootstrap import Difference
+from nls_core.metrics import bootstrap, calibration, intervals, resampling
+from nls_core.metrics.intervals import Interval
+from nls_core.metrics.resampling import METRICS
 
 REPORT = "report.json"
 BASE = "ce-zero"
-RESAMPLES = 300
+RESAMPLES = 2000
 TEMPERED = "ce_temperature"  # the loss's name in cells that are ce with its temperature
-# on probabilities: these get intervals over images and seeds; the others over seeds
-IMAGE_METRICS: dict[str, bootstrap.Metric] = {
-    **calibration.METRICS,
-    "error_auroc": selective.error_auroc,
-    "aurc": selective.aurc,
-}
+WITH_T = "_with_t"  # of metrics after one temperature, fitted on the validation split
+CALIBRATING = ("ece", "nll", "brier")  # what a temperature changes; it keeps accuracy and AURC
 
 
 def spread(values: Iterable[float]) -> dict[str, float | int | None]:
     """Mean, standard deviation over runs (None for one), and how many there are."""
     kept = list(values)
     return {"mean": fmean(kept), "sd": stdev(kept) if len(kept) > 1 else None, "n": len(kept)}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A cell's figures by seed: `values[seed][name]`, and `resampled[seed][name]` (R,)."""
+
+    values: Mapping[int, Mapping[str, float]]
+    resampled: Mapping[int, Mapping[str, Tensor]]
+
+    def of(self, name: str) -> dict[int, float]:
+        """Seed -> figure, of the seeds that have it."""
+        return {seed: run[name] for seed, run in self.values.items() if name in run}
+
+    def drawn(self, name: str) -> dict[int, Tensor] | None:
+        """Seed -> (R,), or None for a figure that is not resampled."""
+        seeds = self.of(name)
+        if any(name not in self.resampled.get(seed, {}) for seed in seeds):
+            return None
+        return {seed: self.resampled[seed][name] for seed in seeds}
 
 
 def aggregate(
@@ -54,50 +70,70 @@ def aggregate(
         runs: as `stored_runs.read` gives them; cells of ce get a second one, with temperatures.
         labels: (N,).
         resamples: of the images, for the intervals.
-        progress: called with 1 after each resample.
+        progress: called with 1 after each run.
     """
-    values = {
-        cell: {k: stored_runs.scalars(run) for k, run in seeds.items()}
-        for cell, seeds in runs.items()
-    }
-    probs = {
-        cell: {k: r.logits.softmax(1) for k, r in seeds.items()} for cell, seeds in runs.items()
-    }
-    for cell in [name for name in runs if name.startswith("ce-")]:
-        name = f"{TEMPERED}-{cell.removeprefix('ce-')}"
-        probs[name] = {
-            k: calibration.with_temperature(r.logits, r.found["temperature"])
-            for k, r in runs[cell].items()
-        }
-        values[name] = {
-            k: {key: metric(p, labels) for key, metric in IMAGE_METRICS.items()}
-            for k, p in probs[name].items()
-        }
-    rounds = bootstrap.resampled(
-        probs, labels, IMAGE_METRICS, resamples=resamples, progress=progress
-    )
-    cells = {}
-    for cell, seeds in values.items():
-        cells[cell] = {
-            "seeds": sorted(seeds),
-            "metrics": _metrics(cell, values, rounds),
+    draws = bootstrap.draws(len(labels), resamples)
+    figures = {}
+    for cell, seeds in runs.items():
+        figures[cell] = _figures(seeds, labels, draws, progress)
+        if cell.startswith("ce-"):
+            figures[f"{TEMPERED}-{cell.removeprefix('ce-')}"] = _tempered(seeds, labels, draws)
+    return {
+        cell: {
+            "seeds": sorted(each.values),
+            "metrics": _metrics(cell, figures),
             **(_under_attack(cell, runs) if cell in runs else {}),
         }
-    return cells
+        for cell, each in figures.items()
+    }
 
 
-def _metrics(
-    cell: str, values: Mapping[str, Mapping[int, dict[str, float]]], rounds: Sequence[Any]
-) -> dict[str, Any]:
-    """name -> mean, sd, n, and the differences to other cells."""
+def _figures(
+    seeds: Mapping[int, Run], labels: Tensor, draws: Tensor, progress: Callable[[int], None]
+) -> Figures:
+    """All figures of a cell's runs, those with one temperature under the names of `WITH_T`."""
+    values, drawn = {}, {}
+    for seed, run in seeds.items():
+        probs = calibration.with_temperature(run.logits, run.found["temperature"])
+        with_t = {f"{name}{WITH_T}": METRICS[name](probs, labels) for name in CALIBRATING}
+        values[seed] = stored_runs.scalars(run) | with_t
+        drawn[seed] = resampling.resampled(run.logits.softmax(1), labels, draws)
+        progress(1)
+    return Figures(values, drawn)
+
+
+def _tempered(seeds: Mapping[int, Run], labels: Tensor, draws: Tensor) -> Figures:
+    probs = {
+        seed: calibration.with_temperature(run.logits, run.found["temperature"])
+        for seed, run in seeds.items()
+    }
+    return Figures(
+        {
+            seed: {k: metric(p, labels) for k, metric in METRICS.items()}
+            for seed, p in probs.items()
+        },
+        {seed: resampling.resampled(p, labels, draws) for seed, p in probs.items()},
+    )
+
+
+def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
+    """name -> mean, sd, n, the interval, and the differences to other cells."""
     found: dict[str, Any] = {}
-    names = sorted({name for run in values[cell].values() for name in run})
-    for name in names:
-        found[name] = spread(run[name] for run in values[cell].values() if name in run)
+    mine = figures[cell]
+    for name in sorted({name for run in mine.values.values() for name in run}):
+        own = intervals.interval(mine.of(name), mine.drawn(name))
+        found[name] = spread(mine.of(name).values()) | _ends(own)
         for key, other in _compared(cell).items():
-            gap = _gap(name, (cell, other), values, rounds)
-            found[name] |= {key: asdict(gap)} if gap else {}
+            if gap := _gap(name, mine, figures.get(other)):
+                found[name][key] = gap
+    base = figures.get(BASE)
+    if "ece" in found and (third := _gap("ece", mine, base, factor=1 / 3)):
+        found["ece"]["vs_third_of_ce_zero"] = third
     return found
+
+
+def _ends(found: Interval | None) -> dict[str, float | None]:
+    return {"low": found.low, "high": found.high} if found else {"low": None, "high": None}
 
 
 def _compared(cell: str) -> dict[str, str]:
@@ -109,19 +145,22 @@ def _compared(cell: str) -> dict[str, str]:
 
 
 def _gap(
-    name: str,
-    cells: tuple[str, str],
-    values: Mapping[str, Mapping[int, dict[str, float]]],
-    rounds: Sequence[Any],
-) -> Difference | None:
-    """The difference in one metric between two cells, by the method that the metric allows."""
-    mine, base = (
-        {k: run[name] for k, run in values.get(which, {}).items() if name in run} for which in cells
-    )
-    if name not in IMAGE_METRICS or not set(mine) & set(base):
-        return bootstrap.by_seed(mine, base)
-    pairs = [tuple({k: r[which][k][name] for k in r[which]} for which in cells) for r in rounds]
-    return bootstrap.by_image_and_seed(mine, base, pairs)  # type: ignore[arg-type]
+    name: str, mine: Figures, base: Figures | None, factor: float = 1.0
+) -> dict[str, Any] | None:
+    """The difference in one metric between two cells, over the seeds that both have."""
+    if base is None:
+        return None
+    drawn = mine.drawn(name), base.drawn(name)
+    both = (drawn[0], drawn[1]) if drawn[0] is not None and drawn[1] is not None else None
+    return _stated(intervals.difference(mine.of(name), base.of(name), both, factor=factor))
+
+
+def _stated(gap: Interval | None) -> dict[str, Any] | None:
+    """A difference as reports hold it."""
+    if gap is None:
+        return None
+    found = asdict(gap)
+    return {"difference": found.pop("mean")} | found
 
 
 def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
@@ -166,19 +205,24 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
 
 
 def _against(mine: Mapping[int, Tensor], base: Mapping[int, Tensor]) -> dict[str, Any]:
-    """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed, the same images."""
-    images = torch.arange(len(next(iter(mine.values()))))
-    rounds = [
-        (_accuracies(mine, index), _accuracies(base, index))
-        for index in bootstrap.draws(len(images), RESAMPLES)
-    ]
-    gap = bootstrap.by_image_and_seed(_accuracies(mine, images), _accuracies(base, images), rounds)
-    return {"vs_ce_zero": asdict(gap)} if gap else {}
+    """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed.
 
+    Runs that were attacked on fewer images are compared on those: all attack the first ones of the
+    same permutation.
+    """
+    images = min(len(each) for each in (*mine.values(), *base.values()))
+    draws = bootstrap.draws(images, RESAMPLES)
+    resamples = [resampling.Resamples.of(part) for part in torch.split(draws, resampling.CHUNK)]
 
-def _accuracies(right: Mapping[int, Tensor], index: Tensor) -> dict[int, float]:
-    """Seed -> accuracy on the images of an index (M,)."""
-    return {seed: float(each[index].double().mean()) for seed, each in right.items()}
+    def measured(right: Mapping[int, Tensor]) -> tuple[dict[int, float], dict[int, Tensor]]:
+        cut = {seed: each[:images].double() for seed, each in right.items()}
+        means = {seed: float(each.mean()) for seed, each in cut.items()}
+        drawn = {s: torch.cat([r.mean(each) for r in resamples]) for s, each in cut.items()}
+        return means, drawn
+
+    (ours, our_draws), (theirs, their_draws) = measured(mine), measured(base)
+    gap = _stated(intervals.difference(ours, theirs, (our_draws, their_draws)))
+    return {"vs_ce_zero": gap} if gap else {}
 
 
 def _transfer(attacked: Mapping[int, Run]) -> dict[str, dict[str, Any]]:
@@ -214,7 +258,7 @@ def build(
 ) -> dict[str, Any]:
     """Aggregate a family's raw results, by whichever protocol, and write its report.json.
 
-    `progress` is called with 1 after each of `RESAMPLES` resamples.
+    `progress` is called with 1 after each run.
 
     Raises:
         CheckpointError: see `stored_runs.read`; or what the protocol adds is missing or damaged.

@@ -10,11 +10,12 @@ from typing import Any
 from nls_core import files
 from nls_core.evidence import report
 from nls_core.evidence.cells import Cells, Table
+from nls_core.metrics.intervals import holm
 
 HOLDS = "holds"
 PARTLY = "holds in part"
-NOT = "does not hold here"
-UNDECIDED = "cannot be told yet"
+NOT = "does not hold"
+UNDECIDED = "undecided"
 
 BENCH = "bench.json"  # the output of `nls bench --json`
 
@@ -68,28 +69,76 @@ def read(family: str, models_dir: Path) -> Evidence:
     )
 
 
-def side(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
-    """-1 or 1 where the interval of a difference is all below or above 0, else 0.
+@dataclass(frozen=True)
+class Endpoint:
+    """One difference that a claim is about.
 
-    None where there is no interval, as with one pair of runs and no figure per image.
+    `gap` is a difference as reports hold it; `better` is 1 where more is better and -1 where less
+    is; `margin` is the difference that would not matter, by `docs/rules.md`.
     """
-    found = (entry or {}).get(key)
-    if not found or found["low"] is None:
-        return None
-    return int(found["low"] > 0) - int(found["high"] < 0)
+
+    name: str
+    gap: Mapping[str, Any] | None
+    better: int
+    margin: float
+
+    @property
+    def outcome(self) -> str | None:
+        """One of `OUTCOMES`; None where there is no interval, as with one run and no images."""
+        gap = self.gap
+        if not gap or gap["low"] is None:
+            return None
+        if gap["low"] > 0 or gap["high"] < 0:
+            return BETTER if (gap["low"] > 0) == (self.better > 0) else WORSE
+        # two one-sided tests: the 90 % interval lies within the margin (Schuirmann 1987)
+        equal = gap.get("low_90") is not None and (
+            -self.margin < gap["low_90"] and gap["high_90"] < self.margin
+        )
+        return EQUAL if equal else OPEN
 
 
-def lower(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero") -> int | None:
-    """`side` for what is better when it is lower."""
-    found = side(entry, key)
-    return None if found is None else -found
+BETTER, WORSE, EQUAL, OPEN = "better", "worse", "equal", "undecided"
+OUTCOMES = (BETTER, WORSE, EQUAL, OPEN)
+ALPHA = 0.05
+# what would not matter, written down in docs/rules.md before the runs
+MARGINS: dict[str, float] = {
+    "accuracy": 0.003,
+    "curve_area": 0.003,
+    "ece": 0.003,
+    "nll": 0.005,
+    "brier": 0.003,
+    "aurc": 0.0005,
+    "accuracy_shift": 0.01,
+    "ece_shift": 0.01,
+    "robust": 0.02,
+    "maps": 0.02,
+}
+LESS_IS_BETTER = ("ece", "nll", "brier", "aurc", "ece_shift")
 
 
-def verdict(sides: Sequence[int | None]) -> str:
-    """A verdict from intervals on the claim's side (1), on none (0), or on the other (-1)."""
-    known = [each for each in sides if each is not None]
-    if not known:
-        return UNDECIDED
-    if all(each > 0 for each in known):
+def endpoint(cells: Cells, cell: str, name: str, key: str = "vs_ce_zero") -> Endpoint:
+    """The endpoint of a metric of `MARGINS`: a cell against the baseline, or by `key`."""
+    found = cells.get(cell, {}).get("metrics", {}).get(name, {}).get(key)
+    better = -1 if name in LESS_IS_BETTER else 1
+    padding = cell.rpartition("-")[2]
+    return Endpoint(f"{name.replace('_', ' ')} ({padding})", found, better, MARGINS[name])
+
+
+def verdict(endpoints: Sequence[Endpoint]) -> str:
+    """A claim's verdict by its endpoints, as docs/rules.md says; what was not measured is open."""
+    outcomes = [each.outcome for each in endpoints]
+    if outcomes and all(each == BETTER for each in outcomes):
         return HOLDS
-    return PARTLY if any(each > 0 for each in known) else NOT
+    tested = [each for each in endpoints if each.gap and each.gap.get("p") is not None]
+    adjusted = holm([float(each.gap["p"]) for each in tested if each.gap])
+    if any(e.outcome == BETTER and p < ALPHA for e, p in zip(tested, adjusted, strict=True)):
+        return PARTLY
+    if outcomes and all(each in (WORSE, EQUAL) for each in outcomes):
+        return NOT
+    return UNDECIDED
+
+
+def outcomes(endpoints: Sequence[Endpoint]) -> str:
+    """What each endpoint showed, as one sentence."""
+    shown = "; ".join(f"{each.name}: {each.outcome or 'not measured'}" for each in endpoints)
+    return f"Endpoints: {shown}." if shown else ""

@@ -1,55 +1,16 @@
-"""Intervals: how far a difference between two sets of runs may be chance.
-
-Runs of one seed share their initial weights and the order of their batches, and all runs are
-measured on the same test images, so runs are compared in pairs, image by image.
-"""
+"""The bootstrap over images: draws that all runs share, and percentile intervals of one run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean, stdev
+from statistics import fmean
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 Metric = Callable[[Tensor, Tensor], float]  # (N, K) probabilities, (N,) labels -> number
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of means with its 95 % interval; the interval is None where one pair is all."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    pairs: int
-    method: str
-
-
-def by_seed(mine: Mapping[int, float], base: Mapping[int, float]) -> Difference | None:
-    """Student's t interval of the mean difference over the seeds that both have.
-
-    Args:
-        mine: seed -> value; base: the same of what it is compared with.
-
-    Returns:
-        None where they have no seed in common.
-    """
-    seeds = sorted(set(mine) & set(base))
-    if not seeds:
-        return None
-    gaps = [mine[seed] - base[seed] for seed in seeds]
-    mean = fmean(gaps)
-    if len(gaps) == 1:
-        return Difference(mean, None, None, 1, "one pair of runs: no interval")
-    quantile = float(student.ppf((1 + LEVEL) / 2, len(gaps) - 1))
-    half = quantile * stdev(gaps) / math.sqrt(len(gaps))
-    return Difference(mean, mean - half, mean + half, len(gaps), "paired t over seeds")
 
 
 @lru_cache(maxsize=4)
@@ -114,34 +75,3 @@ def resampled(
         )
         progress(1)
     return rounds
-
-
-def by_image_and_seed(
-    mine: Mapping[int, float],
-    base: Mapping[int, float],
-    rounds: Sequence[tuple[Mapping[int, float], Mapping[int, float]]],
-    *,
-    seed: int = 0,
-) -> Difference | None:
-    """Interval of a paired bootstrap over images and, beyond one, over seeds; see `interval`.
-
-    Args:
-        mine: seed -> value on the whole test split; base: the same of the other cell.
-        rounds: (mine, base) on each resample of the images.
-        seed: fixes which pairs of runs are drawn for each resample.
-
-    Returns:
-        None where they have no seed in common.
-    """
-    seeds = sorted(set(mine) & set(base))
-    if not seeds:
-        return None
-    generator = torch.Generator().manual_seed(seed)
-    drawn = []
-    for a, b in rounds:
-        picks = torch.randint(len(seeds), (len(seeds),), generator=generator).tolist()
-        drawn.append(fmean(a[seeds[i]] - b[seeds[i]] for i in picks))
-    mean = fmean(mine[i] - base[i] for i in seeds)
-    low, high = interval(mean, drawn)
-    over = "images" if len(seeds) == 1 else "images and seeds"
-    return Difference(mean, low, high, len(seeds), f"paired bootstrap over {over}")

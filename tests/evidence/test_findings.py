@@ -15,7 +15,7 @@ from nls_core import families
 from nls_core.errors import InvalidInput
 from nls_core.evidence import cells, findings, verdicts
 from nls_core.evidence.findings import FINDINGS
-from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Evidence
+from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Endpoint, Evidence
 from nls_core.settings import ROOT, Settings
 from tests.helpers.command import Nls
 
@@ -55,45 +55,91 @@ def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None
     assert len(spans) in (0, 1, 2)
 
 
+def ending(low: float | None, high: float | None, p: float = 0.5) -> dict[str, Any]:
+    """A difference as a report holds it; its 90 % interval is 0.84 times as wide."""
+    if low is None or high is None:
+        return {"difference": 0.0} | dict.fromkeys(("low", "high", "low_90", "high_90", "p"))
+    middle, half = (low + high) / 2, 0.84 * (high - low) / 2
+    inner = {"low_90": middle - half, "high_90": middle + half}
+    return {"difference": middle, "low": low, "high": high, "p": p} | inner
+
+
+def made(low: float | None, high: float | None, p: float = 0.5, better: int = 1) -> Endpoint:
+    return Endpoint("it", ending(low, high, p), better, margin=0.02)
+
+
+UP, DOWN = made(0.01, 0.1, p=0.01), made(-0.1, -0.01, p=0.01)
+SAME, WIDE, NONE = made(-0.01, 0.01), made(-0.1, 0.1), made(None, None)
+
+
 @pytest.mark.parametrize(
-    ("sides", "wanted"),
-    [([1, 1], HOLDS), ([1, 0], PARTLY), ([1, -1], PARTLY), ([0, 0], NOT), ([-1], NOT),
-     ([], UNDECIDED), ([None], UNDECIDED), ([None, 1], HOLDS)],
+    ("endpoint", "wanted"),
+    [(UP, "better"), (DOWN, "worse"), (SAME, "equal"), (WIDE, "undecided"), (NONE, None),
+     (made(-0.1, -0.01, better=-1), "better"), (Endpoint("it", None, 1, 0.1), None),
+     (made(-0.021, 0.021), "equal"), (made(-0.0, 0.05), "undecided")],
 )  # fmt: skip
-def test_verdicts(sides: list[int | None], wanted: str) -> None:
-    assert verdicts.verdict(sides) == wanted
+def test_an_endpoint_is_on_a_side_only_if_its_whole_interval_is(
+    endpoint: Endpoint, wanted: str | None
+) -> None:
+    assert endpoint.outcome == wanted
 
 
-def entry(low: float | None, high: float | None) -> dict[str, Any]:
-    middle = 0.0 if low is None or high is None else (low + high) / 2
-    gap = {"difference": middle, "low": low, "high": high}
-    return {"mean": 0.5, "sd": None, "n": 1, "vs_ce_zero": gap}
+@pytest.mark.parametrize(
+    ("endpoints", "wanted"),
+    [([UP, UP], HOLDS), ([UP, WIDE], PARTLY), ([UP, DOWN], PARTLY), ([SAME, DOWN], NOT),
+     ([WIDE, DOWN], UNDECIDED), ([NONE, DOWN], UNDECIDED), ([], UNDECIDED), ([UP, NONE], PARTLY),
+     # better on its own, but not after Holm's correction for three
+     ([made(0.001, 0.1, p=0.04), WIDE, WIDE], UNDECIDED)],
+)  # fmt: skip
+def test_verdicts(endpoints: list[Endpoint], wanted: str) -> None:
+    assert verdicts.verdict(endpoints) == wanted
 
 
-def test_an_interval_is_on_a_side_only_if_all_of_it_is() -> None:
-    assert verdicts.side(entry(0.1, 0.2)) == 1
-    assert verdicts.side(entry(-0.2, -0.1)) == -1
-    assert verdicts.side(entry(-0.1, 0.1)) == 0
-    assert verdicts.lower(entry(-0.2, -0.1)) == 1
-    assert verdicts.side(entry(None, None)) is None
-    assert verdicts.lower(None) is None
-    assert cells.gap(entry(-0.02, 0.01)) == "-0.50 [-2.00, +1.00]"
+def test_figures_as_people_read_them() -> None:
+    entry = {"mean": 0.5, "sd": 0.01, "n": 3, "vs_ce_zero": ending(-0.02, 0.01)}
+    assert cells.gap(entry) == "-0.50 [-2.00, +1.00]"
     assert cells.gap(None) == "-"
-    assert cells.percent({"mean": 0.5, "sd": 0.01, "n": 3}) == "50.00 ± 1.00"
+    assert cells.percent(entry) == "50.00 ± 1.00"
+
+
+def test_the_margins_are_those_of_the_rules() -> None:
+    text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+) \| (\d[\d.]*)(?: points?)? \|$", text, re.M))
+    points = {"accuracy, area under the curve of validation accuracy": ("accuracy", "curve_area"),
+              "ECE": ("ece",), "AURC": ("aurc",), "accuracy under attack": ("robust",),
+              "accuracy and ECE under shift": ("accuracy_shift", "ece_shift")}  # fmt: skip
+    plain = {"NLL": ("nll",), "Brier score": ("brier",), "scores of maps": ("maps",)}
+    stated = {n: float(rows[k]) / 100 for k, names in points.items() for n in names}
+    stated |= {n: float(rows[k]) for k, names in plain.items() for n in names}
+    assert stated == pytest.approx(verdicts.MARGINS)
 
 
 def test_a_changed_report_changes_the_verdict(evidence: Evidence) -> None:
-    def calibrated(low: float, high: float) -> str:
+    def calibrated(low: float, high: float, p: float) -> str:
         record = copy.deepcopy(dict(evidence.record))
         for padding in ("zero", "partial"):
-            gap = {"difference": (low + high) / 2, "low": low, "high": high}
-            record["cells"][f"nls-{padding}"]["metrics"]["ece"]["vs_ce_zero"] = gap
+            for name in ("ece", "nll", "brier", "aurc", "ece_shift"):
+                gap = ending(low, high, p)
+                record["cells"][f"nls-{padding}"]["metrics"][name]["vs_ce_zero"] = gap
         changed = Evidence("fashion", record, evidence.search, evidence.ablations)
         return FINDINGS["calibration"](changed).verdict
 
-    assert calibrated(-0.03, -0.01) == HOLDS
-    assert calibrated(0.01, 0.03) == NOT
-    assert calibrated(-0.01, 0.01) == NOT
+    assert calibrated(-0.03, -0.01, 0.001) == HOLDS
+    assert calibrated(0.01, 0.03, 0.001) == NOT
+    assert calibrated(-0.00001, 0.00001, 0.9) == NOT
+    assert calibrated(-0.01, 0.01, 0.9) == UNDECIDED
+
+
+def test_a_calibrated_loss_that_masks_gradients_resists_in_part_only(evidence: Evidence) -> None:
+    record = copy.deepcopy(dict(evidence.record))
+    nls = record["cells"]["nls-zero"]
+    for each in nls["robust"]["worst"].values():
+        each["vs_ce_zero"] = ending(0.01, 0.1, 0.001)
+    changed = Evidence("fashion", record, evidence.search, evidence.ablations)
+    nls["masking"]["signs"] = []
+    assert FINDINGS["robustness"](changed).verdict == HOLDS
+    nls["masking"]["signs"] = ["black box wins"]
+    assert FINDINGS["robustness"](changed).verdict == PARTLY
 
 
 @pytest.mark.parametrize("key", FINDINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -104,7 +105,7 @@ def test_a_cell_is_the_mean_over_its_seeds(models: Path) -> None:
     done: list[int] = []
     record = report.build("tiny", models, done.append)
     assert record == report.read("tiny", models)
-    assert sum(done) == report.RESAMPLES
+    assert sum(done) == 7  # runs
     assert record["schema"] == 2
     assert record["command"] == "nls evaluate --family tiny"
     assert record["data"]["test_images"] == 300
@@ -133,10 +134,15 @@ def test_differences_to_the_baseline(models: Path) -> None:
     means = [cells[c]["metrics"]["ece"]["mean"] for c in ("nls-zero", "ce-zero")]
     assert gap["difference"] == pytest.approx(means[0] - means[1])
     assert gap["low"] < gap["difference"] < gap["high"]
-    assert gap["low"] * gap["high"] > 0  # such different sharpness is no chance
-    assert gap["method"] == "paired bootstrap over images and seeds"
+    assert (gap["p"] < 0.05) == (gap["low"] * gap["high"] > 0)
+    assert gap["low"] < gap["low_90"] < gap["high_90"] < gap["high"]
+    third = cells["nls-zero"]["metrics"]["ece"]["vs_third_of_ce_zero"]
+    assert third["difference"] == pytest.approx(means[0] - means[1] / 3)
+    own = cells["nls-zero"]["metrics"]["ece"]
+    assert own["low"] < own["mean"] < own["high"]
+    assert gap["method"] == "t over seeds and images"
     shift = cells["nls-zero"]["metrics"]["accuracy_shift"]["vs_ce_zero"]
-    assert shift["method"] == "paired t over seeds"
+    assert shift["method"] == "t over seeds"
     assert shift["difference"] == pytest.approx(0)
     robust_gap = cells["nls-zero"]["robust"]["worst"]["2"]["vs_ce_zero"]
     assert robust_gap["low"] <= robust_gap["difference"] <= robust_gap["high"]
@@ -146,7 +152,7 @@ def test_differences_to_the_baseline(models: Path) -> None:
         cells["nls-partial"]["metrics"]["accuracy"]["mean"] - same
     )
     lone = cells["nls-partial"]["metrics"]["ece"]["vs_ce_zero"]
-    assert (lone["pairs"], lone["method"]) == (1, "paired bootstrap over images")
+    assert (lone["pairs"], lone["method"]) == (1, "images of one run")
 
 
 def test_ce_with_its_temperature_is_a_cell(models: Path) -> None:
@@ -158,6 +164,29 @@ def test_ce_with_its_temperature_is_a_cell(models: Path) -> None:
         wanted.append(calibration.ece((logits / 1.5).softmax(1), made_labels()))
     assert got["ece"]["mean"] == pytest.approx(fmean(wanted), rel=1e-4)
     assert got["accuracy"]["vs_ce_zero"]["difference"] == pytest.approx(0, abs=1e-3)
+
+
+def test_every_loss_stands_beside_one_temperature(models: Path) -> None:
+    cells = report.read("tiny", models)["cells"]
+    after = cells["nls-zero"]["metrics"]["ece_with_t"]["mean"]
+    assert after != cells["nls-zero"]["metrics"]["ece"]["mean"]
+    tempered = cells["ce_temperature-zero"]["metrics"]["ece"]["mean"]
+    assert cells["ce-zero"]["metrics"]["ece_with_t"]["mean"] == pytest.approx(tempered)
+
+
+def test_runs_attacked_on_fewer_images_are_compared_on_those(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "tiny", tmp_path / "tiny")
+    made = make("nls-zero", 0, 1.0)
+    short = {k: v[:, :25] if k.startswith("right ") else v for k, v in made.arrays.items()}
+    raw = tmp_path / "tiny" / stored_runs.FOLDER
+    stored_runs.write(replace(made, arrays=short), made_labels(), CURVE, raw)
+    got = report.build("tiny", tmp_path)["cells"]["nls-zero"]["robust"]["worst"]["2"]["vs_ce_zero"]
+    runs, _ = stored_runs.read(raw)
+    gaps = [
+        float((mine.right["worst"][2][:25].double() - base.right["worst"][2][:25].double()).mean())
+        for mine, base in zip(runs["nls-zero"].values(), runs["ce-zero"].values(), strict=True)
+    ]
+    assert got["difference"] == pytest.approx(fmean(gaps))
 
 
 def test_masking_and_transfer_over_seeds(models: Path) -> None:
