@@ -56,7 +56,8 @@ def gather(
     kept = {KEPT[part] for part in parts}
     found: dict[str, dict[str, Any]] = {}
     if "metrics" in kept:
-        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0])
+        renderings = stored_runs.read_renderings(models_dir / family / stored_runs.FOLDER)
+        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
     if "masks" in kept:
         found["masks"] = out_of_fold.masks(chosen, cells[0])
     return {cell: {name: each[cell] for name, each in found.items()} for cell in cells}
@@ -81,13 +82,28 @@ def evaluate(
 
 
 def variants_table(family: str, models_dir: Path) -> Table:
-    """How much of the network is trained, against the figures out of fold; in percent."""
-    rows = [["what is trained", "accuracy %", "photos %", "drawings %", "ECE-15 %"]]
-    kept = out_of_fold.reference(models_dir / family)
-    each = [(f"nothing: zero-shot, {k} padding", v) for k, v in kept["paddings"].items()]
-    each += [(f"{row['name']}, ce", row) for row in kept["variants"]]
-    keys = ("accuracy", "accuracy_photo", "accuracy_drawing", "ece")
-    return rows + [[name, *(f"{100 * found[key]:.1f}" for key in keys)] for name, found in each]
+    """How much of the network is trained, and how, by the held-out part; in percent but for NLL."""
+    rows = [["what is trained, with ce", "accuracy %", "ECE-15 %", "NLL"]]
+    for row in out_of_fold.reference(models_dir / family)["variants"]:
+        shares = [f"{100 * row[key]:.1f}" for key in ("val_accuracy", "val_ece")]
+        rows.append([row["name"], *shares, f"{row['val_nll']:.3f}"])
+    return rows
+
+
+def attacked_table(family: str, models_dir: Path) -> Table:
+    """Accuracy under attack out of fold, in percent, by ε in 1/255."""
+    runs, _ = stored_runs.read(models_dir / family / stored_runs.FOLDER)
+    found = {
+        cell: run.found
+        for cell, run in out_of_fold.chosen(runs, sorted(runs)).items()
+        if "robust" in run.found
+    }
+    keys = next(iter(found.values()))["epsilons_255"] if found else []
+    rows = [["model, out of fold", "attack", *(f"{key}/255" for key in keys)]]
+    for cell, each in found.items():
+        for case, values in each["robust"].items():
+            rows.append([f"{family}/{cell}", case, *(f"{100 * value:.1f}" for value in values)])
+    return rows
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:

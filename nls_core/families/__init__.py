@@ -10,12 +10,21 @@ from collections.abc import Iterable
 
 from nls_core.errors import choose
 from nls_core.families import fashion, photos
-from nls_core.families.family import BASELINE, CANDIDATE, OUT_OF_FOLD, SPLIT, Family, Masks
+from nls_core.families.family import (
+    BASELINE,
+    CANDIDATE,
+    OUT_OF_FOLD,
+    SPLIT,
+    Attacked,
+    Family,
+    Masks,
+)
 
 __all__ = [
     "FAMILIES",
     "OUT_OF_FOLD",
     "SPLIT",
+    "Attacked",
     "Family",
     "Masks",
     "of",

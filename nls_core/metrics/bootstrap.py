@@ -85,6 +85,7 @@ def resampled(
     *,
     resamples: int,
     seed: int = 0,
+    per: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, dict[int, dict[str, float]]]]:
     """Measure every run on the same resampled images, again and again.
@@ -95,13 +96,15 @@ def resampled(
         metrics: name -> metric.
         resamples: how often N images are drawn with replacement.
         seed: fixes the draws.
+        per: how many images in a row belong together and are drawn together.
         progress: called with 1 after each resample.
 
     Returns:
         One cell -> seed -> name -> value for each resample.
     """
     rounds = []
-    for index in draws(len(labels), resamples, seed):
+    for drawn_groups in draws(len(labels) // per, resamples, seed):
+        index = (drawn_groups[:, None] * per + torch.arange(per)).flatten()
         drawn = labels[index]
         rounds.append(
             {
