@@ -197,8 +197,8 @@ class PreparedFolds:
     @property
     def firsts(self) -> Tensor:
         """(N·T,) bool: the first test rendering of each object."""
-        per = len(self.test.objects) // len(self.test.objects.unique())
-        return torch.arange(len(self.test.objects)) % per == 0
+        index = self.test.objects
+        return torch.cat([torch.tensor([True]), index[1:] != index[:-1]])
 
 
 def prepare(
@@ -219,11 +219,13 @@ def prepare(
     train = objects.varied(collection, every, renderings, seed=recipe.seed)
     test = objects.fixed(collection, renderings=TEST_RENDERINGS)
     pictures = (train.images, test.images, objects.empty(collection, OUTSIDE))
-    inputs = [features(front, images, report) for images in pictures]
+    train_features, test_features, outside = (features(front, each, report) for each in pictures)
     # the head gives the mean of the members' probabilities; with their number it is the sum
-    zero_shot = answer(back, inputs[1]) + imagenet.membership(collection.classes).sum(1).log()
+    zero_shot = answer(back, test_features) + imagenet.membership(collection.classes).sum(1).log()
     count = len(collection.classes)
-    return PreparedFolds(model, count, frozen, train, test, *inputs, zero_shot)
+    return PreparedFolds(
+        model, count, frozen, train, test, train_features, test_features, outside, zero_shot
+    )
 
 
 @torch.no_grad()

@@ -297,12 +297,12 @@ def zero_shot(
     family: Family, collection: objects.Collection, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """What ImageNet's own probabilities, summed per class, get on the same test, by padding."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for padding in family.paddings:
         path = folder / padding / ZERO_SHOT
         if path.exists():
             logits = files.read_checkpoint(path)["logits"]
             labels, probs = per_rendering(collection.labels(), logits), logits.softmax(1)
-            figures = {name: of(probs, labels) for name, of in calibration.METRICS.items()}
+            figures = {name: each(probs, labels) for name, each in calibration.METRICS.items()}
             found[padding] = figures | by_kind(probs, collection)
     return found

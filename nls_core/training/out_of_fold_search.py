@@ -68,7 +68,8 @@ def chosen(rows: Sequence[Mapping[str, Any]], fold: int | None = None) -> dict[s
         Collapsed: all collapsed.
     """
     pooled: dict[tuple[tuple[str, float], ...], float] = {}
-    for key in dict.fromkeys(tuple(settings_of(row).items()) for row in rows):
+    keys: list[tuple[tuple[str, float], ...]] = [tuple(settings_of(row).items()) for row in rows]
+    for key in dict.fromkeys(keys):
         mine = [row for row in rows if tuple(settings_of(row).items()) == key]
         asked = [row for row in mine if row["held"] != fold]
         if asked and not any(row["collapsed"] for row in mine):

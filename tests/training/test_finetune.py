@@ -72,7 +72,9 @@ def prepared(model: nets.Classifier, frozen: int = 7) -> PreparedFolds:
     front, _ = finetune.halves(model, frozen)
     train, test = renderings(10, 3), renderings(10, 1)
     inputs = [finetune.features(front, part.images) for part in (train, test, test)]
-    return PreparedFolds(model, 4, frozen, train, test, *inputs, torch.zeros(10, 4))
+    return PreparedFolds(
+        model, 4, frozen, train, test, inputs[0], inputs[1], inputs[2], torch.zeros(10, 4)
+    )
 
 
 def test_a_network_of_some_folds_saw_their_objects_alone(
@@ -165,7 +167,7 @@ def test_the_average_of_the_weights_is_what_is_kept(model: nets.Classifier) -> N
 
     def watch(loss: float, network: nn.Module) -> None:
         assert not network.training
-        watched.append(network.state_dict()["4.rows.weight"].clone())
+        watched.append(network.state_dict()["3.rows.weight"].clone())
 
     plan = replace(RECIPE, frozen=7, epochs=2, batch_size=10, lr=0.1, averaging=0.0)
     last = weight(finetune.trained(plan, ready, watch=watch))

@@ -1,7 +1,8 @@
-"""One network for each fold: it never saw the objects it answers, and must have learnt something."""
+"""One network for each fold: it never saw the objects it answers, and it has learnt something."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -87,7 +88,7 @@ def test_a_fold_is_watched_by_objects_that_it_does_not_train_on(
     assert len(seen[1]) == len(ready.train.folds)
     assert whole.passes.numel() == 0
     # the last pass is what the kept weights answer
-    net = finetune.copy.deepcopy(ready.model)
+    net = copy.deepcopy(ready.model)
     net.net.load_state_dict(dict(made.state))
     logits, _ = out_of_fold.answers(net, ready, ready.firsts & (ready.test.folds == 1))
     torch.testing.assert_close(made.passes[-1], logits, atol=1e-3, rtol=1e-3)

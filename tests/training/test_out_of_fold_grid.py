@@ -28,6 +28,7 @@ from nls_core.training import (
     out_of_fold_search,
     protocols,
 )
+from nls_core.training import out_of_fold as oof_training
 from nls_core.training.options import Options
 from nls_core.types import Manifest
 from tests.conftest import TINY, make_model, tiny_manifest
@@ -73,7 +74,7 @@ def train(root: Path, *, finished: bool = False) -> list[Manifest]:
         patch.setattr(finetune, "OUTSIDE", OUTSIDE)
         patch.setattr(finetune, "TEST_RENDERINGS", TEST)
         # random blobs teach nothing
-        for module in (out_of_fold_grid.out_of_fold, out_of_fold_search):
+        for module in (oof_training, out_of_fold_search):
             patch.setattr(module, "collapsed", lambda *args: "")
         return protocols.train(FAMILY, settings(root), options)
 
@@ -249,7 +250,7 @@ def test_a_collapsed_network_stops_the_cell_and_no_other(
     monkeypatch.setattr(finetune, "TEST_RENDERINGS", 1)
     monkeypatch.setattr(out_of_fold_search, "collapsed", lambda *args: "")
     told = iter(["it gives 100% of the objects one name"])
-    monkeypatch.setattr(out_of_fold_grid.out_of_fold, "collapsed", lambda *args: next(told, ""))
+    monkeypatch.setattr(oof_training, "collapsed", lambda *args: next(told, ""))
     small = replace(FAMILY, masks=None, attacked=None, rates={"ce": (0.01,), "nls": (0.1,)})
     recipes = out_of_fold_grid.recipes_of(small)
     collection = objects.read(home / "data")
