@@ -133,14 +133,10 @@ def extend(
         | ({"masks": of_masks[cell], "intervals": of_metrics[cell]} if cell in one else {})
         for cell, entry in record["cells"].items()
     }
-    data = record["data"] | {
-        "objects": len(labels) // renderings,
-        "renderings": renderings,
-        "attacks": MEANING,
-        "epsilons_255": next(
-            (r.found["epsilons_255"] for r in one.values() if "epsilons_255" in r.found), []
-        ),
-    }
+    data = record["data"] | {"objects": len(labels) // renderings, "renderings": renderings}
+    attacked = [run.found["epsilons_255"] for run in one.values() if "epsilons_255" in run.found]
+    if attacked:
+        data |= {"attacks": MEANING, "epsilons_255": attacked[0]}
     return record | {
         "data": data,
         "cells": cells,

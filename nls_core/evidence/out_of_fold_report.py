@@ -17,7 +17,7 @@ from nls_core.metrics import mask_scores
 __all__ = ["REFERENCE", "evaluate", "gather", "summary", "tables", "variants_table"]
 
 # part of `nls evaluate` -> what of it is kept of networks that answered out of fold
-KEPT: dict[str, str] = {"clean": "metrics", "maps": "masks"}
+KEPT: dict[str, str] = {"clean": "metrics", "maps": "masks", "attacks": "robust"}
 CONTROLS = ("centre", "random")
 UNIFORM = "uniform"
 
@@ -34,7 +34,8 @@ def gather(
         parts: of `KEPT`.
 
     Returns:
-        cell -> 'metrics' and 'masks', those of `parts`, as `out_of_fold` has them.
+        cell -> 'metrics' and 'masks', those of `parts`, as `out_of_fold` has them; and 'robust'
+        where all were attacked.
 
     Raises:
         InvalidInput: a part that is not kept.
@@ -60,6 +61,11 @@ def gather(
         found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
     if "masks" in kept:
         found["masks"] = out_of_fold.masks(chosen, cells[0])
+    if "robust" in kept and all("robust" in run.found for run in chosen.values()):
+        found["robust"] = {
+            cell: {key: run.found[key] for key in ("epsilons_255", "robust")}
+            for cell, run in chosen.items()
+        }
     return {cell: {name: each[cell] for name, each in found.items()} for cell in cells}
 
 
@@ -82,37 +88,28 @@ def evaluate(
 
 
 def variants_table(family: str, models_dir: Path) -> Table:
-    """How much of the network is trained, and how, by the held-out part; in percent but for NLL."""
-    rows = [["what is trained, with ce", "accuracy %", "ECE-15 %", "NLL"]]
-    for row in out_of_fold.reference(models_dir / family)["variants"]:
-        shares = [f"{100 * row[key]:.1f}" for key in ("val_accuracy", "val_ece")]
-        rows.append([row["name"], *shares, f"{row['val_nll']:.3f}"])
-    return rows
+    """How much of the network is trained, and how, with ce; in percent but for NLL.
 
-
-def attacked_table(family: str, models_dir: Path) -> Table:
-    """Accuracy under attack out of fold, in percent, by ε in 1/255."""
-    runs, _ = stored_runs.read(models_dir / family / stored_runs.FOLDER)
-    found = {
-        cell: run.found
-        for cell, run in out_of_fold.chosen(runs, sorted(runs)).items()
-        if "robust" in run.found
-    }
-    keys = next(iter(found.values()))["epsilons_255"] if found else []
-    rows = [["model, out of fold", "attack", *(f"{key}/255" for key in keys)]]
-    for cell, each in found.items():
-        for case, values in each["robust"].items():
-            rows.append([f"{family}/{cell}", case, *(f"{100 * value:.1f}" for value in values)])
-    return rows
+    By the held-out part where training measured it there; what older versions kept is of all
+    objects, out of fold.
+    """
+    rows = out_of_fold.reference(models_dir / family)["variants"]
+    prefix = "val_" if all("val_nll" in row for row in rows) else ""
+    made = [["what is trained, with ce", "accuracy %", "ECE-15 %", "NLL"]]
+    for row in rows:
+        shares = [f"{100 * row[prefix + key]:.1f}" for key in ("accuracy", "ece")]
+        made.append([row["name"], *shares, f"{row[prefix + 'nll']:.3f}"])
+    return made
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
-    """Markdown tables of a record of `evaluate`: calibration, then mask scores; in percent."""
+    """Markdown tables of a record of `evaluate`: calibration, mask scores, attacks; in percent."""
     models = record["models"]
     metrics = {name: each["metrics"] for name, each in models.items() if "metrics" in each}
     made = [_calibration_table(metrics, record["zero_shot"])] if metrics else []
     states = next(iter(models.values())).get("masks", {})
-    return [*made, *(_mask_table(models, state) for state in states)]
+    made += [_mask_table(models, state) for state in states]
+    return [*made, _attacked_table(models)] if "robust" in next(iter(models.values())) else made
 
 
 def summary(record: Mapping[str, Any]) -> Table:
@@ -130,6 +127,15 @@ def _calibration_table(metrics: Mapping[str, Any], zero_shot: Mapping[str, Any])
     for padding, each in zero_shot.items():
         figures = [f"{100 * each['accuracy']:.1f}", f"{100 * each['ece']:.1f}"]
         rows.append([f"zero-shot, {padding} padding", *figures, f"{each['nll']:.3f}", "-"])
+    return rows
+
+
+def _attacked_table(models: Mapping[str, Any]) -> Table:
+    keys = next(iter(models.values()))["robust"]["epsilons_255"]
+    rows = [["accuracy %, attacked", "attack", *(f"{key}/255" for key in keys)]]
+    for name, each in models.items():
+        for case, values in each["robust"]["robust"].items():
+            rows.append([name, case, *(f"{100 * value:.1f}" for value in values)])
     return rows
 
 

@@ -288,7 +288,7 @@ def compare_variants(
             for fold in out_of_fold_search.ROTATIONS
         ]
         keys = ("val_accuracy", "val_ece", "val_nll")
-        row = {"name": name, "plan": finetune.plan(recipe), "tries": tries}
+        row: dict[str, Any] = {"name": name, "plan": finetune.plan(recipe), "tries": tries}
         row |= {key: fmean(each[key] for each in tries) for key in keys}
         files.write_json(folder / VARIANTS, [*rows, row])
 

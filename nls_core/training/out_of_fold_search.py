@@ -26,6 +26,7 @@ from nls_core.training.out_of_fold import (
 )
 
 Row = dict[str, Any]
+Key = tuple[tuple[str, float], ...]  # settings, as a key
 ROTATIONS = (0, 2)  # folds left out of a try, with the next one, which is asked
 SETTINGS = ("lr", "smoothing", "weight")  # what a search may choose
 WIDENINGS, STEP = 2, 2.0  # how often, and by which factor, rates go on beyond an edge
@@ -67,10 +68,10 @@ def chosen(rows: Sequence[Mapping[str, Any]], fold: int | None = None) -> dict[s
     Raises:
         Collapsed: all collapsed.
     """
-    pooled: dict[tuple[tuple[str, float], ...], float] = {}
-    keys: list[tuple[tuple[str, float], ...]] = [tuple(settings_of(row).items()) for row in rows]
+    pooled: dict[Key, float] = {}
+    keys: list[Key] = [tuple(settings_of(row).items()) for row in rows]
     for key in dict.fromkeys(keys):
-        mine = [row for row in rows if tuple(settings_of(row).items()) == key]
+        mine = [row for row, its in zip(rows, keys, strict=True) if its == key]
         asked = [row for row in mine if row["held"] != fold]
         if asked and not any(row["collapsed"] for row in mine):
             images = sum(row["images"] for row in asked)

@@ -195,7 +195,11 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
         ({"padding": "round"}, UnknownName, "unknown padding 'round'"),
         ({"frozen": 8}, InvalidInput, r"frozen must lie in \[0, 7\]; got 8"),
         ({"lr": 0.0}, InvalidInput, "lr must be above 0"),
-        ({"frozen": None}, InvalidInput, r"numbers for \['frozen', 'renderings'\]; got"),
+        (
+            {"frozen": None},
+            InvalidInput,
+            r"numbers for \['frozen', 'renderings', 'layer_decay', 'averaging'\]; got",
+        ),
         ({"arch": "smallresnet-8"}, InvalidInput, r"got \{'arch': 'smallresnet-8'\}"),
         ({"epochs": 0}, InvalidInput, r"epochs must lie in \[1, inf\]; got 0"),
     ],

@@ -205,8 +205,9 @@ def test_accuracy_under_attack_is_in_the_report(home: Path) -> None:
     assert list(robust["pgd"]) == record["data"]["epsilons_255"] == ["1", "2"]
     assert robust["worst"]["2"]["mean"] <= robust["worst"]["1"]["mean"]
     assert record["data"]["attacked_images"] == 10  # two of the eight objects of each fold
-    table = out_of_fold_report.attacked_table("photos", home / "models")
-    assert table[0] == ["model, out of fold", "attack", "1/255", "2/255"]
+    shown = out_of_fold_report.evaluate(IDS, home / "models", ["attacks"])
+    (table,) = out_of_fold_report.tables(shown)
+    assert table[0] == ["accuracy %, attacked", "attack", "1/255", "2/255"]
     assert len(table) == 1 + 2 * 3
 
 

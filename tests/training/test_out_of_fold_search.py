@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 
 from nls_core.errors import Collapsed
 from nls_core.families import FAMILIES
@@ -85,17 +87,11 @@ def test_options_are_tried_at_the_best_rate_and_nothing_is_tried_twice(
 
 
 def test_a_try_trains_on_three_folds_and_asks_a_fourth(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     trained: list[set[int]] = []
     asked: list[torch.Tensor] = []
     folds = torch.arange(20) % 5
 
-    class Prepared:
-        class test:  # noqa: N801 - a field
-            folds = folds
-
-        zero_shot = torch.zeros(20, 2)
+    prepared = SimpleNamespace(test=SimpleNamespace(folds=folds), zero_shot=torch.zeros(20, 2))
 
     def train(recipe: Recipe, prepared: object, others: set[int], report: object) -> str:
         trained.append(others)
@@ -106,10 +102,9 @@ def test_a_try_trains_on_three_folds_and_asks_a_fourth(monkeypatch: pytest.Monke
         labels = torch.arange(int(which.sum())) % 2
         return torch.nn.functional.one_hot(labels, 2).float(), labels
 
-    Prepared.test.folds = folds
     monkeypatch.setattr(finetune, "trained", train)
     monkeypatch.setattr(out_of_fold_search, "answers", answers)
-    found = out_of_fold_search.validated(RECIPE, Prepared(), 4)  # type: ignore[arg-type]
+    found = out_of_fold_search.validated(RECIPE, cast("Any", prepared), 4)
     assert trained == [{1, 2, 3}]
     assert asked[0].tolist() == [found["held"]] == [0]
     assert found["val_accuracy"] == 1
