@@ -39,7 +39,8 @@ def gather(
 
     Raises:
         InvalidInput: a part that is not kept.
-        CheckpointError: the raw results are missing, damaged, or lack a cell.
+        CheckpointError: the raw results are missing, damaged, or lack a cell, or the attacks that
+            are asked for.
     """
     unknown = [part for part in parts if part not in KEPT]
     if unknown:
@@ -61,7 +62,13 @@ def gather(
         found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
     if "masks" in kept:
         found["masks"] = out_of_fold.masks(chosen, cells[0])
-    if "robust" in kept and all("robust" in run.found for run in chosen.values()):
+    attacked = all("robust" in run.found for run in chosen.values())
+    if "robust" in kept and not attacked and tuple(parts) != tuple(KEPT):
+        raise CheckpointError(
+            f"not all of {list(cells)} of {family} were attacked; `{commands.measure(family)}` "
+            "does so"
+        )
+    if "robust" in kept and attacked:
         found["robust"] = {
             cell: {key: run.found[key] for key in ("epsilons_255", "robust")}
             for cell, run in chosen.items()

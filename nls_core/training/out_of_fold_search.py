@@ -79,7 +79,8 @@ def chosen(rows: Sequence[Mapping[str, Any]], fold: int | None = None) -> dict[s
     if not pooled:
         said = "; ".join(f"{settings_of(row)}: {row['collapsed']}" for row in rows)
         raise Collapsed(f"every try of the search collapsed: {said}")
-    return dict(min(pooled, key=lambda key: pooled[key]))
+    best = min(pooled, key=pooled.__getitem__)
+    return dict(best)
 
 
 def search(

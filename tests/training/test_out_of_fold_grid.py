@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from nls_core.errors import CheckpointError, Collapsed, InvalidInput, UnknownMod
 from nls_core.evidence import out_of_fold, out_of_fold_report, stored_runs
 from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.families import FAMILIES, Attacked
+from nls_core.families.recipe import Recipe
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
 from nls_core.training import (
@@ -29,6 +31,7 @@ from nls_core.training import (
     protocols,
 )
 from nls_core.training import out_of_fold as oof_training
+from nls_core.training.finetune import PreparedFolds
 from nls_core.training.options import Options
 from nls_core.types import Manifest
 from tests.conftest import TINY, make_model, tiny_manifest
@@ -68,8 +71,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(root: Path, *, finished: bool = False) -> list[Manifest]:
-    options = Options(root / "runs", finished=finished)
+def train(root: Path, *, finished: bool = False, jobs: int = 1) -> list[Manifest]:
+    options = Options(root / "runs", jobs=jobs, finished=finished)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "OUTSIDE", OUTSIDE)
         patch.setattr(finetune, "TEST_RENDERINGS", TEST)
@@ -143,7 +146,55 @@ def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(finetune, "prepare", never)
     before = (home / "models/photos/report.json").read_text(encoding="utf-8")
     train(home)
+    train(home, jobs=2)  # processes of their own find that nothing is left to do
     assert (home / "models/photos/report.json").read_text(encoding="utf-8") == before
+
+
+def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "photos"
+    shutil.copytree(home / "runs/photos", runs)
+    cell = runs / "nls-zero/seed0"
+    (cell / "result.pt").unlink()
+    (cell / "fold2.pt").unlink()
+    trained: list[int | None] = []
+    real = oof_training.train_fold
+
+    def train_fold(recipe: Recipe, prepared: PreparedFolds, fold: int | None, *told: Any) -> Any:
+        trained.append(fold)
+        return real(recipe, prepared, fold, *told)
+
+    monkeypatch.setattr(oof_training, "train_fold", train_fold)
+    monkeypatch.setattr(oof_training, "collapsed", lambda *args: "")
+    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
+    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    recipes = out_of_fold_grid.recipes_of(FAMILY)
+    out_of_fold_grid.train_cells(FAMILY, recipes, objects.read(home / "data"), runs)
+    assert trained == [2]
+    old, new = (
+        out_of_fold_grid.read(root / "nls-zero/seed0/result.pt", recipes[1])
+        for root in (home / "runs/photos", runs)
+    )
+    assert old is not None
+    assert new is not None
+    torch.testing.assert_close(new.logits, old.logits)
+    assert new.settings == old.settings
+
+
+def test_a_further_seed_leaves_raw_results_and_no_model(home: Path, tmp_path: Path) -> None:
+    first, second = out_of_fold_grid.recipes_of(replace(FAMILY, rates={"ce": (0.01,)}), seeds=2)
+    assert (first.seed, second.seed) == (0, 1)
+    assert out_of_fold_grid.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    assert kept is not None
+    cells = [kept, replace(kept, recipe=replace(kept.recipe, seed=1))]
+    collection = objects.read(home / "data")
+    (made,) = out_of_fold_publish.publish_cells(FAMILY, cells, collection, tmp_path)
+    assert made.seed == 0
+    assert zoo.read_manifest(IDS[0], tmp_path).seed == 0
+    runs, _ = stored_runs.read(tmp_path / "photos/raw")
+    assert set(runs["ce-zero"]) == {0, 1}
 
 
 def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
