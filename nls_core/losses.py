@@ -11,6 +11,7 @@ and the idea of summing two losses, as `nls_ls` does).
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from nls_core.errors import InvalidInput, choose
 
-WEIGHT = 0.006  # λ of `nls_ls`; docs/training.md tells how validation chose it
+WEIGHT = 0.006  # λ of `nls_ls`; docs/training.md says how validation chose it
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": torch.mean,
     "sum": torch.sum,
@@ -245,7 +246,12 @@ def options(smoothing: float, gamma: float, weight: float | None) -> dict[str, f
     return shared | ({} if weight is None else {"weight": weight})
 
 
+def accepts(loss: str, option: str) -> bool:
+    """Whether a loss of `LOSSES` has an option of this name, such as 'weight'."""
+    return option in inspect.signature(LOSSES[loss]).parameters
+
+
 def stated(loss: str, given: Mapping[str, float]) -> dict[str, float]:
-    """Of a loss's options those that it heeds, as manifests tell them."""
-    deaf = ("smoothing",) if loss in ("ce", "focal") else ()
-    return {name: value for name, value in given.items() if name not in deaf}
+    """Of a loss's options those that change it; manifests state these alone."""
+    unused = ("smoothing",) if loss in ("ce", "focal") else ()
+    return {name: value for name, value in given.items() if name not in unused}

@@ -161,17 +161,19 @@ def build(arch: str, classes: int, channels: int, padding: str = "zero") -> nn.M
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode and weights without gradient; on leaving, every flag is as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    training = [module for module in model.modules() if module.training]
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
     try:
-        model.eval()
-        model.requires_grad_(False)
+        if training:
+            model.eval()
+        for weight in trainable:
+            weight.requires_grad_(False)
         yield
     finally:
-        for module, training in modes:
-            module.training = training  # train() recurses and may be overridden
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
+        for module in training:
+            module.training = True  # train() recurses and may be overridden
+        for weight in trainable:
+            weight.requires_grad_(True)
 
 
 class Classifier(nn.Module):

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     def torch_device(self) -> torch.device:
         """The device that `device` names; 'auto' is the GPU when there is one."""
-        import torch  # noqa: PLC0415 - takes seconds; a port in use is told before
+        import torch  # noqa: PLC0415 - takes seconds; a port in use is reported before
 
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(auto if self.device == "auto" else self.device)

@@ -110,7 +110,7 @@ def from_fashion_mnist(folder: Path) -> list[dict[str, str]]:
 def from_drawings(folder: Path, rsvg: str) -> list[dict[str, str]]:
     """Write the colour pictures; their entries for examples.json."""
     entries = []
-    for stem, (label, title, said) in DRAWINGS.items():
+    for stem, (label, title, credit) in DRAWINGS.items():
         options = ["--keep-aspect-ratio", f"--width={LONGEST}", f"--height={LONGEST}"]
         command = [rsvg, *options, str(folder / f"{stem}.svg")]
         png = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
@@ -119,7 +119,7 @@ def from_drawings(folder: Path, rsvg: str) -> list[dict[str, str]]:
         paper.alpha_composite(drawing, (MARGIN, MARGIN))
         file = f"fashion/{stem.replace('_', '-')}.jpg"
         paper.convert("RGB").save(OUT / file, quality=QUALITY, optimize=True)
-        entries.append(entry(file, label, title, f"Open Clip Art Library; {said}"))
+        entries.append(entry(file, label, title, f"Open Clip Art Library; {credit}"))
     return entries
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from nls_core import attacks, cams, zoo
+from nls_core.families import FAMILIES
 
 STRENGTHS, STEPS, ROUNDS = 16, 2, 3
 
@@ -26,7 +27,8 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """A row for each method and model: seconds over those of a forward pass of as many pictures."""
     torch.manual_seed(0)
-    for model_id in ("fashion/ce-zero", "photos/ce-zero"):
+    pairs = [f"{family.name}/{cell}" for family in FAMILIES.values() for cell in family.pair]
+    for model_id in pairs:
         model, manifest = zoo.load(model_id)
         x = torch.rand(STRENGTHS, manifest.channels, manifest.input_size, manifest.input_size)
         y = model(x).argmax(1)
@@ -35,8 +37,8 @@ def main() -> None:
         for name, attack in attacks.ATTACKS.items():
             spent = seconds(lambda: attack(model, x, y, epsilon=epsilon, steps=STEPS))  # noqa: B023
             print(f"{model_id} {name}: {spent / forward / STEPS:.2f} a step")  # noqa: T201
-        for name in cams.CAMS:
-            if name == "scorecam":
+        for name, cam in cams.CAMS.items():
+            if cam.cost is None:
                 continue  # a forward pass for each channel, by definition
             spent = seconds(lambda: cams.activation_maps(model, x, 0, method=name))  # noqa: B023
             print(f"{model_id} {name}: {spent / forward:.2f} a picture")  # noqa: T201

@@ -37,10 +37,10 @@ SHOWN = 5  # of the slowest and the largest
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of a file: `said` is "accepted", or begins with why not; `peak` in bytes."""
+    """What became of a file: `outcome` is "accepted", or begins with why not; `peak` in bytes."""
 
     name: str
-    said: str
+    outcome: str
     seconds: float
     peak: int = 0
     failed: bool = False
@@ -67,14 +67,14 @@ def try_here(path: Path) -> Tried:
     """Decode and convert a file here; the peak counts from before the file is read."""
     ctypes.CDLL(None).malloc_trim(0)  # what earlier files left must not hide what this one takes
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM begins anew
-    rest, begin, said, failed = memory("VmRSS"), time.perf_counter(), "accepted", False
+    rest, begin, outcome, failed = memory("VmRSS"), time.perf_counter(), "accepted", False
     try:
         use(path.read_bytes())
     except (ImageRejected, TooLarge) as error:
-        said = str(error)
+        outcome = str(error)
     except Exception as error:
-        said, failed = repr(error), True
-    return Tried(path.name, said, time.perf_counter() - begin, memory("VmHWM") - rest, failed)
+        outcome, failed = repr(error), True
+    return Tried(path.name, outcome, time.perf_counter() - begin, memory("VmHWM") - rest, failed)
 
 
 def poster(url: str) -> Callable[[Path], Tried]:
@@ -90,12 +90,12 @@ def poster(url: str) -> Callable[[Path], Tried]:
         begin = time.perf_counter()
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                status, said = answer.status, "accepted"
+                status, outcome = answer.status, "accepted"
         except urllib.error.HTTPError as error:
-            status, said = error.code, f"{error.code} {json.load(error).get('detail', '')}"
+            status, outcome = error.code, f"{error.code} {json.load(error).get('detail', '')}"
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            status, said = 599, f"no answer: {error}"
-        return Tried(path.name, said, time.perf_counter() - begin, failed=status >= 500)
+            status, outcome = 599, f"no answer: {error}"
+        return Tried(path.name, outcome, time.perf_counter() - begin, failed=status >= 500)
 
     return post
 
@@ -108,22 +108,22 @@ def multipart(fields: dict[str, str], image: bytes) -> bytes:
     return b"\r\n".join([*parts, b"--cut--\r\n"])
 
 
-def reason(said: str) -> str:
+def reason(outcome: str) -> str:
     """The kind of an answer: its first words, without numbers and what was sent."""
-    return re.sub(r"[\d,]+", "N", said.partition(", got")[0])[:70]
+    return re.sub(r"[\d,]+", "N", outcome.partition(", got")[0])[:70]
 
 
 def show(tried: list[Tried]) -> None:
     """Counts, the slowest, the largest, and what failed."""
     lines = [f"{len(tried)} files"]
-    counts = Counter(reason(one.said) for one in tried)
+    counts = Counter(reason(one.outcome) for one in tried)
     lines += [f"{count:6}  {what}" for what, count in counts.most_common()]
     slowest = sorted(tried, key=lambda one: -one.seconds)[:SHOWN]
     lines += ["slowest:", *(f"  {one.seconds:6.2f} s  {one.name}" for one in slowest)]
     largest = sorted(tried, key=lambda one: -one.peak)[:SHOWN]
     if largest and largest[0].peak:
         lines += ["most memory:", *(f"  {one.peak / 1e6:5.0f} MB  {one.name}" for one in largest)]
-    lines += [f"failed: {one.name}: {one.said}" for one in tried if one.failed]
+    lines += [f"failed: {one.name}: {one.outcome}" for one in tried if one.failed]
     print("\n".join(lines))  # noqa: T201
 
 

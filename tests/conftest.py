@@ -45,11 +45,19 @@ TINY = ("tiny/ce-zero", "tiny/nls-partial")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out, by its place."""
+    """Mark what `make test-fast` leaves out, by its place.
+
+    It comes first: with several processes, the long files should not come last.
+    """
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).parts[0]
-        if place in MARKERS:
-            item.add_marker(MARKERS[place])
+        if mark := MARKERS.get(place_of(item)):
+            item.add_marker(mark)
+    items.sort(key=lambda item: place_of(item) not in MARKERS)
+
+
+def place_of(item: pytest.Item) -> str:
+    """The folder in tests/ that holds it, or the file beside the folders."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture

@@ -64,6 +64,15 @@ def test_the_chosen_learning_rates_are_the_best_that_were_tried() -> None:
         assert tried[rate] == max(tried.values())
 
 
+def test_the_changelog_counts_the_models_that_ship() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert not re.search(r"no model of this family", text)  # every family that it names has some
+    shipped = len(list((Settings().models_dir / "fashion").glob("*/config.json")))
+    numbers = ("seven", "eight", "nine", "ten", "eleven", "twelve")
+    counted = re.findall(r"(\w+) Fashion-MNIST models", text)
+    assert [7 + numbers.index(word.lower()) for word in counted] == [shipped]
+
+
 @pytest.mark.parametrize("page", TABLES.PAGES)
 def test_tables_are_what_the_script_makes_of_the_reports(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

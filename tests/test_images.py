@@ -203,7 +203,7 @@ def test_damaged_exif_is_no_reason_to_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (b"", "got 0 bytes"),
         (b"hello", "got 5 bytes that begin b'hello'"),
@@ -218,8 +218,8 @@ def test_damaged_exif_is_no_reason_to_refuse() -> None:
         (b"GIF89a\0\0\0\0\0\0\0;", "GIF"),
     ],
 )
-def test_not_an_image(data: bytes, said: str) -> None:
-    with pytest.raises(ImageRejected, match=said):
+def test_not_an_image(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageRejected, match=reason):
         decode_image(data)
 
 

@@ -117,6 +117,31 @@ def test_the_ratio_is_cached_by_size_and_dtype_and_the_cache_is_bounded() -> Non
     assert conv.ratio(5, 5, torch.ones(1)) is not first  # not kept for good
 
 
+@pytest.mark.parametrize("padding", ["same", 1, (0, 3, 2, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scaling_the_border_alone_is_scaling_all(padding: object, dtype: torch.dtype) -> None:
+    """Without a gradient only the border of large maps is touched; with one, all."""
+    conv = PartialConv2d(1, 64, 3, stride=2, padding=padding, bias=True).to(dtype)  # type: ignore[arg-type]
+    for shape in ((4, 1, 64, 48), (1, 1, 9, 8), (2, 1, 97, 61), (8, 1, 64, 48)):
+        x = torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+        everywhere = conv(x)
+        assert everywhere.requires_grad
+        with torch.no_grad():
+            assert torch.equal(conv(x), everywhere)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_taps_of_weight_0_pad_as_a_padded_copy_does(kernel: int) -> None:
+    conv = PaddedConv2d(32, 32, kernel, 2, "same", groups=32, bias=False).double()
+    x = torch.randn(2, 32, 56, 56, requires_grad=True, dtype=torch.float64)
+    padded = F.conv2d(F.pad(x, conv.pads(56, 56)), conv.weight, None, 2, groups=32)
+    assert conv.pads(56, 56)[0] != conv.pads(56, 56)[1]
+    torch.testing.assert_close(conv(x), padded)
+    above = torch.randn_like(padded)
+    wanted = torch.autograd.grad(padded, (x, conv.weight), above)
+    torch.testing.assert_close(torch.autograd.grad(conv(x), (x, conv.weight), above), wanted)
+
+
 def test_a_cache_made_in_inference_mode_serves_a_later_backward() -> None:
     conv = PartialConv2d(1, 2, 3, padding=1)
     x = torch.randn(1, 1, 6, 6)

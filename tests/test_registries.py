@@ -17,7 +17,9 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS, Attack
 from nls_core.cams import CAMS, Cam
-from nls_core.losses import LOSSES
+from nls_core.errors import InvalidInput
+from nls_core.families.recipe import Recipe
+from nls_core.losses import LOSSES, accepts
 from nls_core.settings import Settings
 from nls_core.views import evidence_charts, loss_charts, palette
 from nls_core.web.pages.compare import ComparePage
@@ -33,12 +35,28 @@ def shifted(
     return (x + torch.as_tensor(epsilon).reshape(-1, 1, 1, 1)).clamp(0, 1)
 
 
+def weighted(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smoothing: float = 0.1,
+    gamma: float = 2.0,
+    weight: float = 0.5,
+    reduction: str = "mean",
+) -> Tensor:
+    """Label smoothing times a weight, with a γ of its own."""
+    return weight * LOSSES["ls"](
+        logits, target, smoothing=smoothing, gamma=gamma, reduction=reduction
+    )
+
+
 @pytest.fixture(autouse=True)
 def _entries(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = Attack(shifted, "l2", False, 50, "Brighter.", weak=True)
     monkeypatch.setitem(ATTACKS, "dummy-attack", attack)
     monkeypatch.setitem(CAMS, "dummy-cam", Cam(HiResCAM, 7, "as hirescam"))
     monkeypatch.setitem(LOSSES, "dummy-loss", LOSSES["ls"])
+    monkeypatch.setitem(LOSSES, "dummy-weighted", weighted)
 
 
 def test_the_page_offers_and_shows_them(analyzer: Analyzer) -> None:
@@ -87,6 +105,20 @@ def test_a_loss_gets_a_colour_and_a_curve_of_its_own() -> None:
     colours = {trace.name: trace.line.color for trace in figure.data}
     assert colours["dummy-loss"] == palette.loss_colour("dummy-loss")
     assert len(set(colours.values())) == len(colours)
+
+
+def test_a_loss_gets_the_options_that_it_has() -> None:
+    z, y = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0])
+    for gamma, used in ((0.0, 2.0), (1.0, 1.0)):  # without one chosen, its own
+        choice = loss_curves.Choice(3, smoothing=0.2, gamma=gamma, weight=0.1)
+        got = loss_curves.evaluate("dummy-weighted", z, y, choice)[0]
+        wanted = 0.1 * LOSSES["ls"](z, y, smoothing=0.2, gamma=used)
+        torch.testing.assert_close(got[0], wanted)
+    assert accepts("dummy-weighted", "weight")
+    assert not accepts("dummy-loss", "weight")
+    Recipe(loss="dummy-weighted", weight=0.1).check()
+    with pytest.raises(InvalidInput, match=r"with one of \[.*'dummy-weighted'\] only; got ls"):
+        Recipe(loss="ls", weight=0.1).check()
 
 
 def test_a_chart_drops_no_attack_however_many_there_are() -> None:

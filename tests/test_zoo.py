@@ -289,7 +289,7 @@ def assert_golden(model_id: str, models_dir: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model_id", SHIPPED)
-def test_shipped_models_say_what_they_said(model_id: str) -> None:
+def test_shipped_models_answer_as_before(model_id: str) -> None:
     assert_golden(model_id, Settings().models_dir, golden.GOLDEN)
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
 
-from nls_core import cams, families, nets, zoo
-from nls_core.analysis import choice, cost, sweep
+from nls_core import families, zoo
+from nls_core.analysis import choice, cost, loaded, sweep
 from nls_core.analysis.cache import Store
 from nls_core.analysis.lane import Lane, Queue
+from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.memory import give_back
 from nls_core.analysis.requests import check_request
 from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, ModelAnalysis
@@ -31,16 +32,6 @@ from nls_core.types import Manifest
 T = TypeVar("T")
 Progress = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model ready to run, with its manifest, its target layers, and what it costs."""
-
-    model: nets.Classifier
-    manifest: Manifest
-    layers: dict[str, cams.Shape]
-    seconds: float  # of a forward pass of one picture, as measured when it was loaded
 
 
 class Analyzer:
@@ -102,21 +93,20 @@ class Analyzer:
         """One model's manifest, without loading its weights."""
         if model_id in self.unusable:
             raise CheckpointError(self.unusable[model_id])
+        known = self._models.get(model_id)
+        if known and known.is_current(self.settings.models_dir):
+            return known.manifest
         return zoo.read_manifest(model_id, self.settings.models_dir)
 
     def layers(self, model_id: str) -> tuple[str, ...]:
         """The target layers of a model, in forward order; the last is the default."""
-        loaded = self._models.get(model_id)
-        return tuple((loaded or self.compute(lambda: self._load(model_id))).layers)
+        known = self._models.get(model_id)
+        return tuple((known or self.compute(lambda: self._load(model_id))).layers)
 
     def _load(self, model_id: str) -> Loaded:
         """The model, read when it is first asked for; only ever in the compute lane."""
         if model_id not in self._models:
-            model, manifest = zoo.load(model_id, self.settings.models_dir, self.device)
-            shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
-            layers = cams.layer_shapes(model, shape)
-            seconds = cost.forward_seconds(model, torch.zeros(shape, device=self.device))
-            self._models[model_id] = Loaded(model, manifest, layers, seconds)
+            self._models[model_id] = loaded.load(model_id, self.settings.models_dir, self.device)
         return self._models[model_id]
 
     @property
@@ -165,12 +155,9 @@ class Analyzer:
             TooCostly: it would compute for too long; the message says what to reduce.
             QueueFull, Departed, Overdue: see `lane`.
         """
-        manifests = [self.manifest(model_id) for model_id in request.models]
-        check_request(request, manifests)
-        known = {i: self._models[i] for i in request.models if i in self._models}
-        if len(known) == len(request.models):  # else it is checked once they are loaded
-            self._check_cost(known, request)
-        key = _key(image, request) if isinstance(image, bytes) else None
+        self._check(request)
+        digest = hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else None
+        key = f"{digest} {request!r}" if digest else None  # all that an analysis depends on
         if key and (found := self.finished.get(key)):
             return found
         with self.queue.place() as place:
@@ -186,15 +173,25 @@ class Analyzer:
             def work() -> Analysis:  # others may have asked for the same meanwhile
                 if key and (found := self.finished.get(key)):
                     return found
-                result = self._analyze(picture, request, watched)
+                result = self._analyze(picture, request, watched, digest)
                 if key:
                     self.finished.put(key, result)
                 return result
 
             return self.lane.run(place, work)
 
+    def _check(self, request: AnalysisRequest) -> None:
+        check_request(request, [self.manifest(model_id) for model_id in request.models])
+        known = {i: self._models[i] for i in request.models if i in self._models}
+        if len(known) == len(request.models):  # else the cost is checked once they are loaded
+            self._check_cost(known, request)
+
     def _analyze(
-        self, picture: Image.Image, request: AnalysisRequest, progress: Progress
+        self,
+        picture: Image.Image,
+        request: AnalysisRequest,
+        progress: Progress,
+        digest: str | None,
     ) -> Analysis:
         begin = time.perf_counter()
         models = {model_id: self._load(model_id) for model_id in request.models}
@@ -214,14 +211,15 @@ class Analyzer:
             geometry=prepared.geometry,
             models=results,
             notes=prepared.notes,
+            sha256=digest,
             seconds=time.perf_counter() - begin,
         )
 
     def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
         speeds = {}
-        for model_id, loaded in models.items():
-            channels = loaded.layers[_layer(request.layer, tuple(loaded.layers))][0]
-            speeds[model_id] = cost.Speed(loaded.seconds, channels)
+        for model_id, each in models.items():
+            channels = each.layers[_layer(request.layer, tuple(each.layers))][0]
+            speeds[model_id] = cost.Speed(each.seconds, channels)
         cost.check(request, speeds, self.settings.max_seconds)
 
     def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
@@ -253,38 +251,29 @@ class Analyzer:
         return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
 
     def _analyze_model(
-        self, loaded: Loaded, prepared: Prepared, request: AnalysisRequest, progress: Progress
+        self, chosen: Loaded, prepared: Prepared, request: AnalysisRequest, progress: Progress
     ) -> ModelAnalysis:
-        model, manifest = loaded.model, loaded.manifest
-        layer = _layer(request.layer, tuple(loaded.layers))
+        model, manifest = chosen.model, chosen.manifest
+        layer = _layer(request.layer, tuple(chosen.layers))
         x = prepared.x.to(self.device)  # (1, C, H, W)
         progress(0.0, f"{manifest.id}: prediction")
-        clean, gradient = sweep.look(model, x, request.attack_target, manifest.temperature)
+        view = sweep.View(
+            layer, manifest.temperature, lambda d: progress(0.05 * d, f"{manifest.id}: prediction")
+        )
+        clean = sweep.look(model, x, request, view)
         progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
-            model, x, request, (clean, gradient), lambda d: progress(0.05 + 0.6 * d, request.attack)
+            model, x, request, clean, lambda d: progress(0.05 + 0.6 * d, request.attack)
         )
         progress(0.65, f"{manifest.id}: {request.cam}")
-        target = clean.index if request.target_class is None else request.target_class
-        everything = torch.cat([x, swept])  # (1 + E, C, H, W): one batch for all maps
-        values = cams.activation_maps(
-            model,
-            everything,
-            target,
-            method=request.cam,
-            layer=layer,
-            progress=lambda d: progress(0.65 + 0.3 * d, request.cam),
+        view = replace(view, progress=lambda d: progress(0.65 + 0.3 * d, request.cam))
+        seen = sweep.watch(model, swept, request, clean.target, view)
+        return ModelAnalysis(
+            manifest,
+            clean.prediction,
+            CamMap(request.cam, layer, clean.target, clean.values),
+            sweep.points(x, swept, request, clean.prediction, seen),
         )
-        first, *others = (CamMap(request.cam, layer, target, value) for value in values)
-        predictions = sweep.predict(model, swept, manifest.temperature)
-        seen = list(zip(predictions, others, strict=True))
-        points = sweep.points(x, swept, request, clean, seen)
-        return ModelAnalysis(manifest, clean, first, points)
-
-
-def _key(image: bytes, request: AnalysisRequest) -> str:
-    """What names an analysis: all that it depends on."""
-    return f"{hashlib.sha256(image).hexdigest()} {request!r}"
 
 
 def _layer(name: str | None, layers: Sequence[str]) -> str:

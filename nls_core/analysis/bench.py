@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from nls_core import attacks, losses, nets
+from nls_core.analysis import bench_peers
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.images import decode_image
@@ -20,7 +21,11 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median milliseconds of two ways, and how many times as long the second takes."""
+    """Median milliseconds of two ways, and how many times as long the second takes.
+
+    A spread is the distance between the quartiles in milliseconds; `aim` the ratio that is wanted
+    at most, None where there is no such wish.
+    """
 
     name: str
     first: str
@@ -28,9 +33,18 @@ class Ratio:
     first_ms: float
     second_ms: float
     ratio: float
+    first_spread_ms: float
+    second_spread_ms: float
+    aim: float | None = None
 
 
-def compare(name: str, first: tuple[str, Work], second: tuple[str, Work], rounds: int) -> Ratio:
+def compare(
+    name: str,
+    first: tuple[str, Work],
+    second: tuple[str, Work],
+    rounds: int,
+    aim: float | None = None,
+) -> Ratio:
     """Time two ways in turn, so that a noisy machine troubles both alike."""
     ways = (first, second)
     for _, work in ways:
@@ -42,7 +56,25 @@ def compare(name: str, first: tuple[str, Work], second: tuple[str, Work], rounds
             work()
             spent.append((time.perf_counter() - begin) * 1000)
     a, b = (statistics.median(spent) for spent in times)
-    return Ratio(name, first[0], second[0], round(a, 2), round(b, 2), round(b / a, 3))
+    around_a, around_b = (round(_spread(spent), 2) for spent in times)
+    return Ratio(
+        name,
+        first[0],
+        second[0],
+        round(a, 2),
+        round(b, 2),
+        round(b / a, 3),
+        around_a,
+        around_b,
+        aim,
+    )
+
+
+def _spread(times: list[float]) -> float:
+    if len(times) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+    return high - low
 
 
 def training_step(padding: str, loss: str = "ce") -> Work:
@@ -98,6 +130,7 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
             ("zero padding", training_step("zero")),
             ("partial padding", training_step("partial")),
             rounds,
+            aim=1.05,
         ),
         compare(
             "training step",
@@ -124,4 +157,38 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
                     rounds,
                 )
             )
-    return [asdict(row) for row in rows]
+        if mine:
+            rows += beside_peers(app_analyzer, mine[0], image, rounds)
+    return [asdict(row) for row in rows + forwards(rounds)]
+
+
+def beside_peers(app_analyzer: Analyzer, model_id: str, image: bytes, rounds: int) -> list[Ratio]:
+    """One model's analysis and PGD sweep beside the bare compute and what others would write."""
+    size = app_analyzer.manifest(model_id).input_size
+    what = f"GradCAM and 8-step FGSM sweep at {size} px"
+    ways = bench_peers.analysis(app_analyzer, model_id, image)
+    ours, bare = ("nls_core", ways["ours"]), ("bare compute", ways["bare"])
+    rows = [compare(what, bare, ours, rounds, aim=1.3)]
+    if "peers" in ways:
+        peers = ("grad-cam, torchattacks", ways["peers"])
+        rows.append(compare(what, peers, ours, rounds, aim=0.1))
+    ways = bench_peers.pgd(app_analyzer, model_id)
+    if "peers" in ways:
+        first, second = ("torchattacks", ways["peers"]), ("nls_core", ways["ours"])
+        aim = 0.2 if size < 100 else 0.6
+        rows.append(compare(f"8-strength PGD-10 at {size} px", first, second, rounds, aim=aim))
+    return rows
+
+
+def forwards(rounds: int) -> list[Ratio]:
+    """A forward with partial padding beside zero padding, and beside the mask-convolving way."""
+    rows = []
+    for arch, shape in (("smallresnet-16", (128, 1, 28, 28)), (nets.LITE0, (8, 3, 224, 224))):
+        name = f"forward of {shape[0]} at {shape[2]} px"
+        ways = {
+            kind: bench_peers.forward(arch, shape, kind) for kind in ("zero", "partial", "mask")
+        }
+        partial = ("partial convolution", ways["partial"])
+        rows.append(compare(name, ("zero convolution", ways["zero"]), partial, rounds, aim=1.03))
+        rows.append(compare(name, ("mask-convolving form", ways["mask"]), partial, rounds))
+    return rows

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from nls_core import cams, nets
-from nls_core.analysis.analyzer import Analyzer, Loaded, Progress
+from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis.loaded import Loaded
 from nls_core.data import sample
 from nls_core.errors import InvalidInput, unknown
 from nls_core.types import FloatArray

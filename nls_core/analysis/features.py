@@ -16,7 +16,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
-from nls_core.analysis.analyzer import Analyzer, Loaded, Progress
+from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis.loaded import Loaded
 from nls_core.data import sample
 from nls_core.errors import InvalidInput
 from nls_core.images import PREPROCESS

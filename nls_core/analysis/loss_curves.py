@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nls_core.losses import LOSSES, soft_labels
+from nls_core.losses import LOSSES, accepts, soft_labels
 
 NOT_SHOWN = ("cosine",)  # it normalizes the logits, so p_y says nothing of its value
 DRAWS = 1000  # random logits of the check
@@ -18,7 +18,7 @@ Curve = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Choice:
-    """K classes, smoothing s, focal exponent γ, and the weight λ of `nls_ls`."""
+    """K classes, smoothing s, focal exponent γ, and the weight λ of losses that have one."""
 
     classes: int = 10
     smoothing: float = 0.1
@@ -39,18 +39,18 @@ def evaluate(name: str, logits: Tensor, target: Tensor, choice: Choice) -> tuple
     """A loss and its gradient by autograd.
 
     Args:
-        name: a key of `losses.LOSSES`; 'focal' takes its own γ = 3 where the choice has γ = 0.
+        name: a key of `losses.LOSSES`.
         logits: (B, K).
         target: (B,) labels.
-        choice: the loss's parameters.
+        choice: the loss's parameters; with γ = 0 each loss takes its own γ, 3 for 'focal'.
 
     Returns:
         The loss (B,) of each row, and its gradient (B, K) by that row's logits.
     """
     options: dict[str, float] = {"smoothing": choice.smoothing}
-    if name != "focal" or choice.gamma > 0:
+    if choice.gamma > 0:
         options["gamma"] = choice.gamma
-    if name == "nls_ls":
+    if accepts(name, "weight"):
         options["weight"] = choice.weight
     with torch.inference_mode(False), torch.enable_grad():
         z = logits.detach().clone().requires_grad_()

@@ -106,6 +106,7 @@ class Analysis:
 
     `x` is the shared model input (C, H, W) in [0, 1]; `picture` is the upload for display,
     (h, w, 3) with the proportions of `geometry` and at most 512 pixels on its longest edge.
+    `sha256` is that of the image file, None where a decoded picture was given.
     """
 
     request: AnalysisRequest
@@ -115,3 +116,4 @@ class Analysis:
     models: tuple[ModelAnalysis, ...]
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    sha256: str | None = None

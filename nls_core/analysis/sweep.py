@@ -4,42 +4,87 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nls_core import cams
 from nls_core.analysis.results import AnalysisRequest, CamMap, Prediction, SweepPoint
 from nls_core.attacks import ATTACKS, threat
 from nls_core.nets import frozen
+from nls_core.types import FloatArray
 
 
-def look(
-    model: nn.Module, x: Tensor, target: int | None, temperature: float
-) -> tuple[Prediction, Tensor]:
-    """One forward and one backward: the prediction, and the gradient for the first attack step.
+@dataclass(frozen=True)
+class View:
+    """How a model is looked at: the maps' layer, the temperature, and whom to tell of progress."""
+
+    layer: str
+    temperature: float
+    progress: Callable[[float], None] = lambda done: None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one forward of a picture gave.
+
+    `gradient` (1, C, H, W) is that of the cross-entropy of the label to leave or to reach, None
+    where the attack has no use for it; `values` (h, w) the map of the class `target`.
+    """
+
+    prediction: Prediction
+    gradient: Tensor | None
+    target: int
+    values: FloatArray
+
+
+def look(model: nn.Module, x: Tensor, request: AnalysisRequest, view: View) -> Look:
+    """One forward, and a backward where the attack begins with a gradient.
 
     Args:
         model: from x to logits (1, K).
         x: (1, C, H, W) in [0, 1].
-        target: the class of a targeted attack; None takes the prediction, the label to leave.
-        temperature: of the calibrated probabilities.
-
-    Returns:
-        The prediction, and the input gradient (1, C, H, W) of the cross-entropy of that class.
+        request: whose map and attack it is.
+        view: how to look.
     """
     with frozen(model), torch.enable_grad():
-        x = x.detach().requires_grad_()
-        logits = model(x)
-        label = logits.argmax(1) if target is None else torch.full_like(logits.argmax(1), target)
-        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, label), x)
-    return _predictions(logits.detach(), temperature)[0], gradient
+        x = x.detach().requires_grad_(ATTACKS[request.attack].takes_gradient)
+        seen = cams.record(model, x, view.layer)
+        prediction = _predictions(seen.logits.detach(), view.temperature)[0]
+        target = prediction.index if request.target_class is None else request.target_class
+        (values,) = cams.maps_of(
+            model, x, seen, [target], method=request.cam, progress=view.progress
+        )
+        gradient = None
+        if x.requires_grad:
+            label = torch.tensor([_label(request, prediction)], device=x.device)
+            (gradient,) = torch.autograd.grad(F.cross_entropy(seen.logits, label), x)
+    return Look(prediction, gradient, target, values)
 
 
-@torch.no_grad()
-def predict(model: nn.Module, x: Tensor, temperature: float) -> list[Prediction]:
-    """A prediction for each of x (B, C, H, W)."""
-    return _predictions(model(x), temperature)
+def watch(
+    model: nn.Module, swept: Tensor, request: AnalysisRequest, target: int, view: View
+) -> list[tuple[Prediction, CamMap]]:
+    """Prediction and map, of the class `target`, of each of (E, C, H, W), from one forward."""
+    with frozen(model):
+        seen = cams.record(model, swept, view.layer)
+        values = cams.maps_of(
+            model,
+            swept,
+            seen,
+            [target] * len(swept),
+            method=request.cam,
+            progress=view.progress,
+        )
+    maps = (CamMap(request.cam, view.layer, target, each) for each in values)
+    return list(zip(_predictions(seen.logits.detach(), view.temperature), maps, strict=True))
+
+
+def _label(request: AnalysisRequest, clean: Prediction) -> int:
+    """The class to reach, or the model's own prediction to leave: the true one is unknown."""
+    return clean.index if request.attack_target is None else request.attack_target
 
 
 def _predictions(logits: Tensor, temperature: float) -> list[Prediction]:
@@ -53,21 +98,20 @@ def attack(
     model: nn.Module,
     x: Tensor,
     request: AnalysisRequest,
-    seen: tuple[Prediction, Tensor],
+    look: Look,
     progress: Callable[[float], None],
 ) -> Tensor:
     """(E, C, H, W) adversarial images, one for each ε of the request.
 
-    Each strength starts from the same picture x (1, C, H, W), so that the gradient that `look`
-    found serves all of them. The label to leave is the model's own prediction, since the true one
-    is unknown.
+    Each strength starts from the same picture x (1, C, H, W), so that the one gradient that `look`
+    found serves all of them.
     """
-    clean, gradient = seen
     count = len(request.epsilons)
-    label = clean.index if request.attack_target is None else request.attack_target
-    known = {"first_gradient": gradient.expand(count, -1, -1, -1)}
-    chosen = ATTACKS[request.attack]
-    return chosen(
+    label = _label(request, look.prediction)
+    known = {}
+    if look.gradient is not None:
+        known["first_gradient"] = look.gradient.expand(count, -1, -1, -1)
+    return ATTACKS[request.attack](
         model,
         x.expand(count, -1, -1, -1).contiguous(),
         torch.full((count,), label, device=x.device),
@@ -76,7 +120,7 @@ def attack(
         targeted=request.attack_target is not None,
         seed=request.seed,
         progress=progress,
-        **(known if chosen.takes_gradient else {}),
+        **known,
     )
 
 
@@ -89,8 +133,7 @@ def points(
 ) -> tuple[SweepPoint, ...]:
     """What each strength did: norms and success, beside its prediction and map."""
     linf, l2 = threat.perturbation_norms(x.expand_as(swept), swept)
-    targeted = request.attack_target is not None
-    wanted = request.attack_target if targeted else clean.index
+    targeted, wanted = request.attack_target is not None, _label(request, clean)
     return tuple(
         SweepPoint(
             epsilon=epsilon,

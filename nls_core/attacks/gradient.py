@@ -124,19 +124,18 @@ def pgd(
     choose("attack loss", loss, LOSS)
     choose("norm", norm, DEFAULT_EPSILONS)
     with prepare(model, x, y, epsilon=epsilon, norm=norm, **shared) as task:
-        if first_gradient is not None:
-            if first_gradient.shape != x.shape:
-                raise InvalidInput(
-                    f"first_gradient must be of x's shape {tuple(x.shape)}; "
-                    f"got {tuple(first_gradient.shape)}"
-                )
-            first_gradient = first_gradient.detach().to(x, copy=True)
-        step = task.step
-        if step_size is not None:
-            step = per_sample("step_size", step_size, x, math.inf)
-        return _best_of_runs(
-            replace(task, step=step, loss=loss, early_stop=early_stop), first_gradient
+        known = None if first_gradient is None else _like(x, first_gradient)
+        step = task.step if step_size is None else per_sample("step_size", step_size, x, math.inf)
+        return _best_of_runs(replace(task, step=step, loss=loss, early_stop=early_stop), known)
+
+
+def _like(x: Tensor, gradient: Tensor) -> Tensor:
+    """A copy of a gradient (B, C, H, W) on x's device and in its dtype."""
+    if gradient.shape != x.shape:
+        raise InvalidInput(
+            f"first_gradient must be of x's shape {tuple(x.shape)}; got {tuple(gradient.shape)}"
         )
+    return gradient.detach().to(x, copy=True)
 
 
 def pgd_linf(

@@ -1,10 +1,10 @@
 """Class activation maps: where a model looks for a class, in the method's own units.
 
-Six published methods through the grad-cam library, without its per-map min-max scaling and at
-the layer's own resolution, so that maps of several models stay comparable. The library is driven
-through its hooks only: its `forward` calls `zero_grad` and `backward`, which would touch the
-`.grad` of shared weights, and its `with` block swallows IndexError. Gradients come from
-`torch.autograd.grad` with frozen weights.
+Six published methods of the grad-cam library, without its per-map min-max scaling and at the
+layer's own resolution, so that maps of several models stay comparable. Only the library's formulas
+are used: its `forward` runs a whole backward into the shared weights' `.grad`, and its `with` block
+swallows IndexError. Here one forward gives logits and activations, and the gradient goes back from
+the logits to the layer and no further (`recording`).
 
 A map belongs to what the layer itself returns, before a later in-place operation (densenet's
 last ReLU) changes it. Not thread-safe: a model may run one map at a time.
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from nls_core.cams.layers import (
@@ -31,7 +30,8 @@ from nls_core.cams.layers import (
     layer_shapes,
     probe,
 )
-from nls_core.cams.methods import CAMS, BatchedScoreCAM, Cam, Progress, quick
+from nls_core.cams.methods import CAMS, Cam, Progress, quick
+from nls_core.cams.recording import Seen, maps_of, record
 from nls_core.errors import InvalidInput, choose
 from nls_core.nets import frozen
 from nls_core.types import FloatArray
@@ -39,13 +39,16 @@ from nls_core.types import FloatArray
 __all__ = [
     "CAMS",
     "Cam",
+    "Seen",
     "Shape",
     "activation_maps",
     "border_mass",
     "default_layer",
     "layer_names",
     "layer_shapes",
+    "maps_of",
     "quick",
+    "record",
 ]
 
 
@@ -80,7 +83,7 @@ def activation_maps(
         InvalidInput: `x`, `target_class` or the model's output is not as above, or the logits
             do not depend on the layer.
     """
-    chosen = choose("activation map", method, CAMS)
+    choose("activation map", method, CAMS)
     if x.ndim != 4 or not len(x) or not x.is_floating_point():
         raise InvalidInput(
             f"x must be (B, C, H, W) of a float dtype with B ≥ 1; got {x.dtype} {tuple(x.shape)}"
@@ -89,47 +92,12 @@ def activation_maps(
         x = x.detach().clone()
         maps, classes = probe(model, x[:1])
         targets = _targets(target_class, len(x), classes)
-        module = model.get_submodule(choose_layer(model, layer, maps))
-        cam = chosen.make(model, [module], reshape_transform=_snapshot)
-        try:
-            if reports := isinstance(cam, BatchedScoreCAM):
-                cam.progress = progress
-            result = _compute(cam, x, targets)
-        finally:
-            cam.activations_and_grads.release()
-    if progress is not None and not reports:
-        progress(1.0)
-    return result
+        seen = record(model, x, choose_layer(model, layer, maps))
+        return maps_of(model, x, seen, targets, method=method, progress=progress)
 
 
-def _snapshot(values: Tensor) -> Tensor:
-    """A copy: the library's own view would follow later in-place changes, on the CPU only."""
-    return values.detach().to(torch.float32, copy=True)
-
-
-def _compute(cam: Any, x: Tensor, targets: list[Any]) -> FloatArray:
-    """(B, h, w) relu of the method's map, from one forward and at most one backward."""
-    recorder = cam.activations_and_grads
-    logits = recorder(x.requires_grad_(cam.uses_gradients))
-    gradients = None
-    if cam.uses_gradients:
-        score = torch.stack([target(row) for target, row in zip(targets, logits, strict=True)])
-        # the recorder's tensor hooks see the layer's gradient on the way to x
-        if score.requires_grad:
-            torch.autograd.grad(score.sum(), x)
-        if not recorder.gradients:
-            raise InvalidInput("the logits do not depend on this layer; choose another")
-        gradients = recorder.gradients[0].numpy()
-    activations = recorder.activations[0].numpy()
-    recorder.release()  # or ScoreCAM's forwards would be recorded too
-    values = cam.get_cam_image(
-        x.detach(), cam.target_layers[0], targets, activations, gradients, False
-    )
-    return np.ascontiguousarray(np.maximum(values, 0), dtype=np.float32)
-
-
-def _targets(target_class: Any, images: int, classes: int) -> list[Any]:
-    """One scoring function per image."""
+def _targets(target_class: Any, images: int, classes: int) -> list[int]:
+    """One class per image."""
     wanted = torch.as_tensor(target_class).cpu()
     if wanted.is_floating_point() or wanted.is_complex() or wanted.dtype == torch.bool:
         raise InvalidInput(f"target_class must be of an integer dtype; got {wanted.dtype}")
@@ -141,7 +109,7 @@ def _targets(target_class: Any, images: int, classes: int) -> list[Any]:
     chosen = wanted.long().expand(images).tolist()
     if not 0 <= min(chosen) <= max(chosen) < classes:
         raise InvalidInput(f"target_class must lie in [0, {classes}); got {target_class!r}")
-    return [ClassifierOutputTarget(index) for index in chosen]
+    return [int(index) for index in chosen]
 
 
 def border_mass(values: ArrayLike, width: int = 1) -> float:

@@ -73,7 +73,7 @@ class BatchedScoreCAM(ScoreCAM):  # type: ignore[misc]
                 low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
                 with torch.no_grad():
                     logits = self.model(x[image] * (masks - low) / (high - low + 1e-8))
-                scores[image, chosen] = torch.stack([target(row) for row in logits]).float().cpu()
+                scores[image, chosen] = logits[:, target].float().cpu()
                 if self.progress is not None:
                     done = image * channels + min(start + _SCORE_BATCH, channels)
                     self.progress(done / (images * channels))
@@ -85,9 +85,9 @@ class BatchedScoreCAM(ScoreCAM):  # type: ignore[misc]
 class Cam:
     """A kind of activation map and what menus and limits have to know of it.
 
-    `make` is called as `make(model, [module], reshape_transform=…)` and gives a `BaseCAM` of the
-    grad-cam library. `cost` is in forward passes for each picture, measured by
-    `scripts/measure_costs.py`; None is one for each channel of the layer.
+    `make` is called as `make(model, [])` and gives a `BaseCAM` of the grad-cam library. `cost` is
+    in forward passes for each picture, measured by `scripts/measure_costs.py`; None is one for each
+    channel of the layer.
     """
 
     make: Callable[..., Any]

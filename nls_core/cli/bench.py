@@ -14,6 +14,7 @@ from nls_core.settings import Settings
 def command(
     *,
     rounds: Annotated[int, typer.Option(min=3, help="Rounds per comparison.")] = 15,
+    quick: Annotated[bool, typer.Option(help="Three rounds: rough, but soon done.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed as ratios, side by side in one run, medians of several rounds."""
@@ -23,11 +24,13 @@ def command(
     settings = Settings()
     pictures = sorted((settings.static_dir / "examples").glob("*/*.*"))
     fresh = settings.model_copy(update={"max_cache_bytes": 0})  # or only the first would compute
-    rows = benchmarks.run(Analyzer(fresh), pictures[0].read_bytes(), rounds)
+    rows = benchmarks.run(Analyzer(fresh), pictures[0].read_bytes(), 3 if quick else rounds)
     if as_json:
         print_json(rows)
         return
-    table = Table("what", "first", "second", "first ms", "second ms", "second / first")
+    spreads = ("spread ms of first", "spread ms of second")
+    table = Table("what", "first", "second", "first ms", "second ms", "second / first", *spreads)
+    table.add_column("aim")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
     out.print(table)

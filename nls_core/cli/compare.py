@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nls_core import files
-from nls_core.analysis.results import AnalysisRequest
+from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.cli.terminal import AsJson, err, out, progress_bar
 from nls_core.errors import InvalidInput, UnknownModel, unknown
 from nls_core.settings import Settings
@@ -34,31 +34,43 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
-    from nls_core.analysis import analyzer, requests
-    from nls_core.views import panels, sentences
-    from nls_core.web.rest import schemas
+    from nls_core.analysis.analyzer import Analyzer
+    from nls_core.analysis.requests import parse_epsilons
 
     settings = Settings()
-    work = analyzer.Analyzer(settings)
+    analyzer = Analyzer(settings)
     request = AnalysisRequest(
-        models=_models(work, baseline, candidate),
+        models=_models(analyzer, baseline, candidate),
         cam=cam,
         attack=attack,
-        epsilons=requests.parse_epsilons(epsilons),
+        epsilons=parse_epsilons(epsilons),
         seed=seed,
     )
+    analysis = _analyze(analyzer, image, request, quiet=as_json)
+    if as_json:
+        from nls_core.web.rest import schemas
+
+        typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
+    else:
+        _export(analysis, output, settings)
+
+
+def _analyze(analyzer: Analyzer, image: Path, request: AnalysisRequest, *, quiet: bool) -> Analysis:
     try:
         data = image.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read {image}: {error.strerror}") from error
-    with progress_bar(quiet=as_json) as bar:
+    with progress_bar(quiet=quiet) as bar:
         task = bar.add_task("analysis", total=100)
-        analysis = work.analyze(
+        return analyzer.analyze(
             data, request, lambda done, what: bar.update(task, completed=100 * done)
         )
-    if as_json:
-        typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
-        return
+
+
+def _export(analysis: Analysis, output: Path, settings: Settings) -> None:
+    """Write the HTML export; print its first sentence and the hints."""
+    from nls_core.views import panels, sentences
+
     css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
     files.write_text(output, panels.report(analysis, css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
@@ -68,15 +80,15 @@ def command(
     err.print(f"written: {output}", markup=False)
 
 
-def _models(work: Analyzer, baseline: str | None, candidate: str | None) -> tuple[str, str]:
+def _models(analyzer: Analyzer, baseline: str | None, candidate: str | None) -> tuple[str, str]:
     """The ids of both models: what is left out is that of the other's family, or of the first."""
     from nls_core.analysis import choice
 
     if baseline and candidate:
         return baseline, candidate
     given = baseline or candidate
-    names = (given.partition("/")[0],) if given else choice.opening(work.families())
-    if not names or not work.ids(names[0]):
-        raise UnknownModel(unknown("model", given, work.ids()))
-    first, second = work.pair(names[0])
+    names = (given.partition("/")[0],) if given else choice.opening(analyzer.families())
+    if not names or not analyzer.ids(names[0]):
+        raise UnknownModel(unknown("model", given, analyzer.ids()))
+    first, second = analyzer.pair(names[0])
     return baseline or first, candidate or second

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -16,19 +15,18 @@ from nls_core.errors import CheckpointError, InvalidInput, choose
 from nls_core.evidence import (
     collect,
     commands,
+    evaluation_tables,
     out_of_fold_report,
     report,
-    robustness,
     stored_runs,
 )
-from nls_core.evidence.cells import Table, number, percent
+from nls_core.evidence.cells import Table
 from nls_core.evidence.collect import Measurements, Store
 from nls_core.evidence.findings import markdown
 from nls_core.evidence.parts import PARTS, Subject
 from nls_core.settings import Settings
 from nls_core.training import publish
 
-HIDDEN = ("images",)
 ONLY = f"Parts to measure, comma-separated: {', '.join(PARTS)}; all where it is not given."
 
 
@@ -66,9 +64,23 @@ def command(
         if ids or dataset or parts is not None:
             raise InvalidInput("--family measures all parts of all its models; give it alone")
         record = WHOLE[families.protocol_of(family)](family, settings, runs, store)
-        _show(record, [cells_table(record["cells"])], output, as_json)
-        return
-    asked = ids or list(zoo.available(settings.models_dir))
+        made = [evaluation_tables.of_cells(record["cells"])]
+    else:
+        record, made = _models(ids or [], settings, dataset, parts, store, download=download)
+    _show(record, made, output, as_json)
+
+
+def _models(
+    ids: Sequence[str],
+    settings: Settings,
+    dataset: str | None,
+    parts: Sequence[str] | None,
+    store: Store,
+    *,
+    download: bool,
+) -> tuple[dict[str, Any], list[Table]]:
+    """The record and the tables of the named models, or of all; the arguments as `command`."""
+    asked = ids or zoo.available(settings.models_dir)
     if not asked:
         raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
     out_of_fold, split = by_protocol(asked, settings, dataset)
@@ -76,11 +88,20 @@ def command(
     for name, group in split.items():
         loaded = collect.subjects(group, settings, name, download=download)
         made.append(_split(loaded, parts or list(PARTS), store, settings.models_dir))
-    record = {key: value for each, _ in made for key, value in each.items()}
     options = ["--only", ",".join(parts or PARTS)] if parts or split else []
-    record["command"] = " ".join(["nls evaluate", *(ids or []), *options])
-    record["models"] = {name: m for each, _ in made for name, m in each["models"].items()}
-    _show(record, [table for _, each in made for table in each], output, as_json)
+    command = " ".join(["nls evaluate", *ids, *options])
+    record = merged([each for each, _ in made]) | {"command": command}
+    return record, [table for _, tables in made for table in tables]
+
+
+def merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One record of several, of whose entries by model or family none is lost."""
+    result: dict[str, Any] = {}
+    for record in records:
+        for key, value in record.items():
+            known = result.get(key)
+            result[key] = known | value if isinstance(known, dict) else value
+    return result
 
 
 def by_protocol(
@@ -149,7 +170,7 @@ def _split(
         "created_with": stored_runs.created_with(),
         "models": models,
     }
-    return record, tables(models)
+    return record, evaluation_tables.of_models(models)
 
 
 def measure_all(
@@ -225,63 +246,3 @@ def _sources(group: Mapping[str, Subject], folders: Sequence[Path]) -> dict[str,
         if name not in group
     }
     return (collect.surrogate(subject, folders[0]) if folders else {}) | missing
-
-
-def tables(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    """Tables of what was measured: single numbers by model, and accuracy under attack."""
-    rows: dict[str, dict[str, float]] = {}
-    for name, found in models.items():
-        values = dict(found.get("metrics", {}))
-        if "temperature" in found:
-            values["temperature"] = found["temperature"]
-        for case, each in found.get("shift", {}).items():
-            for key in ("accuracy", "ece"):
-                values[f"{key}, {case} (mean of 5)"] = fmean(row[key] for row in each)
-        values |= {f"ood auroc, {k}": v for k, v in found.get("ood", {}).items()}
-        values |= {f"map {k}": v for k, v in found.get("maps", {}).items()}
-        rows[name] = {k: v for k, v in values.items() if k not in HIDDEN}
-    names = list(next(iter(rows.values()))) if rows else []
-    made = [
-        [
-            ["metric", *rows],
-            *([key, *(_figure(r.get(key)) for r in rows.values())] for key in names),
-        ]
-    ]
-    attacked = {name: found for name, found in models.items() if "robust" in found}
-    if attacked:
-        head = ["model", "attack", *(f"{key}/255" for key in report.epsilon_keys())]
-        made.append([head, *_attack_rows(attacked)])
-    return made
-
-
-def _attack_rows(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    rows = []
-    for name, found in models.items():
-        cases = dict(found["robust"])
-        cases |= {f"transfer from {k}": v for k, v in found["transfer"].items()}
-        rows += [
-            [name, case, *(f"{100 * v:.1f}" for v in values)] for case, values in cases.items()
-        ]
-        masking = found["masking"]
-        signs = ", ".join(masking["signs"]) or "-"
-        rows.append(
-            [name, f"masking: {masking['verdict']}", signs, *[""] * (len(robustness.EPSILONS) - 1)]
-        )
-    return rows
-
-
-def cells_table(cells: Mapping[str, Any]) -> Table:
-    """A family's cells in short: mean ± sd of the main figures, in percent."""
-    rows = [["cell", "seeds", "accuracy %", "ECE-15 %", "NLL", "worst at 4/255 %", "masking"]]
-    for name, cell in cells.items():
-        found = cell["metrics"]
-        figures = [percent(found.get("accuracy")), percent(found.get("ece"))]
-        worst = cell.get("robust", {}).get(robustness.WORST, {}).get("4")
-        verdict = cell.get("masking", {}).get("verdict", "-")
-        figures += [number(found.get("nll"), 4), percent(worst)]
-        rows.append([name, str(len(cell["seeds"])), *figures, verdict])
-    return rows
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

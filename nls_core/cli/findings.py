@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from nls_core import families
 from nls_core.cli.terminal import err
 from nls_core.evidence import findings
 from nls_core.settings import Settings
 
-FIRST = next(iter(families.FAMILIES))
+FIRST = findings.first()
 
 
 def command(

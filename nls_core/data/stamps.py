@@ -143,7 +143,7 @@ def find_photos() -> dict[str, list[Path]]:
 def build(
     data_dir: Path,
     folder: Path = STAMPS,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Make `data_dir/everyday-objects`: cut-outs as PNG, background photos, and index.json.
 
@@ -152,7 +152,7 @@ def build(
     Args:
         data_dir: where data sets are kept.
         folder: the stamps of the Debian package.
-        report: called with the files done and their number.
+        progress: called with the files done and their number.
 
     Returns:
         The content of index.json.
@@ -165,17 +165,13 @@ def build(
     stamps, photos = find(folder), find_photos()
     key = _key(stamps, folder, photos)
     out, partial = data_dir / NAME, data_dir / f"{NAME}.partial"
-    if (out / INDEX).is_file():
-        try:
-            index: dict[str, Any] = files.read_json(out / INDEX)
-        except CheckpointError:  # made again below
-            index = {}
-        if index.get("key") == key:
-            return index
+    kept = _kept(out / INDEX)
+    if kept.get("key") == key:
+        return kept
     shutil.rmtree(partial, ignore_errors=True)
     for label in SELECTION["classes"]:
         (partial / label).mkdir(parents=True)
-    objects = _objects(stamps, folder, partial, report)
+    objects = _objects(stamps, folder, partial, progress)
     index = {
         "schema": SCHEMA,
         "key": key,
@@ -190,6 +186,15 @@ def build(
     return index
 
 
+def _kept(path: Path) -> dict[str, Any]:
+    """The index that is there; empty where there is none, or it is damaged."""
+    try:
+        index: dict[str, Any] = files.read_json(path)
+    except CheckpointError:
+        index = {}
+    return index
+
+
 def _key(stamps: Sequence[Stamp], folder: Path, photos: dict[str, list[Path]]) -> str:
     """What decides the outcome, as a digest: this recipe and the names and sizes of its files."""
     files = [folder / stamp.source for stamp in stamps] + [p for ps in photos.values() for p in ps]
@@ -199,7 +204,7 @@ def _key(stamps: Sequence[Stamp], folder: Path, photos: dict[str, list[Path]]) -
 
 
 def _objects(
-    stamps: Sequence[Stamp], folder: Path, out: Path, report: Callable[[int, int], None]
+    stamps: Sequence[Stamp], folder: Path, out: Path, progress: Callable[[int, int], None]
 ) -> list[Stamp]:
     """Write the cut-outs; the stamps that show something, with groups and folds."""
     kept, hashes = [], []
@@ -210,7 +215,7 @@ def _objects(
             mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             hashes.append((perceptual_hash(picture), perceptual_hash(mirrored)))
             kept.append(stamp)
-        report(done, len(stamps))
+        progress(done, len(stamps))
     groups = group(kept, hashes)
     folds = fold([stamp.label for stamp in kept], groups)
     return [

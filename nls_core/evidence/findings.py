@@ -54,16 +54,26 @@ def document(evidence: Evidence) -> str:
     return "\n".join([head, *sections, f"## Attacks\n{legend}\n"])
 
 
+def first() -> str:
+    """The first declared family whose claims are judged: its document has no family in its name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    for name, family in families.FAMILIES.items():
+        if family.protocol in JUDGED:
+            return name
+    raise InvalidInput(f"no family is measured by one of the protocols {list(JUDGED)}")
+
+
 def chart_name(key: str, family: str) -> str:
     """The file of a finding's chart in docs/images; the first family's has no family in it."""
-    first = family == next(iter(families.FAMILIES))
-    return f"finding-{key}.svg" if first else f"finding-{family}-{key}.svg"
+    return f"finding-{key}.svg" if family == first() else f"finding-{family}-{key}.svg"
 
 
 def document_path(family: str) -> Path:
     """Where the findings of a family are written by default: each has a document of its own."""
-    first = family == next(iter(families.FAMILIES))
-    return Path("docs") / ("findings.md" if first else f"findings-{family}.md")
+    return Path("docs") / ("findings.md" if family == first() else f"findings-{family}.md")
 
 
 def section(finding: Finding, family: str) -> str:

@@ -13,7 +13,7 @@ compare two maps as a whole (cosine, sensitivity, ranks) take the cells as they 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -274,29 +274,46 @@ def measure(
     _check(x, y, adversarial)
     if adversarial.shape != x.shape:
         raise InvalidInput(f"x is {tuple(x.shape)}, adversarial {tuple(adversarial.shape)}")
-    random, explain = randomized(model, seed), explainer(cam, layer)
+    explain, random = explainer(cam, layer), randomized(model, seed)
     rows: list[dict[str, Tensor]] = []
-    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
-    parts = [torch.split(part, size) for part in (x, y, adversarial)]
-    for images, classes, moved in zip(*parts, strict=True):
+    for images, classes, moved in _batches(x, y, adversarial):
         task = (model, images, classes)
-        maps, later = explain(*task), explain(model, moved, classes)
-        pixels, later_pixels = (to_pixels(part, *x.shape[2:]) for part in (maps, later))
-        drop, increase = drop_and_increase(*task, pixels)
-        row = {
-            "insertion_auc": insertion_auc(*task, pixels),
-            "deletion_auc": deletion_auc(*task, pixels),
-            "average_drop": drop,
-            "increase": increase,
-            "max_sensitivity": max_sensitivity(*task, explain, maps=maps, seed=seed),
-            "drift_cosine": cosine(maps, later),
-            "drift_iou": top_overlap(pixels, later_pixels),
-            "randomization_similarity": rank_correlation(maps, explain(random, images, classes)),
-            "border_mass": torch.tensor([*map(border_mass, maps.cpu().numpy())], dtype=float64),
-        }
+        maps, others = explain(*task), explain(random, images, classes)
+        row = _of_maps(task, maps, explain, seed) | _of_drift(
+            maps, explain(model, moved, classes), x
+        )
+        row["randomization_similarity"] = rank_correlation(maps, others)
         rows.append({name: value.to("cpu", float64) for name, value in row.items()})
         progress(len(images))
     return {name: torch.cat([row[name] for row in rows]) for name in METRICS}
+
+
+def _batches(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    size = min(max(_VALUES // x[0].numel(), 1), _BATCH)
+    return zip(*(torch.split(part, size) for part in (x, *others)), strict=True)
+
+
+def _of_maps(
+    task: tuple[nn.Module, Tensor, Tensor], maps: Tensor, explain: Explain, seed: int
+) -> dict[str, Tensor]:
+    """The metrics of a batch that need its clean maps alone; `task` is (model, x, y)."""
+    pixels = to_pixels(maps, *task[1].shape[2:])
+    drop, increase = drop_and_increase(*task, pixels)
+    return {
+        "insertion_auc": insertion_auc(*task, pixels),
+        "deletion_auc": deletion_auc(*task, pixels),
+        "average_drop": drop,
+        "increase": increase,
+        "max_sensitivity": max_sensitivity(*task, explain, maps=maps, seed=seed),
+        "border_mass": torch.tensor([*map(border_mass, maps.cpu().numpy())], dtype=float64),
+    }
+
+
+def _of_drift(clean: Tensor, attacked: Tensor, x: Tensor) -> dict[str, Tensor]:
+    """The metrics that compare the maps of clean and attacked images, of the size of those in x."""
+    size = (x.shape[2], x.shape[3])
+    overlap = top_overlap(to_pixels(clean, *size), to_pixels(attacked, *size))
+    return {"drift_cosine": cosine(clean, attacked), "drift_iou": overlap}
 
 
 def _check(x: Tensor, y: Tensor, other: Tensor) -> None:

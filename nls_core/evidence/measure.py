@@ -35,9 +35,12 @@ def predict(
     images: Tensor,
     *,
     amp: bool = False,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Logits (N, K) in float32 of uint8 images (N, C, H, W); the model is left in eval mode."""
+    """Logits (N, K) in float32 of uint8 images (N, C, H, W); the model is left in eval mode.
+
+    `progress` is called with the number of images of each batch.
+    """
     model.eval()
     device = next(model.parameters()).device
     parts: list[Tensor] = []
@@ -45,7 +48,7 @@ def predict(
         x = (batch.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             parts.append(model(x).float().cpu())
-        report(len(batch))
+        progress(len(batch))
     return torch.cat(parts)
 
 
@@ -61,9 +64,9 @@ def measure(
     `progress` is called with the number of images done.
     """
     temperature = calibration.fit_temperature(
-        predict(model, held.images, report=progress), held.labels
+        predict(model, held.images, progress=progress), held.labels
     )
-    logits = predict(model, test.images, report=progress)
+    logits = predict(model, test.images, progress=progress)
     calibrated = calibration.with_temperature(logits, temperature)
     return figures(logits, calibrated, test.labels, temperature)
 
@@ -130,7 +133,7 @@ def under_shift(
         rows[name] = []
         for severity in corruptions.SEVERITIES:
             images = corruptions.corrupt(test.images, name, severity)
-            probs = predict(model, images, report=progress).softmax(1)
+            probs = predict(model, images, progress=progress).softmax(1)
             row = {"severity": float(severity), "mean_confidence": float(probs.amax(1).mean())}
             row |= {
                 key: calibration.METRICS[key](probs, test.labels) for key in ("accuracy", "ece")

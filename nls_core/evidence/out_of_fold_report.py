@@ -79,18 +79,24 @@ def gather(
 def evaluate(
     ids: Sequence[str], models_dir: Path, parts: Sequence[str] = tuple(KEPT)
 ) -> dict[str, Any]:
-    """The record of `nls evaluate` for models of one family; errors as `gather`."""
+    """The record of `nls evaluate` for models of one family; errors as `gather`.
+
+    What belongs to the family, not to a model, stands under its name, so that the records of
+    several families can be merged.
+    """
     family = ids[0].split("/")[0]
     cells = [model_id.split("/")[1] for model_id in ids]
     found = gather(family, cells, models_dir, parts)
     return {
         "schema": 1,
-        "data": f"{families.of(family).recipe.dataset}, "
-        "every object by a network that never saw it",
+        "data": {
+            family: f"{families.of(family).recipe.dataset}, "
+            "every object by a network that never saw it"
+        },
         "intervals": f"95 %, {RESAMPLES} resamples of the objects, paired between models",
         "created_with": created_with(),
         "models": {f"{family}/{cell}": each for cell, each in found.items()},
-        "zero_shot": out_of_fold.reference(models_dir / family)["paddings"],
+        "zero_shot": {family: out_of_fold.reference(models_dir / family)["paddings"]},
     }
 
 
@@ -113,7 +119,8 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
     """Markdown tables of a record of `evaluate`: calibration, mask scores, attacks; in percent."""
     models = record["models"]
     metrics = {name: each["metrics"] for name, each in models.items() if "metrics" in each}
-    made = [_calibration_table(metrics, record["zero_shot"])] if metrics else []
+    (zero_shot,) = record["zero_shot"].values()
+    made = [_calibration_table(metrics, zero_shot)] if metrics else []
     states = next(iter(models.values())).get("masks", {})
     made += [_mask_table(models, state) for state in states]
     return [*made, _attacked_table(models)] if "robust" in next(iter(models.values())) else made

@@ -57,7 +57,7 @@ def _shift(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays
 
 
 def _outside(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays]:
-    known = measure.predict(subject.model, subject.test.images, report=progress)
+    known = measure.predict(subject.model, subject.test.images, progress=progress)
     return {"ood": measure.out_of_distribution(subject.model, subject.test, known)}, {}
 
 
@@ -90,7 +90,7 @@ def _maps(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays]
 class Part:
     """One thing that is measured of a model.
 
-    `run` gives JSON and arrays; `images` is how many images it tells `progress` of; `settings`
+    `run` gives JSON and arrays; `images` is how many images it reports to `progress`; `settings`
     are those that decide its figures besides the weights and the data, as JSON can hold them.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nls_core import nets
 from nls_core.errors import InvalidInput, UnknownName, choose, unknown
-from nls_core.losses import LOSSES, options
+from nls_core.losses import LOSSES, accepts, options
 
 SCHEDULES = ("step", "cosine")
 BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
@@ -81,8 +81,9 @@ class Recipe:
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{key} must lie in [{low}, {high}]; got {value}")
-        if self.weight is not None and self.loss != "nls_ls":
-            raise InvalidInput(f"weight belongs to the loss nls_ls; got {self.loss} with a weight")
+        if self.weight is not None and not accepts(self.loss, "weight"):
+            known = [loss for loss in LOSSES if accepts(loss, "weight")]
+            raise InvalidInput(f"expected a weight with one of {known} only; got {self.loss}")
         if not 0 < self.lr < math.inf:
             raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
 

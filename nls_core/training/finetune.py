@@ -76,14 +76,14 @@ def halves(model: nets.Classifier, frozen: int) -> tuple[nn.Module, nn.Module]:
 
 
 @torch.no_grad()
-def features(front: nn.Module, images: Tensor, report: Progress = lambda done: None) -> Tensor:
+def features(front: nn.Module, images: Tensor, progress: Progress = lambda done: None) -> Tensor:
     """What the frozen blocks make of uint8 images (N, 3, S, S): (N, c, h, w) float16."""
     front.eval()
     parts = []
     for part in torch.split(images, batch_size(images.shape[1:], 64)):
         x = (part.float() / 255).contiguous(memory_format=torch.channels_last)
         parts.append(front(x).half())
-        report(len(part))
+        progress(len(part))
     return torch.cat(parts)
 
 
@@ -126,7 +126,7 @@ def fit(
     recipe: Recipe,
     back: nn.Module,
     data: tuple[Tensor, Tensor],
-    report: Progress = lambda done: None,
+    progress: Progress = lambda done: None,
     watch: Watch = lambda loss, network: None,
 ) -> None:
     """Train the rest of a network in place; it becomes the average that the recipe asks for.
@@ -135,7 +135,7 @@ def fit(
         recipe: what to train; an epoch shows each object once.
         back: from features to logits.
         data: features (N·R, c, h, w) and labels (N·R,), the R renderings of an object in a row.
-        report: called with the number of images after each step.
+        progress: called with the number of images after each step.
         watch: called after each epoch with its mean loss and the averaged network, in eval mode.
     """
     inputs, labels = data
@@ -159,7 +159,7 @@ def fit(
         optimizer.step()
         _average(kept, back, recipe.averaging or 0.0)
         losses.append(float(loss.detach()))
-        report(len(index))
+        progress(len(index))
         if (step + 1) % each == 0:
             watch(sum(losses[-each:]) / each, kept.eval())
     back.load_state_dict(kept.state_dict())
@@ -202,7 +202,7 @@ class PreparedFolds:
 
 
 def prepare(
-    recipe: Recipe, collection: objects.Collection, report: Progress = lambda done: None
+    recipe: Recipe, collection: objects.Collection, progress: Progress = lambda done: None
 ) -> PreparedFolds:
     """Load ImageNet's weights with the head of the classes, and compute the features once.
 
@@ -219,7 +219,7 @@ def prepare(
     train = objects.varied(collection, every, renderings, seed=recipe.seed)
     test = objects.fixed(collection, renderings=TEST_RENDERINGS)
     pictures = (train.images, test.images, objects.empty(collection, OUTSIDE))
-    train_features, test_features, outside = (features(front, each, report) for each in pictures)
+    train_features, test_features, outside = (features(front, each, progress) for each in pictures)
     # the head gives the mean of the members' probabilities; with their number it is the sum
     zero_shot = answer(back, test_features) + imagenet.membership(collection.classes).sum(1).log()
     count = len(collection.classes)
@@ -242,7 +242,7 @@ def trained(
     recipe: Recipe,
     prepared: PreparedFolds,
     folds: Collection[int] | None = None,
-    report: Progress = lambda done: None,
+    progress: Progress = lambda done: None,
     watch: Watch = lambda loss, network: None,
 ) -> nets.Classifier:
     """The classifier trained on the objects of some folds; None is all, and what ships."""
@@ -252,7 +252,7 @@ def trained(
     if folds is not None:
         seen = torch.isin(prepared.train.folds, torch.tensor(sorted(folds)))
         inputs, labels = inputs[seen], labels[seen]
-    fit(recipe, back, (inputs, labels), report, watch)
+    fit(recipe, back, (inputs, labels), progress, watch)
     return model.eval()
 
 

@@ -12,9 +12,9 @@ from nls_core.errors import CheckpointError, NLSLabError
 from nls_core.families import Family
 from nls_core.families.recipe import with_overrides
 from nls_core.settings import Settings
+from nls_core.training.checkpoints import LOG
 from nls_core.training.jobs import Job, run_jobs
-from nls_core.training.loop import LOG
-from nls_core.training.options import Options, Report, quiet
+from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.training.publish import accuracy, rows, write_search
 from nls_core.training.seeds import publish_seeds
 from nls_core.types import Manifest
@@ -141,7 +141,7 @@ def cell_jobs(family: Family, rates: dict[str, float], runs: Path, seeds: int) -
 
 
 def train_family(
-    family: Family, settings: Settings, options: Options, report: Report = quiet
+    family: Family, settings: Settings, options: Options, progress: StageProgress = quiet
 ) -> list[Manifest]:
     """Search, train, ablate and publish a family; what is finished is not done again.
 
@@ -151,7 +151,7 @@ def train_family(
         family: an entry of `families.FAMILIES`.
         settings: where models and data are.
         options: all are honoured.
-        report: called with the stage, the epochs done and the epochs in all.
+        progress: called with the stage, the epochs done and the epochs in all.
 
     Raises:
         CheckpointError: nothing is finished that could be published.
@@ -163,7 +163,9 @@ def train_family(
     def train_all(jobs: Sequence[Job], stage: str) -> None:
         total = sum(job.recipe.epochs for job in jobs)
         if not options.finished:
-            run_jobs(jobs, options.jobs, lambda done: report(stage, done, total), settings=settings)
+            run_jobs(
+                jobs, options.jobs, lambda done: progress(stage, done, total), settings=settings
+            )
 
     searched = search_jobs(family, runs)
     train_all(searched, "learning-rate search")

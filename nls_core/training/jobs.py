@@ -18,8 +18,8 @@ from nls_core import files
 from nls_core.errors import CheckpointError, Interrupted, NLSLabError
 from nls_core.families.recipe import Recipe
 from nls_core.settings import Settings
-from nls_core.training import loop
-from nls_core.training.loop import DIVERGED, LAST, LOG
+from nls_core.training import checkpoints
+from nls_core.training.checkpoints import DIVERGED, LAST, LOG
 from nls_core.training.processes import stop_signals
 
 POLL, PATIENCE = 0.2, 60.0  # seconds between looks at the runs; for a run to save and stop
@@ -47,16 +47,16 @@ class Job:
             CheckpointError: the folder holds a run of another recipe, or a damaged one.
         """
         if (self.out / LAST).exists():
-            loop.load_checkpoint(self.out / LAST, self.recipe)
+            checkpoints.read(self.out / LAST, self.recipe)
         return self.epochs_done() >= self.recipe.epochs or self.diverged()
 
     def diverged(self) -> bool:
         """Whether this very run ended with a loss that is not finite."""
         try:
-            word = files.read_json(self.out / DIVERGED)
+            record = files.read_json(self.out / DIVERGED)
         except CheckpointError:
             return False
-        made = word.get("recipe")
+        made = record.get("recipe")
         return isinstance(made, dict) and self.recipe.allows(made)
 
     def command(self) -> list[str]:
@@ -72,30 +72,30 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """A job that trains now, and what it says on stderr."""
+    """A job that trains now; its standard error goes to the file `errors`."""
 
     job: Job
     process: subprocess.Popen[bytes]
-    said: IO[bytes]
+    errors: IO[bytes]
 
     def failure(self) -> list[str]:
-        """What an ended run said last, if it failed; divergence is a result, not a failure."""
+        """The last errors of an ended run, if it failed; divergence is a result, not a failure."""
         if self.process.returncode == 0 or self.job.diverged():
             return []
-        self.said.seek(0)
-        return [f"{self.job.out}: {self.said.read().decode(errors='replace').strip()[-500:]}"]
+        self.errors.seek(0)
+        return [f"{self.job.out}: {self.errors.read().decode(errors='replace').strip()[-500:]}"]
 
 
-def start(job: Job, env: Mapping[str, str], said: IO[bytes]) -> Run:
+def start(job: Job, env: Mapping[str, str], errors: IO[bytes]) -> Run:
     """Train a job in a process of its own, from where it stands."""
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [*job.command(), "--resume", "--quiet"],
         env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=said,
+        stderr=errors,
     )
-    return Run(job, process, said)
+    return Run(job, process, errors)
 
 
 def stop(runs: Sequence[Run]) -> None:
@@ -113,7 +113,7 @@ def stop(runs: Sequence[Run]) -> None:
 def run_jobs(
     jobs: Sequence[Job],
     workers: int,
-    report: Callable[[int], None],
+    progress: Callable[[int], None],
     *,
     settings: Settings | None = None,
 ) -> None:
@@ -122,28 +122,46 @@ def run_jobs(
     Args:
         jobs: finished and diverged ones are passed over.
         workers: how many processes train side by side.
-        report: called several times a second with the epochs done by all jobs.
+        progress: called several times a second with the epochs done by all jobs.
         settings: where the processes find data and on which device they train; None leaves it
             to the environment.
 
     Raises:
         NLSLabError: a run failed; the others are trained before, and the message ends with what
-            it said last. A diverged run is no failure: ask `Job.diverged`.
+            its last errors. A diverged run is no failure: ask `Job.diverged`.
         CheckpointError: a folder holds a run of another recipe.
         Interrupted: Ctrl-C or SIGTERM came; the runs have saved and stopped.
     """
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if settings is not None:
-        env |= {"NLS_DATA_DIR": str(settings.data_dir), "NLS_DEVICE": settings.device}
     waiting = [job for job in jobs if not job.finished()]
-    running: list[Run] = []
+    failed = _run_all(waiting, workers, _environment(settings), lambda: progress(_done(jobs)))
+    if failed:
+        raise NLSLabError("a run failed: " + "; ".join(failed))
+    progress(_done(jobs))
+
+
+def _environment(settings: Settings | None) -> dict[str, str]:
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if settings is None:
+        return one_thread
+    return one_thread | {"NLS_DATA_DIR": str(settings.data_dir), "NLS_DEVICE": settings.device}
+
+
+def _done(jobs: Sequence[Job]) -> int:
+    return sum(job.epochs_done() for job in jobs)
+
+
+def _run_all(
+    jobs: Sequence[Job], workers: int, env: Mapping[str, str], look: Callable[[], None]
+) -> list[str]:
+    """Train all jobs, calling `look` every `POLL` seconds; why runs failed."""
+    waiting, running = list(jobs), list[Run]()
     failed: list[str] = []
     with stop_signals() as stopped, ExitStack() as stack:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    said = stack.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
-                    running.append(start(waiting.pop(0), env, said))
+                    errors = stack.enter_context(tempfile.TemporaryFile())  # a pipe could fill up
+                    running.append(start(waiting.pop(0), env, errors))
                 ended = [run for run in running if run.process.poll() is not None]
                 running = [run for run in running if run not in ended]
                 # asked first: a run that Ctrl-C ended as well has not failed
@@ -151,10 +169,8 @@ def run_jobs(
                     raise Interrupted(number, "the runs are saved; the same command goes on")
                 for run in ended:
                     failed += run.failure()
-                report(sum(job.epochs_done() for job in jobs))
+                look()
                 time.sleep(POLL)
         finally:
             stop(running)
-    if failed:
-        raise NLSLabError("a run failed: " + "; ".join(failed))
-    report(sum(job.epochs_done() for job in jobs))
+    return failed

@@ -7,50 +7,30 @@ share of the same global batch.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.tensorboard import SummaryWriter
 
 from nls_core import files, nets
 from nls_core.data import datasets
-from nls_core.errors import CheckpointError, Interrupted, InvalidInput, NLSLabError, brief
+from nls_core.errors import CheckpointError, Interrupted, InvalidInput, NLSLabError
 from nls_core.evidence.measure import predict
 from nls_core.families.recipe import Recipe, learning_rate
 from nls_core.losses import LOSSES
 from nls_core.metrics import calibration
-from nls_core.training import precision
+from nls_core.training import checkpoints, precision
+from nls_core.training.checkpoints import BEST, BEST_NLL, LAST, Position
 from nls_core.training.processes import stop_signals
-
-LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
-BEST_NLL = "best_nll.pt"  # early stopping by a proper score, a baseline of the calibration claims
-
-
-@dataclass
-class Position:
-    """Where a run stands; all that a checkpoint holds beside tensors."""
-
-    epoch: int = 0
-    step: int = 0  # within the epoch
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
-    best_nll: float = math.inf
-    best_nll_epoch: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 def run(
@@ -61,7 +41,7 @@ def run(
     resume: bool = False,
     max_steps: int | None = None,
     device: torch.device | None = None,
-    report: Callable[[Position, int], None] = lambda progress, steps: None,
+    progress: Callable[[Position, int], None] = lambda position, steps: None,
     clock: Callable[[], float] = time.perf_counter,
     log: Callable[[str], None] = lambda line: None,
 ) -> Position:
@@ -77,9 +57,9 @@ def run(
         resume: go on from last.pt where there is one; without it an existing run is an error.
         max_steps: stop after this many steps, the checkpoint written, for tests.
         device: None takes the GPU where there is one.
-        report: called after each step with the position and the steps per epoch.
+        progress: called after each step with the position and the steps per epoch.
         clock: seconds, by which a recipe with `amp` None decides.
-        log: told in one line what was decided so.
+        log: called with one line that says what was decided so.
 
     Raises:
         InvalidInput: a bad recipe, too few images, or `out` holds a run and `resume` is off.
@@ -91,22 +71,22 @@ def run(
     recipe.check()
     trainer = Trainer(recipe, out, data, device)
     trainer.start(resume, clock, log)
+    _train(trainer, progress, math.inf if max_steps is None else max_steps)
+    return trainer.position
+
+
+def _train(trainer: Trainer, progress: Callable[[Position, int], None], max_steps: float) -> None:
+    """Train to the last epoch or to `max_steps`; a signal ends it with all saved."""
     with stop_signals() as stopped:
-        while trainer.progress.epoch < recipe.epochs:
+        while trainer.position.epoch < trainer.recipe.epochs:
             for _ in trainer.epoch():
-                report(trainer.progress, trainer.steps)
-                if max_steps is not None and trainer.taken >= max_steps:
+                progress(trainer.position, trainer.steps)
+                if trainer.taken >= max_steps:
                     trainer.save()
-                    return trainer.progress
+                    return
                 if number := trainer.in_any_process(stopped()):
-                    trainer.save()
-                    raise Interrupted(
-                        number,
-                        f"saved in epoch {trainer.progress.epoch + 1} of {recipe.epochs}; "
-                        "go on with --resume",
-                    )
+                    trainer.interrupt(number)
             trainer.end_epoch()
-    return trainer.progress
 
 
 class Trainer:
@@ -141,7 +121,7 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self.progress = Position()
+        self.position = Position()
         self.taken = 0
 
     def start(self, resume: bool, clock: Callable[[], float], log: Callable[[str], None]) -> None:
@@ -152,11 +132,11 @@ class Trainer:
         if self.rank == 0:
             files.remove_partial(self.out)
         if last.exists():
-            state = load_checkpoint(last, self.recipe)
+            state = checkpoints.read(last, self.recipe)
             try:
                 self.model.load_state_dict(state["model"])
                 self.optimizer.load_state_dict(state["optimizer"])
-                self.progress = Position(**state["progress"])
+                self.position = Position(**state["progress"])
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{last} does not fit this data set: {error}") from error
             self.recipe = Recipe(**state["recipe"])  # `amp` as the run chose it
@@ -179,12 +159,12 @@ class Trainer:
 
     def epoch(self) -> Iterator[None]:
         """Train the rest of the current epoch, a step at a time."""
-        recipe, progress = self.recipe, self.progress
-        order = torch.randperm(len(self.data), generator=_generator(recipe.seed, progress.epoch))
+        recipe, position = self.recipe, self.position
+        order = torch.randperm(len(self.data), generator=_generator(recipe.seed, position.epoch))
         self.forward.train()
         if recipe.freeze_bn:
             _freeze_batch_norm(self.model)
-        while progress.step < self.steps:
+        while position.step < self.steps:
             begin = time.perf_counter()
             x, y = self._batch(order)
             rate = learning_rate(recipe, self._done())
@@ -195,10 +175,10 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            progress.step += 1
+            position.step += 1
             self.taken += 1
-            progress.loss_sum += value
-            progress.seconds += time.perf_counter() - begin
+            position.loss_sum += value
+            position.seconds += time.perf_counter() - begin
             yield
 
     def _loss(self, model: nn.Module, x: Tensor, y: Tensor, amp: bool) -> Tensor:
@@ -208,18 +188,18 @@ class Trainer:
 
     def _done(self) -> float:
         total = self.recipe.epochs * self.steps
-        return (self.progress.epoch * self.steps + self.progress.step) / total
+        return (self.position.epoch * self.steps + self.position.step) / total
 
     def _finite(self, value: float) -> float:
-        """Pass a number on, or leave word for `grid` and end the run."""
+        """The number, if it is finite; else the run is recorded as diverged, and ends."""
         if math.isfinite(value):
             return value
         rate = self.optimizer.param_groups[0]["lr"]
         message = (
-            f"the loss is not finite at step {self.progress.step + 1} of epoch "
-            f"{self.progress.epoch + 1} (learning rate {rate:.3g}); lower the learning rate"
+            f"the loss is not finite at step {self.position.step + 1} of epoch "
+            f"{self.position.epoch + 1} (learning rate {rate:.3g}); lower the learning rate"
         )
-        files.write_json(self.out / DIVERGED, {"recipe": self.recipe.to_dict(), "message": message})
+        checkpoints.write_diverged(self.out, self.recipe, message)
         raise NLSLabError(message)
 
     def in_any_process(self, number: int) -> int:
@@ -232,11 +212,11 @@ class Trainer:
 
     def _batch(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of the global batch: x (B, C, H, W) in [0, 1] and labels (B,)."""
-        recipe, step = self.recipe, self.progress.step
+        recipe, step = self.recipe, self.position.step
         index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         index = index[: len(index) // self.world * self.world]  # equal shares: a mean of means
         flips = torch.rand(
-            len(index), generator=_generator(recipe.seed, self.progress.epoch, step + 1)
+            len(index), generator=_generator(recipe.seed, self.position.epoch, step + 1)
         )
         index, flips = index[self.rank :: self.world], flips[self.rank :: self.world]
         x = self.data.images[index].to(self.device).float() / 255
@@ -246,60 +226,52 @@ class Trainer:
 
     def end_epoch(self) -> None:
         """Validate, log, and write the checkpoints."""
-        progress = self.progress
+        position = self.position
         logits = predict(self.model, self.held.images, amp=bool(self.recipe.amp))
         self._finite(float(logits.abs().max()))
         probs = logits.softmax(1)
         accuracy = calibration.accuracy(probs, self.held.labels)
-        progress.epoch += 1
+        position.epoch += 1
         row = {
-            "epoch": progress.epoch,
+            "epoch": position.epoch,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": progress.loss_sum / max(progress.step, 1),
+            "train_loss": position.loss_sum / max(position.step, 1),
             "val_accuracy": accuracy,
             "val_ece": calibration.ece(probs, self.held.labels),
             "val_nll": calibration.nll(probs, self.held.labels),
             "val_confidence": float(probs.amax(1).mean()),
-            "seconds": progress.seconds,
+            "seconds": position.seconds,
         }
-        progress.rows.append(row)
-        progress.step, progress.loss_sum = 0, 0.0
+        position.rows.append(row)
+        position.step, position.loss_sum = 0, 0.0
         if self.rank:
             return
-        if accuracy > progress.best_accuracy:
-            progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
+        if accuracy > position.best_accuracy:
+            position.best_accuracy, position.best_epoch = accuracy, position.epoch
             self._keep(BEST)
-        if row["val_nll"] < progress.best_nll:
-            progress.best_nll, progress.best_nll_epoch = row["val_nll"], progress.epoch
+        if row["val_nll"] < position.best_nll:
+            position.best_nll, position.best_nll_epoch = row["val_nll"], position.epoch
             self._keep(BEST_NLL)
-        self._log(row)
+        checkpoints.write_log(self.out, position.rows)
         self.save()
 
     def _keep(self, name: str) -> None:
-        weights = {"model": self.model.state_dict(), "recipe": self.recipe.to_dict()}
-        files.write_checkpoint(self.out / name, weights)
-
-    def _log(self, row: dict[str, float]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(row))
-        writer.writeheader()
-        for past in self.progress.rows:  # whole, so that a resumed run leaves no double rows
-            writer.writerow({key: f"{value:.6g}" for key, value in past.items()})
-        files.write_text(self.out / LOG, text.getvalue())  # `grid` reads it meanwhile
-        with SummaryWriter(str(self.out)) as board:
-            for key, value in row.items():
-                board.add_scalar(key, value, int(row["epoch"]))
+        checkpoints.write_weights(self.out / name, self.model, self.recipe)
 
     def save(self) -> None:
         """Write last.pt, whole or not at all."""
         if self.rank == 0:
-            state = {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "progress": asdict(self.progress),
-                "recipe": self.recipe.to_dict(),
-            }
-            files.write_checkpoint(self.out / LAST, state)
+            rest = {"optimizer": self.optimizer.state_dict(), "progress": asdict(self.position)}
+            checkpoints.write_weights(self.out / LAST, self.model, self.recipe, **rest)
+
+    def interrupt(self, number: int) -> NoReturn:
+        """Save and end the run, which a signal asked to stop."""
+        self.save()
+        raise Interrupted(
+            number,
+            f"saved in epoch {self.position.epoch + 1} of {self.recipe.epochs}; "
+            "go on with --resume",
+        )
 
 
 def make_model(recipe: Recipe, data: datasets.Data) -> nets.Classifier:
@@ -308,24 +280,6 @@ def make_model(recipe: Recipe, data: datasets.Data) -> nets.Classifier:
         torch.manual_seed(recipe.seed)
         net = nets.build(recipe.arch, len(data.classes), data.images.shape[1], recipe.padding)
     return nets.Classifier(net, *data.statistics())
-
-
-def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
-    """Read last.pt or best.pt of this recipe.
-
-    Raises:
-        CheckpointError: damaged, or made by another recipe.
-    """
-    state = files.read_checkpoint(path)
-    try:
-        made = Recipe(**state["recipe"])
-    except (KeyError, TypeError) as error:
-        said = brief(repr(error), 100)
-        raise CheckpointError(f"{path} is damaged ({said}); remove it to train anew") from error
-    if not recipe.allows(made.to_dict()):
-        named = {k: v for k, v in asdict(made).items() if v != getattr(recipe, k)}
-        raise CheckpointError(f"{path} was made by another recipe, with {named}")
-    return state
 
 
 def _generator(*key: int) -> torch.Generator:

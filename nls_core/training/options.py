@@ -1,4 +1,4 @@
-"""What `nls train --grid` may be told, and how it tells what it does."""
+"""The options of `nls train --grid`, and the callback by which it shows its progress."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 # called with the stage, what is done of it, and how much there is (None: not known before)
-Report = Callable[[str, int, int | None], None]
+StageProgress = Callable[[str, int, int | None], None]
 
 
 def quiet(stage: str, done: int, total: int | None) -> None:
-    """A report that tells nothing."""
+    """No progress is shown."""
 
 
 @dataclass(frozen=True)

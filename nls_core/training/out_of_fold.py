@@ -26,7 +26,7 @@ MOST = 0.9  # share of the objects under one name from which on a network has le
 
 
 def silent(what: str, done: int) -> None:
-    """A report that tells nothing."""
+    """A progress that tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def collapsed(logits: Tensor, labels: Tensor, zero_shot: Tensor) -> str:
 
 
 def train_fold(
-    recipe: Recipe, prepared: PreparedFolds, fold: int | None, report: Progress = silent
+    recipe: Recipe, prepared: PreparedFolds, fold: int | None, progress: Progress = silent
 ) -> Trained:
     """Train the network of a fold on the others; None trains on all, which nothing tests."""
     name = name_of(recipe)
@@ -115,7 +115,7 @@ def train_fold(
             passes.append(finetune.answer(network, inputs))
 
     others = None if fold is None else set(range(FOLDS)) - {fold}
-    model = finetune.trained(recipe, prepared, others, lambda n: report(name, n), watch)
+    model = finetune.trained(recipe, prepared, others, lambda n: progress(name, n), watch)
     stacked = torch.stack(passes) if passes else torch.zeros(0, 0, prepared.classes)
     return Trained(model.net.state_dict(), tuple(losses), stacked)
 

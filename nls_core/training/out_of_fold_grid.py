@@ -156,7 +156,7 @@ def _searched(
         family.tuned.get(recipe.loss, ()),
         rows=rows,
         keep=lambda found: files.write_json(path, {"plan": plan, "rows": found}),
-        report=progress,
+        progress=progress,
     )
 
 

@@ -24,7 +24,7 @@ from nls_core.metrics import calibration, unfamiliar
 from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
 from nls_core.training import finetune, imagenet, out_of_fold_regime, out_of_fold_search
-from nls_core.training.options import Options, Report, quiet
+from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.training.out_of_fold import Cell, curve, name_of
 from nls_core.training.out_of_fold_grid import (
     RESULT,
@@ -43,7 +43,7 @@ VARIANTS = "variants.json"
 
 
 def train_family(
-    family: Family, settings: Settings, options: Options, progress: Report = quiet
+    family: Family, settings: Settings, options: Options, progress: StageProgress = quiet
 ) -> list[Manifest]:
     """Search, train, store and report a family; what is finished is not done again.
 

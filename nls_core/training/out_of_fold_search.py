@@ -36,7 +36,9 @@ CRITERION = (
 )
 
 
-def validated(recipe: Recipe, prepared: PreparedFolds, fold: int, report: Progress = silent) -> Row:
+def validated(
+    recipe: Recipe, prepared: PreparedFolds, fold: int, progress: Progress = silent
+) -> Row:
     """Train without `fold` and the next one, and ask about that next one.
 
     Returns:
@@ -46,7 +48,7 @@ def validated(recipe: Recipe, prepared: PreparedFolds, fold: int, report: Progre
     held = (fold + 1) % FOLDS
     others = set(range(FOLDS)) - {fold, held}
     name = f"{name_of(recipe)}: search"
-    model = finetune.trained(recipe, prepared, others, lambda n: report(name, n))
+    model = finetune.trained(recipe, prepared, others, lambda n: progress(name, n))
     which = prepared.test.folds == held
     logits, labels = answers(model, prepared, which)
     said = collapsed(logits, labels, prepared.zero_shot[which])
@@ -91,7 +93,7 @@ def search(
     *,
     rows: Sequence[Row] = (),
     keep: Callable[[list[Row]], None] = lambda rows: None,
-    report: Progress = silent,
+    progress: Progress = silent,
 ) -> list[Row]:
     """Try rates, go on beyond an edge that is best, and try further options at the best rate.
 
@@ -102,7 +104,7 @@ def search(
         options: settings beside the rate, such as a smoothing.
         rows: of an earlier search that was stopped; they are not tried again.
         keep: called with all rows after each try.
-        report: called with what is done.
+        progress: called with what is done.
     """
     found = list(rows)
 
@@ -110,7 +112,7 @@ def search(
         for fold in ROTATIONS:
             if any(settings_of(r) == changes and r["fold"] == fold for r in found):
                 continue
-            row = validated(replace(recipe, **changes), prepared, fold, report)  # type: ignore[arg-type]
+            row = validated(replace(recipe, **changes), prepared, fold, progress)  # type: ignore[arg-type]
             found.append(changes | row)
             keep(found)
 

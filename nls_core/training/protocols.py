@@ -9,7 +9,7 @@ from nls_core.errors import InvalidInput, choose
 from nls_core.families import OUT_OF_FOLD, SPLIT, Family
 from nls_core.settings import Settings
 from nls_core.training import grid, out_of_fold_publish
-from nls_core.training.options import Options, Report, quiet
+from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.types import Manifest
 
 
@@ -20,7 +20,7 @@ class Protocol:
     `options` are the fields of `Options` that it honours.
     """
 
-    train: Callable[[Family, Settings, Options, Report], list[Manifest]]
+    train: Callable[[Family, Settings, Options, StageProgress], list[Manifest]]
     options: tuple[str, ...]
     accuracy: str
     unit: str
@@ -61,7 +61,7 @@ def check(family: Family, options: Options) -> Protocol:
 
 
 def train(
-    family: Family, settings: Settings, options: Options, report: Report = quiet
+    family: Family, settings: Settings, options: Options, progress: StageProgress = quiet
 ) -> list[Manifest]:
     """Train and publish a family, by its protocol; what is finished is not done again.
 
@@ -69,7 +69,7 @@ def train(
         family: what to train.
         settings: where models and data are.
         options: how; those that the protocol does not honour are refused.
-        report: called as work goes on.
+        progress: called as work goes on.
 
     Returns:
         The manifests of the family's models.
@@ -78,4 +78,4 @@ def train(
         UnknownName, InvalidInput: as `check`.
         NLSLabError: as the protocol.
     """
-    return check(family, options).train(family, settings, options, report)
+    return check(family, options).train(family, settings, options, progress)

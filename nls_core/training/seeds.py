@@ -15,9 +15,9 @@ from nls_core.evidence.measure import measure
 from nls_core.families import Family
 from nls_core.families.recipe import Recipe
 from nls_core.settings import Settings
-from nls_core.training import loop
+from nls_core.training import checkpoints, loop
+from nls_core.training.checkpoints import BEST, LOG
 from nls_core.training.jobs import Job
-from nls_core.training.loop import BEST, LOG
 from nls_core.training.publish import Outcome, accuracy, manifest_of, publish, rows
 from nls_core.types import Manifest
 
@@ -29,7 +29,7 @@ def outcome(job: Job, family: Family, settings: Settings, data: Sequence[dataset
     """
     full, test = data
     index = datasets.hold_out(full)
-    state = loop.load_checkpoint(job.out / BEST, job.recipe)
+    state = checkpoints.read(job.out / BEST, job.recipe)
     job = replace(job, recipe=Recipe(**state["recipe"]))  # as it ran: with what it chose
     model = loop.make_model(job.recipe, full.take(index[0]))
     model.load_state_dict(state["model"])

@@ -131,8 +131,8 @@ def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_tensors(data)
     except SafetensorError as error:
-        said = f"the weights of {manifest.id} are damaged: {brief(error)}"
-        raise CheckpointError(said) from error
+        message = f"the weights of {manifest.id} are damaged: {brief(error)}"
+        raise CheckpointError(message) from error
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:  # every answer would be NaN
         raise CheckpointError(f"these weights of {manifest.id} are not finite: {brief(bad)}")

@@ -48,7 +48,7 @@ def _one_of(*numbers: int) -> AfterValidator:  # Literal would let 1.0 and true 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("expected every class once")  # answers are told by name
+        raise ValueError("expected every class once")  # answers are given by name
     return names
 
 
@@ -127,14 +127,14 @@ def parse(data: bytes) -> Manifest:
     try:
         entries = Entries.model_validate_json(data)
     except ValidationError as error:
-        said = [_said(each) for each in error.errors(include_url=False)[:3]]
-        raise ValueError("; ".join(said)) from None
+        complaints = [_complaint(each) for each in error.errors(include_url=False)[:3]]
+        raise ValueError("; ".join(complaints)) from None
     if not len(entries.mean) == len(entries.std) == entries.channels:
         raise ValueError(f"expected a mean and a std for each of {entries.channels} channels")
     return Manifest(**entries.model_dump(by_alias=True))
 
 
-def _said(error: ErrorDetails) -> str:
+def _complaint(error: ErrorDetails) -> str:
     """One complaint of pydantic's: where, what was expected, and what came if it is short."""
     where = ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] == "value_error":  # ours, which say what came

@@ -20,6 +20,7 @@ from nls_core.attacks import ATTACKS, threat
 from nls_core.cams import CAMS
 from nls_core.errors import CheckpointError, ImageRejected, InvalidInput, QueueFull, UnknownModel
 from nls_core.settings import Settings
+from nls_core.types import Manifest
 from tests.conftest import TINY, picture_bytes
 
 REQUEST = AnalysisRequest(models=TINY, epsilons=(1 / 255, 8 / 255), steps=3)
@@ -130,6 +131,36 @@ def test_an_altered_checkpoint_is_refused(tmp_path: Path, models_dir: Path) -> N
     altered = Analyzer(Settings(models_dir=tmp_path / "models"))
     with pytest.raises(CheckpointError, match="altered"):
         altered.analyze(picture_bytes(), REQUEST)
+
+
+def test_the_manifest_of_a_loaded_model_is_read_again_only_when_its_file_changed(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    reads: list[str] = []
+
+    def counted(model_id: str, models: Path) -> Manifest:
+        reads.append(model_id)
+        return read(model_id, models)
+
+    read = zoo.read_manifest
+    shutil.copytree(models_dir, tmp_path / "models")
+    work = Analyzer(Settings(models_dir=tmp_path / "models", device="cpu"))
+    work.layers(TINY[0])  # loads it
+    monkeypatch.setattr(zoo, "read_manifest", counted)
+    loaded = work.manifest(TINY[0])
+    assert work.manifest(TINY[0]) is loaded
+    work.manifest(TINY[1])  # is not loaded
+    assert reads == [TINY[1]]
+    config = tmp_path / "models" / TINY[0] / "config.json"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"smallresnet', '"bigresnet'), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="the manifest of tiny/ce-zero is damaged"):
+        work.manifest(TINY[0])
+    config.unlink()
+    with pytest.raises(UnknownModel):
+        work.manifest(TINY[0])
 
 
 def test_a_full_queue_refuses_at_once(models_dir: Path) -> None:

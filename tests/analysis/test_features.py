@@ -46,7 +46,7 @@ def test_the_shipped_images_are_100_of_each_class_and_small() -> None:
     assert file.stat().st_size < 600_000
 
 
-def test_a_sample_survives_the_disk_and_damage_is_told(tmp_path: Path) -> None:
+def test_a_sample_survives_the_disk_and_damage_is_reported(tmp_path: Path) -> None:
     small = shipped_sample().first(2)
     path = sample.path_of("some", tmp_path)
     sample.write(small, path)

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from nls_core import cams
 from nls_core.analysis import sweep
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS
+from nls_core.cams import CAMS
 from nls_core.nets import Classifier
 
 EPSILONS = (1 / 255, 4 / 255, 16 / 255)
+VIEW = sweep.View("net.stage3", 1.0)
 
 
-def test_a_look_is_the_prediction_and_the_gradient(tiny_model: Classifier) -> None:
-    x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-    for target in (None, 4):
-        seen, gradient = sweep.look(tiny_model, x, target, temperature=2.0)
-        np.testing.assert_allclose(seen.logits, tiny_model(x)[0], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(seen.calibrated, (tiny_model(x)[0] / 2).softmax(0), rtol=1e-4)
-        z = x.clone().requires_grad_()
-        label = torch.tensor([seen.index if target is None else target])
-        (wanted,) = torch.autograd.grad(F.cross_entropy(tiny_model(z), label), z)
-        torch.testing.assert_close(gradient, wanted)
+def picture(seed: int = 5) -> torch.Tensor:
+    return torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+
+
+def asked(**changes: Any) -> AnalysisRequest:
+    return replace(AnalysisRequest(("a",), epsilons=EPSILONS, steps=3), **changes)
+
+
+@pytest.mark.parametrize("target", [None, 4])
+def test_a_look_is_the_prediction_its_map_and_the_gradient(
+    tiny_model: Classifier, target: int | None
+) -> None:
+    x = picture(3)
+    request = asked(attack_target=target, target_class=target)
+    seen = sweep.look(tiny_model, x, request, sweep.View("net.stage2", 2.0))
+    np.testing.assert_allclose(seen.prediction.logits, tiny_model(x)[0], rtol=1e-5, atol=1e-6)
+    calibrated = (tiny_model(x)[0] / 2).softmax(0)
+    np.testing.assert_allclose(seen.prediction.calibrated, calibrated, rtol=1e-4)
+    z = x.clone().requires_grad_()
+    index = seen.prediction.index if target is None else target
+    (wanted,) = torch.autograd.grad(F.cross_entropy(tiny_model(z), torch.tensor([index])), z)
+    assert seen.gradient is not None
+    torch.testing.assert_close(seen.gradient, wanted)
+    assert seen.target == index
+    (alone,) = cams.activation_maps(tiny_model, x, index, layer="net.stage2")
+    np.testing.assert_allclose(seen.values, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("target", [None, 2])
@@ -32,11 +54,10 @@ def test_a_look_is_the_prediction_and_the_gradient(tiny_model: Classifier) -> No
 def test_the_swept_attack_is_the_attack_alone(
     tiny_model: Classifier, name: str, target: int | None
 ) -> None:
-    x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(5))
-    request = AnalysisRequest(("a",), attack=name, epsilons=EPSILONS, attack_target=target, steps=3)
-    seen = sweep.look(tiny_model, x, target, 1.0)
+    x, request = picture(), asked(attack=name, attack_target=target)
+    seen = sweep.look(tiny_model, x, request, VIEW)
     got = sweep.attack(tiny_model, x, request, seen, lambda done: None)
-    label = seen[0].index if target is None else target
+    label = seen.prediction.index if target is None else target
     alone = ATTACKS[name](
         tiny_model,
         x.expand(3, -1, -1, -1).contiguous(),
@@ -46,18 +67,33 @@ def test_the_swept_attack_is_the_attack_alone(
         targeted=target is not None,
     )
     # the sign of a gradient near 0 may differ between a batch of one and of three
-    assert ((got - alone).abs() < 1e-6).float().mean() > 0.99
+    assert ((got - alone).abs() < 1e-6).float().mean() > 0.999
     assert not torch.equal(got[2], x[0])
 
 
-def test_a_known_gradient_saves_the_first_pass(tiny_model: Classifier) -> None:
-    x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(5))
-    seen = sweep.look(tiny_model, x, None, 1.0)
-    passes: list[int] = []
-    tiny_model.register_forward_hook(lambda *_: passes.append(1))
-    for name, wanted in (("fgsm", 0), ("pgd-linf", 2), ("pgd-l2", 2)):
-        assert ATTACKS[name].takes_gradient
-        passes.clear()
-        request = AnalysisRequest(("a",), attack=name, epsilons=EPSILONS, steps=3)
-        sweep.attack(tiny_model, x, request, seen, lambda done: None)
-        assert len(passes) == wanted
+@pytest.mark.parametrize("cam", CAMS)
+def test_one_forward_gives_what_separate_ones_give(tiny_model: Classifier, cam: str) -> None:
+    swept = torch.cat([picture(seed) for seed in range(4)])
+    seen = sweep.watch(tiny_model, swept, asked(cam=cam), 3, VIEW)
+    probabilities = np.stack([prediction.probabilities for prediction, _ in seen])
+    np.testing.assert_allclose(probabilities, tiny_model(swept).softmax(1), rtol=0, atol=1e-6)
+    alone = cams.activation_maps(tiny_model, swept, 3, method=cam, layer=VIEW.layer)
+    np.testing.assert_allclose(np.stack([m.values for _, m in seen]), alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "forwards"), [("fgsm", 0), ("pgd-linf", 2), ("pgd-l2", 2)])
+def test_an_analysis_computes_nothing_twice(
+    tiny_model: Classifier, name: str, forwards: int
+) -> None:
+    """One forward of the picture, one of each further step, one of all that was attacked."""
+    x, request = picture(), asked(attack=name)
+    batches: list[int] = []
+    tiny_model.register_forward_hook(lambda _module, inputs, _out: batches.append(len(inputs[0])))
+    seen = sweep.look(tiny_model, x, request, VIEW)
+    swept = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    sweep.watch(tiny_model, swept, request, seen.target, VIEW)
+    assert batches == [1, *([3] * forwards), 3]
+
+
+def test_no_gradient_where_the_attack_has_no_use_for_it(tiny_model: Classifier) -> None:
+    assert sweep.look(tiny_model, picture(), asked(attack="gaussian"), VIEW).gradient is None

@@ -16,6 +16,7 @@ from nls_core.analysis.results import AnalysisRequest
 from nls_core.errors import Interrupted, NLSLabError
 from nls_core.settings import Settings
 from nls_core.training import loop
+from nls_core.training.checkpoints import Position
 from nls_core.web.rest.schemas import analysis_response
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.command import Nls
@@ -190,9 +191,9 @@ def test_the_device_of_the_settings_is_the_trainers(
 ) -> None:
     got: list[torch.device] = []
 
-    def run(*_: Any, device: torch.device, **__: Any) -> loop.Position:
+    def run(*_: Any, device: torch.device, **__: Any) -> Position:
         got.append(device)
-        return loop.Position(rows=[{"val_ece": 0.0}])
+        return Position(rows=[{"val_ece": 0.0}])
 
     monkeypatch.setattr(loop, "run", run)
     assert nls("train", "--dataset", "separable", "--out", str(tmp_path), "--quiet").status == 0

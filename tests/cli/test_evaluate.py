@@ -160,6 +160,31 @@ def test_all_models_of_three_data_sets_without_ids(
     assert set(record["models"]["photos/ce-zero"]) == {"metrics"}
 
 
+def test_two_families_out_of_fold_keep_their_own_references(
+    nls: Nls, shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shipped / "photos", shipped / "things")
+    for path in (shipped / "things").glob("*/config.json"):
+        path.write_text(path.read_text("utf-8").replace('"photos/', '"things/'), "utf-8")
+    reference = shipped / "things" / out_of_fold.REFERENCE
+    kept = json.loads(reference.read_text(encoding="utf-8"))
+    kept["paddings"]["zero"]["accuracy"] = 0.125
+    reference.write_text(json.dumps(kept), encoding="utf-8")
+    things = replace(families.FAMILIES["photos"], name="things")
+    monkeypatch.setitem(families.FAMILIES, "things", things)
+    monkeypatch.setattr(out_of_fold, "RESAMPLES", 5)
+    ids = ("photos/ce-zero", "things/ce-zero")
+    record = json.loads(nls("evaluate", *ids, "--only", "clean", "--json").out)
+    assert list(record["models"]) == list(ids)
+    assert set(record["zero_shot"]) == set(record["data"]) == {"photos", "things"}
+    assert record["zero_shot"]["things"] == kept["paddings"]
+    assert record["zero_shot"]["photos"]["zero"]["accuracy"] > 0.2
+    assert record["command"] == "nls evaluate photos/ce-zero things/ce-zero --only clean"
+    printed = nls("evaluate", *ids, "--only", "clean").out
+    assert printed.count("| zero-shot, zero padding |") == 2
+    assert printed.count("| zero-shot, zero padding | 12.5 |") == 1
+
+
 def test_only_the_parts_that_are_kept_are_shown(
     nls: Nls, shipped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,7 +160,7 @@ def build(root: Path, **options: Any) -> dict[str, Any]:
 def test_the_build_writes_what_its_index_says(tmp_path: Path) -> None:
     lay_out(tmp_path / "stamps")
     seen: list[tuple[int, int]] = []
-    index = build(tmp_path, report=lambda done, total: seen.append((done, total)))
+    index = build(tmp_path, progress=lambda done, total: seen.append((done, total)))
     root = tmp_path / "data" / stamps.NAME
     assert json.loads((root / stamps.INDEX).read_text()) == index
     assert seen[-1] == (40, 40)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from nls_core import families
+from nls_core.errors import InvalidInput
 from nls_core.evidence import cells, findings, verdicts
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Evidence
@@ -144,6 +146,20 @@ def test_each_family_has_a_document_of_its_own(
     ended = nls("findings")  # not of the family whose name sorts first
     assert ended.status == 1
     assert "fashion/report.json is missing" in ended.line
+
+
+def test_the_first_family_is_the_first_whose_claims_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photos, fashion = families.FAMILIES["photos"], families.FAMILIES["fashion"]
+    monkeypatch.setattr(families, "FAMILIES", {"photos": photos, "fashion": fashion})
+    assert findings.first() == "fashion"
+    assert findings.document_path("fashion") == Path("docs/findings.md")
+    assert findings.chart_name("maps", "fashion") == "finding-maps.svg"
+    assert findings.document_path("photos") == Path("docs/findings-photos.md")
+    monkeypatch.setattr(families, "FAMILIES", {"photos": photos})
+    with pytest.raises(InvalidInput, match="no family is measured by one of"):
+        findings.first()
 
 
 def test_claims_are_not_judged_out_of_fold(

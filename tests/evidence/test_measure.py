@@ -34,7 +34,7 @@ def test_predictions_do_not_depend_on_the_batch(
     seen: list[int] = []
     whole = tiny_model(data.images.float() / 255)
     monkeypatch.setattr(measure, "BATCH", 4)
-    got = measure.predict(tiny_model.train(), data.images, report=seen.append)
+    got = measure.predict(tiny_model.train(), data.images, progress=seen.append)
     assert seen == [4, 4, 2]
     assert not tiny_model.training
     torch.testing.assert_close(got, whole, rtol=1e-4, atol=1e-5)

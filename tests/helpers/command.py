@@ -22,7 +22,7 @@ class Ended:
 
     @property
     def line(self) -> str:
-        """What was said on stderr, one line and no more."""
+        """The message on stderr, one line and no more."""
         assert len(self.err.splitlines()) == 1, self.err
         return self.err.strip()
 
@@ -52,9 +52,9 @@ def runner(
         monkeypatch.setattr(sys, "argv", ["nls", *arguments])
         with pytest.raises(SystemExit) as ended:
             entry.main()
-        said = capsys.readouterr()
+        captured = capsys.readouterr()
         assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, said.out, said.err)
+        return Ended(ended.value.code, captured.out, captured.err)
 
     return run
 

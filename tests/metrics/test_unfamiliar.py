@@ -110,7 +110,7 @@ def test_manifests_without_the_field_stay_readable(models_dir: Path, tmp_path: P
     assert "held-out" not in zoo.card(manifest)
 
 
-def test_manifests_with_the_field_are_read_and_told(models_dir: Path, tmp_path: Path) -> None:
+def test_manifests_with_the_field_are_read_and_shown(models_dir: Path, tmp_path: Path) -> None:
     ood = {"score": "msp", "threshold": 0.4, "rate": 0.05, "auroc": 0.91}
     manifest = zoo.read_manifest(TINY[0], written(models_dir, tmp_path / "new", ood))
     assert manifest.ood == ood
@@ -197,6 +197,6 @@ def test_the_command_line_hints_too(
     picture = tmp_path / "own.png"
     picture.write_bytes(picture_bytes())
     models = ["--baseline", TINY[0], "--candidate", TINY[1], "--epsilons", "1"]
-    said = nls("compare", str(picture), *models, "--output", str(tmp_path / "out.html")).out
-    assert said.count(HINT) == 1
-    assert f"{TINY[0]}: {HINT}" in said
+    printed = nls("compare", str(picture), *models, "--output", str(tmp_path / "out.html")).out
+    assert printed.count(HINT) == 1
+    assert f"{TINY[0]}: {HINT}" in printed

@@ -37,8 +37,8 @@ class Stranger:
         """The answer of the event that was joined."""
         address = f"{API}/queue/data?session_hash={self.session}"
         text = self.app.ask("GET", address, timeout=60).text
-        told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
-        done = [message for message in told if message["msg"] == "process_completed"]
+        messages = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+        done = [message for message in messages if message["msg"] == "process_completed"]
         assert done, text[-500:]
         answer: dict[str, Any] = done[-1]
         return answer

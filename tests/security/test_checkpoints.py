@@ -1,4 +1,4 @@
-"""Checkpoints: no flipped bit loads, a full disk harms nothing, and signals are told by status."""
+"""Checkpoints: no flipped bit loads, a full disk harms nothing, exit statuses name the signal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import torch
 from nls_core import files
 from nls_core.errors import CheckpointError, NotWritten
 from nls_core.settings import ROOT
-from nls_core.training import loop, publish
-from nls_core.training.loop import BEST, LAST
+from nls_core.training import checkpoints, loop, publish
+from nls_core.training.checkpoints import BEST, LAST, Position
 from tests.helpers.steps import RECIPE, separable, write_folder
 
 SHORT = replace(RECIPE, epochs=3, batch_size=16, freeze_bn=False)
@@ -43,9 +43,9 @@ def test_no_flipped_bit_loads(name: str, tmp_path: Path) -> None:
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(changed)
         with pytest.raises(CheckpointError, match=r"is damaged \(.*checksum"):
-            loop.load_checkpoint(path, SHORT)
+            checkpoints.read(path, SHORT)
     path.write_bytes(whole)
-    assert loop.load_checkpoint(path, SHORT)["model"]
+    assert checkpoints.read(path, SHORT)["model"]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 50, 81, 5000, -1, -82, -5000])
@@ -90,14 +90,14 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_training_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    def fill(progress: loop.Position, steps: int) -> None:
-        if progress.epoch == 1 and not saved:
+    def fill(position: Position, steps: int) -> None:
+        if position.epoch == 1 and not saved:
             saved.append((tmp_path / LAST).read_bytes())
             full(tmp_path / LAST)
 
     saved: list[bytes] = []
     with pytest.raises(NotWritten, match="No space left on device"):
-        loop.run(SHORT, tmp_path, separable(), report=fill)
+        loop.run(SHORT, tmp_path, separable(), progress=fill)
     assert saved == [(tmp_path / LAST).read_bytes()]
     assert not list(tmp_path.glob("*.partial"))
     resumed = loop.run(SHORT, tmp_path, separable(), resume=True)
@@ -174,20 +174,21 @@ def test_a_full_disk_ends_the_command_with_one_line(command: list[str], tmp_path
             break
         except FileExistsError:
             continue
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 1, said
-    assert len(said.splitlines()) == 1
-    assert "cannot write run/last.pt: No space left on device" in said
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, errors
+    assert len(errors.splitlines()) == 1
+    assert "cannot write run/last.pt: No space left on device" in errors
     files.read_checkpoint(run / LAST)
 
 
 def test_a_limit_on_file_sizes_ends_the_command_with_one_line(command: list[str]) -> None:
-    process = start(command)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # of a checkpoint's 80
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 1, said
-    assert len(said.splitlines()) == 1
-    assert "File too large; what was there before is unchanged" in said
+    process = start([*command, "--arch", "smallresnet-24"])
+    limit = 300_000  # bytes; less than a checkpoint of this net, more than a file of coverage
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, errors
+    assert len(errors.splitlines()) == 1
+    assert "File too large; what was there before is unchanged" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -201,11 +202,11 @@ def test_two_processes_stop_together_with_one_line(
     # one child is enough: they vote at each step
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), number)
-    said = process.communicate(timeout=120)[1]
-    ours = [line for line in said.splitlines() if line.startswith("nls: ")]
-    assert len(ours) == 1, said
+    errors = process.communicate(timeout=120)[1]
+    ours = [line for line in errors.splitlines() if line.startswith("nls: ")]
+    assert len(ours) == 1, errors
     assert f"stopped by {number.name}; saved in epoch" in ours[0]
-    assert f"exitcode  : {128 + number}" in said
+    assert f"exitcode  : {128 + number}" in errors
     assert files.read_checkpoint(tmp_path / "run" / LAST)["progress"]["epoch"] >= 1
 
 
@@ -214,9 +215,9 @@ def test_sigterm_to_torchrun_itself_saves_too(command: list[str], tmp_path: Path
     process = start([*torchrun, *command])
     wait_for(tmp_path / "run" / LAST, process)
     process.terminate()
-    said = process.communicate(timeout=120)[1]
+    errors = process.communicate(timeout=120)[1]
     assert process.returncode != 0
-    assert "nls: stopped by SIGTERM; saved in epoch" in said
+    assert "nls: stopped by SIGTERM; saved in epoch" in errors
     assert files.read_checkpoint(tmp_path / "run" / LAST)["progress"]["epoch"] >= 1
 
 
@@ -228,9 +229,11 @@ def test_a_signal_before_the_training_is_told_too(command: list[str], tmp_path: 
     process = start(command)
     with pipe.open("wb"):  # returns once the other side reads
         process.terminate()
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 143, said
-    assert said == "nls: stopped by SIGTERM; what was saved before is whole; go on with --resume\n"
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, errors
+    assert (
+        errors == "nls: stopped by SIGTERM; what was saved before is whole; go on with --resume\n"
+    )
 
 
 # ---------------------------------------------------------------- the log of a run

@@ -33,15 +33,15 @@ SECONDS = 3.0  # for any file
 
 
 def refused(data: bytes) -> str:
-    """What was said of a file that is to be refused; "" where it was accepted."""
+    """Why a file was refused; "" where it was accepted."""
     begin = time.perf_counter()
     try:
         decode_image(data)
-        said = ""
+        reason = ""
     except (ImageRejected, TooLarge) as error:
-        said = str(error)
+        reason = str(error)
     assert time.perf_counter() - begin < SECONDS
-    return said
+    return reason
 
 
 def test_hostile_files_are_refused() -> None:
@@ -49,8 +49,8 @@ def test_hostile_files_are_refused() -> None:
     assert len(files) >= 500
     assert len({name for name, _ in files}) == len(files)
     answers = {name: refused(data) for name, data in files}
-    assert [name for name, said in answers.items() if not said] == []
-    assert [said for said in answers.values() if len(said) > 400] == []
+    assert [name for name, reason in answers.items() if not reason] == []
+    assert [reason for reason in answers.values() if len(reason) > 400] == []
 
 
 def test_odd_files_give_their_picture() -> None:
@@ -67,7 +67,7 @@ def test_flipped_bits_give_a_picture_or_a_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (made.png(40_000_000, 1, 1, 0), "sides of at most 16,384 pixels, got 40000000 × 1"),
         (made.png(8_192, 4_800, data=b""), "145 MB of memory, got 8192 × 4800 pixels of mode RGB"),
@@ -77,8 +77,8 @@ def test_flipped_bits_give_a_picture_or_a_refusal() -> None:
         (made.bmp(16_384, 300, 8, 1), "BMP file of run lengths, got 16384 × 300"),
     ],
 )
-def test_refusals_say_what_to_do(data: bytes, said: str) -> None:
-    assert said in (answer := refused(data))
+def test_refusals_say_what_to_do(data: bytes, reason: str) -> None:
+    assert reason in (answer := refused(data))
     assert any(advice in answer for advice in ("scale the picture down", "save"))
 
 
@@ -133,7 +133,7 @@ def test_the_largest_pictures_take_at_most_150_mb(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     tried = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [one["name"] + one["said"] for one in tried if one["said"] != "accepted"] == []
+    assert [one["name"] + one["outcome"] for one in tried if one["outcome"] != "accepted"] == []
     assert [one for one in tried if one["peak"] > MOST or one["seconds"] > SECONDS] == []
     assert answer.returncode == 0, answer.stderr
     assert max(one["peak"] for one in tried) > 0.8 * BUDGET  # so it is the worst that was measured
@@ -229,7 +229,7 @@ def test_the_app_refuses_them_at_once(url: str, tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(data)
         tried = post(path)
-        assert tried.said.startswith("422"), tried  # type: ignore[attr-defined]
+        assert tried.outcome.startswith("422"), tried  # type: ignore[attr-defined]
         assert tried.seconds < SECONDS, tried  # type: ignore[attr-defined]
         with urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS) as answer:
             assert answer.status == 200

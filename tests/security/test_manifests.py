@@ -246,7 +246,7 @@ def nowhere(folder: Path, name: str) -> None:
         *(lambda folder, f=each: f(folder, CONFIG) for each in (a_pipe, a_folder)),
     ],
 )
-def test_a_model_that_cannot_be_read_is_told_and_the_others_serve(
+def test_a_model_that_cannot_be_read_is_named_and_the_others_serve(
     damage: Callable[[Path], None], models: Path
 ) -> None:
     damage(models / BAD)

@@ -47,10 +47,10 @@ def test_no_field_takes_a_file_of_the_host(
     given = values(stranger.upload(picture_bytes()))
     given[("image", "baseline", "candidate", "attack", "cam").index(field)] = file(path)
     joined = stranger.join(stranger.event("compare"), given)
-    said = joined.text if joined.status != 200 else str(stranger.listen())
-    assert "'data'" not in said  # no answer, only a refusal
-    assert path not in said
-    assert "scratch" not in said  # nor where a copy lies
+    shown = joined.text if joined.status != 200 else str(stranger.listen())
+    assert "'data'" not in shown  # no answer, only a refusal
+    assert path not in shown
+    assert "scratch" not in shown  # nor where a copy lies
     fetched = app.ask("GET", f"{API}/file={path}")
     assert fetched.status in (403, 404)
     assert SECRET not in fetched.text
@@ -60,8 +60,8 @@ def test_long_names_are_not_repeated_whole(app: Served) -> None:
     stranger = Stranger(app)
     given = values(stranger.upload(picture_bytes()), baseline="x" * 5000)
     joined = stranger.join(stranger.event("compare"), given)
-    said = joined.text if joined.status != 200 else str(stranger.listen())
-    assert "x" * 81 not in said
+    shown = joined.text if joined.status != 200 else str(stranger.listen())
+    assert "x" * 81 not in shown
     form: Form = {"models": "x" * 900, "image": ("a.png", picture_bytes())}
     answer = app.ask("POST", "/api/v1/analyze", *multipart(form))
     assert answer.status == 404

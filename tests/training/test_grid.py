@@ -25,9 +25,9 @@ from nls_core.families import FAMILIES, SPLIT, Family
 from nls_core.families.recipe import Recipe
 from nls_core.losses import WEIGHT
 from nls_core.settings import Settings
-from nls_core.training import grid, jobs, loop, protocols, publish, seeds
+from nls_core.training import checkpoints, grid, jobs, loop, protocols, publish, seeds
+from nls_core.training.checkpoints import BEST, DIVERGED, LAST, LOG, Position
 from nls_core.training.jobs import Job
-from nls_core.training.loop import BEST, DIVERGED, LAST, LOG
 from nls_core.training.options import Options
 from nls_core.types import Manifest
 from tests.helpers.steps import RECIPE, separable, write_folder
@@ -159,7 +159,7 @@ def test_only_what_is_finished_is_published_on_demand(trained: Trained, tmp_path
     assert [m.seed for m in made] == [0]
 
 
-def test_progress_is_told_in_epochs(trained: Trained) -> None:
+def test_progress_counts_epochs(trained: Trained) -> None:
     stages = {stage: total for stage, _, total in trained.reported}
     assert stages == {"learning-rate search": 2, "training": 1, "ablations": 2}
     last = trained.reported[-1]
@@ -227,7 +227,7 @@ def test_a_signal_stops_the_runs_too(
     assert signal.getsignal(number) == before
     (run,) = started
     assert run.process.returncode == 128 + signal.SIGTERM  # it saved and left by itself
-    saved = loop.load_checkpoint(running.out / LAST, recipe)
+    saved = checkpoints.read(running.out / LAST, recipe)
     assert 0 < saved["progress"]["epoch"] < 100_000
     assert not waiting.out.exists()
 
@@ -253,9 +253,9 @@ def test_the_command_of_a_job_is_its_recipe(
     assert all(getattr(recipe, name) != value for name, value in Recipe().to_dict().items())
     got: list[tuple[Recipe, Path]] = []
 
-    def run(recipe: Recipe, out: Path, data: datasets.Data, **_: object) -> loop.Position:
+    def run(recipe: Recipe, out: Path, data: datasets.Data, **_: object) -> Position:
         got.append((recipe, out))
-        return loop.Position(rows=[{"val_ece": 0.0}])
+        return Position(rows=[{"val_ece": 0.0}])
 
     monkeypatch.setattr(loop, "run", run)
     monkeypatch.setitem(datasets.DATASETS, "separable", lambda *_: separable(6))

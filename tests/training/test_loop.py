@@ -22,8 +22,8 @@ from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
 from nls_core.families.recipe import Recipe, learning_rate, with_overrides
 from nls_core.losses import LOSSES
 from nls_core.settings import ROOT
-from nls_core.training import loop
-from nls_core.training.loop import BEST, BEST_NLL, DIVERGED, LAST, LOG
+from nls_core.training import checkpoints, loop
+from nls_core.training.checkpoints import BEST, BEST_NLL, DIVERGED, LAST, LOG, Position
 from tests.helpers.steps import RECIPE, STEPS, separable, write_folder
 
 SHORT = replace(RECIPE, epochs=2, batch_size=16, freeze_bn=False)  # 54 of 60 images: 3 steps each
@@ -41,8 +41,8 @@ def assert_same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> 
         assert torch.equal(tensor, second[name]), name
 
 
-def without_times(progress: loop.Position) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in progress.rows]
+def without_times(position: Position) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in position.rows]
 
 
 # ---------------------------------------------------------------- the course of a run
@@ -72,7 +72,7 @@ def test_a_run_leaves_checkpoints_log_and_events(tmp_path: Path) -> None:
     calibrated = min(done.rows, key=lambda row: row["val_nll"])
     assert (done.best_nll, done.best_nll_epoch) == (calibrated["val_nll"], calibrated["epoch"])
     for name in (LAST, BEST, BEST_NLL):
-        assert loop.load_checkpoint(tmp_path / name, SHORT)["model"]
+        assert checkpoints.read(tmp_path / name, SHORT)["model"]
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     logged = {event.step: event.value for event in events.Scalars("val_nll")}
@@ -162,12 +162,12 @@ def test_a_signal_saves_says_so_and_the_run_goes_on_exactly(
     )
     wait_for(tmp_path / "run" / LOG, process)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 128 + number, said
-    assert len(said.splitlines()) == 1
-    assert f"stopped by {number.name}; saved in epoch" in said
-    assert "--resume" in said
-    stopped = loop.load_checkpoint(tmp_path / "run" / LAST, recipe)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, errors
+    assert len(errors.splitlines()) == 1
+    assert f"stopped by {number.name}; saved in epoch" in errors
+    assert "--resume" in errors
+    stopped = checkpoints.read(tmp_path / "run" / LAST, recipe)
     assert stopped["progress"]["epoch"] < 20
 
     data = datasets.load(recipe.dataset, tmp_path, "train")

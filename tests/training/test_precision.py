@@ -15,9 +15,9 @@ import torch
 
 from nls_core.families.recipe import Recipe
 from nls_core.settings import ROOT
-from nls_core.training import loop, precision
+from nls_core.training import checkpoints, loop, precision
+from nls_core.training.checkpoints import LAST
 from nls_core.training.jobs import Job
-from nls_core.training.loop import LAST
 from tests.helpers.command import Nls
 from tests.helpers.steps import RECIPE, separable
 
@@ -38,7 +38,7 @@ def test_the_choice_follows_the_clock_and_is_recorded(
     lines: list[str] = []
     timer = clock(plain, autocast)
     loop.run(OPEN, tmp_path, separable(), max_steps=1, clock=timer, log=lines.append)
-    assert loop.load_checkpoint(tmp_path / LAST, OPEN)["recipe"]["amp"] is chosen
+    assert checkpoints.read(tmp_path / LAST, OPEN)["recipe"]["amp"] is chosen
     (line,) = lines
     assert f"going on with{'' if chosen else 'out'} autocast" in line
     assert f"{1000 * plain:.3g} ms in float32, {1000 * autocast:.3g} ms" in line
@@ -51,19 +51,19 @@ def test_a_resumed_run_keeps_the_choice_and_measures_nothing(tmp_path: Path) -> 
         raise AssertionError("measured again")
 
     loop.run(OPEN, tmp_path, separable(), resume=True, clock=never)
-    assert loop.load_checkpoint(tmp_path / LAST, OPEN)["recipe"]["amp"] is True
+    assert checkpoints.read(tmp_path / LAST, OPEN)["recipe"]["amp"] is True
     assert Job(OPEN, tmp_path).finished()
 
 
 @pytest.mark.parametrize("amp", [False, True])
-def test_a_measured_run_is_bit_equal_to_one_told_so(amp: bool, tmp_path: Path) -> None:
-    told = replace(OPEN, amp=amp)
+def test_a_measured_run_is_bit_equal_to_one_with_that_choice(amp: bool, tmp_path: Path) -> None:
+    fixed = replace(OPEN, amp=amp)
     timer = clock(*(0.02, 0.01) if amp else (0.01, 0.02))
     first = loop.run(OPEN, tmp_path / "open", separable(), clock=timer)
-    second = loop.run(told, tmp_path / "told", separable())
-    one, two = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("open", "told"))
+    second = loop.run(fixed, tmp_path / "fixed", separable())
+    one, two = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("open", "fixed"))
     assert all(torch.equal(one["model"][key], value) for key, value in two["model"].items())
-    assert one["recipe"] == two["recipe"] == told.to_dict()
+    assert one["recipe"] == two["recipe"] == fixed.to_dict()
     assert [row["val_nll"] for row in first.rows] == [row["val_nll"] for row in second.rows]
 
 
@@ -106,7 +106,7 @@ def test_two_processes_make_one_choice(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     chosen = [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)]
     assert chosen == ["False", "False"]  # one found it slower
-    assert loop.load_checkpoint(tmp_path / LAST, OPEN)["recipe"]["amp"] is False
+    assert checkpoints.read(tmp_path / LAST, OPEN)["recipe"]["amp"] is False
 
 
 def test_the_command_decides_by_default_and_says_so(nls: Nls, tmp_path: Path) -> None:

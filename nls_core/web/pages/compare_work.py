@@ -16,7 +16,6 @@ from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, choose
-from nls_core.types import Geometry
 from nls_core.views import analysis_charts, focus_html, panels
 from nls_core.web.edge import scratch
 from nls_core.web.rest import schemas
@@ -41,7 +40,7 @@ class Compare:
     def __init__(self, analyzer: Analyzer) -> None:
         self.analyzer = analyzer
         self.examples = read_examples(analyzer.settings)
-        self._known = {_digest(e.path.read_bytes()): e for e in self.examples}
+        self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
         self.families = choice.opening(analyzer.families())
 
     def start(self, family: str) -> dict[str, Any]:
@@ -97,29 +96,27 @@ class Compare:
         )
         return self.analyzer.analyze(read_upload(values["image"]), request, progress)
 
-    def view(self, values: Values) -> panels.View:
+    def view(self, analysis: Analysis, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
-        example = self._example(values)
+        example = self._example(analysis)
         truth = example.label if example else None
         return panels.View(int(values["epsilon"]) - 1, values["scale"], truth)
 
-    def _example(self, values: Values) -> Example | None:
-        """The example whose picture is chosen, known by its content."""
-        try:
-            return self._known.get(_digest(read_upload(values["image"])))
-        except InvalidInput:
-            return None
+    def _example(self, analysis: Analysis) -> Example | None:
+        """The example whose picture was analyzed, known by its content."""
+        return self._known.get(analysis.sha256 or "")
 
-    def known_mask(self, values: Values, geometry: Geometry) -> focus.Mask | None:
-        """The mask of the chosen example's object, where it has one.
+    def known_mask(self, analysis: Analysis) -> focus.Mask | None:
+        """The mask of the analyzed example's object, where it has one.
 
         Raises:
             InvalidInput: its file is damaged, or does not fit the picture.
         """
-        example = self._example(values)
+        example = self._example(analysis)
         if example is None or example.mask is None:
             return None
-        size, settings = (geometry.width, geometry.height), self.analyzer.settings
+        geometry, settings = analysis.geometry, self.analyzer.settings
+        size = (geometry.width, geometry.height)
         return focus.read_mask(example.mask.read_bytes(), size, settings)
 
     def slow_note(self, values: Values) -> str:
@@ -138,7 +135,7 @@ class Compare:
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep and two reliability charts (or None), numbers (HTML)."""
-        view = self.view(values)
+        view = self.view(analysis, values)
         plots = [
             analysis_charts.reliability_diagram(
                 model.manifest.reliability["plain"],
@@ -168,7 +165,7 @@ class Compare:
 
         Where an object is marked, both hold the focus of every model.
         """
-        view = self.view(values)
+        view = self.view(analysis, values)
         if kind == "json":
             text = schemas.analysis_response(analysis, _focus(analysis, marked)).model_dump_json(
                 indent=2
@@ -194,10 +191,6 @@ def read_upload(path: str | None) -> bytes:
         raise InvalidInput(
             "expected a picture, but there is none, or it is no longer kept; upload it again"
         ) from None
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _focus(analysis: Analysis, marked: Marked | None) -> focus.FocusScores | None:

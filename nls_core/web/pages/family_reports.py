@@ -18,6 +18,7 @@ from nls_core.evidence import report, stored_runs, verdicts
 from nls_core.evidence.cells import ordered
 from nls_core.evidence.stored_runs import Run, Runs
 from nls_core.evidence.verdicts import Evidence
+from nls_core.web.pages.widgets import no_report
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,44 @@ def menu(names: Sequence[str]) -> gr.Dropdown:
     return gr.Dropdown(
         list(names), value=names[0], label="Family", visible=len(names) > 1, elem_id="family"
     )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a page of cells begins: its row of menus, the family in it and that family's cells."""
+
+    row: gr.Row
+    family: gr.Dropdown
+    models: gr.Dropdown
+    name: str
+    cells: list[str]
+
+
+def opening(
+    analyzer: Analyzer, shows: Callable[[Evidence], bool], *, attacked: bool = False
+) -> Opening | None:
+    """Make the menus of families and cells; None, and on the page what to do, without a report.
+
+    Args:
+        analyzer: whose models folder holds the reports.
+        shows: as `families`.
+        attacked: as `cells`.
+    """
+    names = families(analyzer, shows)
+    if not names:
+        no_report()
+        return None
+    every, first = choices((names[0], analyzer.settings.models_dir), attacked=attacked)
+    with gr.Row() as row:
+        family = menu(names)
+        models = gr.Dropdown(every, value=first, multiselect=True, label="Models")
+    return Opening(row, family, models, names[0], every)
+
+
+def choices(where: Where, *, attacked: bool = False) -> tuple[list[str], list[str]]:
+    """The cells of a family, and those that are shown first: without partial padding."""
+    every = cells(*where, attacked=attacked)
+    return every, [cell for cell in every if cell.endswith("-zero")] or every
 
 
 def start(family: str, names: Sequence[str], models_dir: Path) -> list[str]:

@@ -23,8 +23,6 @@ from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 MAX_BYTES, MAX_PIXELS = 1_000_000, 4 * focus_html.CANVAS**2
 PREFIX = "data:image/png;base64,"
 YOURS, KNOWN = "Your paint", "The object's mask"
-
-
 MASKS_BYTES = 32_000_000  # of all visitors' masks together
 
 
@@ -102,7 +100,7 @@ class FocusPanel:
         """The paint that a picture begins with, and its scores: none, or an example's mask."""
         blank = Paint(focus_html.digest(analysis))
         try:
-            mask = self.work.known_mask(values, analysis.geometry)
+            mask = self.work.known_mask(analysis)
         except InvalidInput as error:
             return blank, message(str(error), wrong=True)
         begun = blank if mask is None else self._paint(blank.picture, Marked(mask, KNOWN))
@@ -118,7 +116,7 @@ class FocusPanel:
         return self.masks.get(paint.mask)
 
     def _scores(self, analysis: Analysis, values: Values, paint: Paint) -> str:
-        index = self.work.view(values).index
+        index = self.work.view(analysis, values).index
         return focus_html.scores(analysis, index, self.marked(paint))
 
     def _given(self, data: Mapping[Any, Any]) -> tuple[Analysis, Values, Paint]:

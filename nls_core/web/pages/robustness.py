@@ -14,8 +14,7 @@ from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
-from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, explained, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
 INTRO = """White-box attacks see the gradient; Square sees only answers; transfer shows one model
 the images made against another. A defence that only hides its gradient looks strong to the first
@@ -30,17 +29,13 @@ figure of one seed rests on {images} test images: its standard error is up to {e
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Robustness", INTRO)
-    names = family_reports.families(analyzer, family_reports.has("robust", "masking"))
-    if not names:
-        no_report()
+    begun = family_reports.opening(analyzer, family_reports.has("robust", "masking"), attacked=True)
+    if begun is None:
         return
-    folder = analyzer.settings.models_dir
-    cells, start = choices((names[0], folder))
-    with gr.Row():
-        family = family_reports.menu(names)
-        shown = gr.Dropdown(cells, value=start, multiselect=True, label="Models")
+    folder, family, shown = analyzer.settings.models_dir, begun.family, begun.models
+    with begun.row:
         attack = gr.Dropdown(list(robustness.MEANING), value=robustness.WORST, label="Attack")
-        one = gr.Dropdown(cells, value=cells[0], label="Every attack on")
+        one = gr.Dropdown(begun.cells, value=begun.cells[0], label="Every attack on")
         epsilon = gr.Dropdown(report.epsilon_keys(), value="4", label="Transfer at ε (1/255)")
     with gr.Row():
         accuracy, every = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
@@ -48,7 +43,7 @@ def build(analyzer: Analyzer) -> None:
         error, transfer = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %, and signs of masking</p>")
     table = gr.HTML(elem_id="masking")
-    read = note(how_to_read(verdicts.read(names[0], folder)))
+    read = note(how_to_read(verdicts.read(begun.name, folder)))
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     family.input(partial(other, folder), family, [shown, one, read], **hidden)
     for inputs, work, output in (
@@ -61,15 +56,9 @@ def build(analyzer: Analyzer) -> None:
         gr.on(None, partial(work, folder), [family, *inputs], output, **hidden)
 
 
-def choices(where: Where) -> tuple[list[str], list[str]]:
-    """The attacked cells of a family, and those that are shown first: without partial padding."""
-    cells = family_reports.cells(*where, attacked=True)
-    return cells, [c for c in cells if c.endswith("-zero")] or cells
-
-
 def other(folder: Path, family: str) -> list[Any]:
     """Fill the menus for another family, and say what its figures rest on."""
-    cells, start = choices((family, folder))
+    cells, start = family_reports.choices((family, folder), attacked=True)
     read = explained(how_to_read(verdicts.read(family, folder)))
     return [gr.update(choices=cells, value=start), gr.update(choices=cells, value=cells[0]), read]
 

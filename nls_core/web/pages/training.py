@@ -13,8 +13,7 @@ from nls_core.evidence import paper_claims
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import html, run_charts
 from nls_core.web.pages import family_reports
-from nls_core.web.pages.family_reports import Where
-from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
+from nls_core.web.pages.widgets import PRIVATE, intro, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
 split gave it: at cross-entropy's own rate the normalized loss would hardly learn."""
@@ -35,15 +34,11 @@ in ls. Training losses of different losses have different units."""
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Training", INTRO)
-    names = family_reports.families(analyzer, trained)
-    if not names:
-        no_report()
+    begun = family_reports.opening(analyzer, trained)
+    if begun is None:
         return
-    folder = analyzer.settings.models_dir
-    cells, start = choices((names[0], folder))
-    with gr.Row():
-        family = family_reports.menu(names)
-        shown = gr.Dropdown(cells, value=start, multiselect=True, label="Models")
+    folder, family, shown = analyzer.settings.models_dir, begun.family, begun.models
+    with begun.row:
         key = gr.Dropdown(list(KEYS), value=next(iter(KEYS)), label="Curve")
     curve = gr.Plot(show_label=False)
     table = gr.HTML(elem_id="convergence")
@@ -61,15 +56,9 @@ def trained(evidence: Evidence) -> bool:
     return any("curve_area" in cell["metrics"] for cell in evidence.cells.values())
 
 
-def choices(where: Where) -> tuple[list[str], list[str]]:
-    """The cells of a family, and those that are shown first: without partial padding."""
-    cells = family_reports.cells(*where)
-    return cells, [c for c in cells if c.endswith("-zero")] or cells
-
-
 def other(folder: Path, family: str) -> Any:
     """Fill the menu of models for another family."""
-    cells, start = choices((family, folder))
+    cells, start = family_reports.choices((family, folder))
     return gr.update(choices=cells, value=start)
 
 

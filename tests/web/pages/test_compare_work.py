@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import InvalidInput
 from nls_core.images import decode_image
+from nls_core.settings import Settings
 from nls_core.views import sentences
 from nls_core.web.pages.compare_work import AUTOMATIC, STRENGTHS, Compare, epsilon_label
 from tests.conftest import TINY, picture_bytes
@@ -39,7 +41,7 @@ def test_the_start_is_a_comparison_of_two_models(compare: Compare) -> None:
     analysis = compare.analyze(start)
     assert [m.manifest.id for m in analysis.models] == list(TINY)
     assert len(analysis.request.epsilons) == STRENGTHS
-    assert compare.view(start).index == start["epsilon"] - 1
+    assert compare.view(analysis, start).index == start["epsilon"] - 1
 
 
 def test_choices_reach_the_request(compare: Compare) -> None:
@@ -65,14 +67,36 @@ def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
 def test_an_example_is_known_by_its_content_not_by_its_name(
     compare: Compare, tmp_path: Path
 ) -> None:
-    start = compare.start("tiny")
+    start = compare.start("tiny") | {"steps": 1}
     example = compare.of_family("fashion")[2]
     copy, stranger = tmp_path / "mine.png", tmp_path / example.path.name
     copy.write_bytes(example.path.read_bytes())
     stranger.write_bytes(picture_bytes())
-    assert compare.view(start | {"image": str(copy)}).truth == example.label
-    assert compare.view(start | {"image": str(stranger)}).truth is None
-    assert compare.view(start | {"image": str(tmp_path / "gone.png")}).truth is None
+    for path, truth in ((copy, example.label), (stranger, None)):
+        analysis = compare.analyze(start | {"image": str(path)})
+        path.unlink()  # what is shown rests on the analysis: the picture is not read again
+        assert compare.view(analysis, start).truth == truth
+        assert compare.show(analysis, start)
+    decoded = compare.analyzer.analyze(decode_image(picture_bytes()), analysis.request)
+    assert compare.view(decoded, start).truth is None
+
+
+def test_a_model_that_nobody_has_measured_is_shown_without_a_diagram(
+    compare: Compare, models_dir: Path, tmp_path: Path
+) -> None:
+    for name, left_out in zip(TINY, (("reliability", "metrics"), ()), strict=True):
+        shutil.copytree(models_dir / name, tmp_path / name)
+        config = tmp_path / name / "config.json"
+        entries = json.loads(config.read_text(encoding="utf-8"))
+        config.write_text(json.dumps({k: v for k, v in entries.items() if k not in left_out}))
+    work = Compare(Analyzer(Settings(models_dir=tmp_path, device="cpu")))
+    values = compare.start("tiny") | {"steps": 1}
+    analysis = work.analyze(values)
+    first, second = work.show(analysis, values)[2:4]
+    assert first is None
+    assert second is not None
+    page = work.export("html", analysis, values).read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
 
 
 def test_exports_hold_the_same_numbers(compare: Compare) -> None:

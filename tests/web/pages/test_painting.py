@@ -83,7 +83,7 @@ def test_without_paint_the_page_says_what_to_do(analysis: Analysis) -> None:
         assert "Paint over the object" in focus_html.scores(analysis, 0, marked)
 
 
-def test_paint_outside_the_frame_is_told(analysis: Analysis) -> None:
+def test_paint_outside_the_frame_is_reported(analysis: Analysis) -> None:
     aside = dataclasses.replace(analysis, geometry=Geometry(60, 80, (40.0, 0.0, 60.0, 20.0)))
     shown = focus_html.scores(aside, 0, HALF)
     assert "outside the dashed frame" in shown
@@ -101,7 +101,7 @@ def test_the_scores_are_those_of_the_shown_strength(analysis: Analysis) -> None:
                 assert f"{100 * share:.1f} %" in shown
 
 
-def test_a_map_of_zeros_is_told(analysis: Analysis) -> None:
+def test_a_map_of_zeros_is_reported(analysis: Analysis) -> None:
     first = analysis.models[0]
     blank = dataclasses.replace(first.cam, values=np.zeros_like(first.cam.values))
     models = (dataclasses.replace(first, cam=blank), *analysis.models[1:])
@@ -167,14 +167,13 @@ def picked(compare: Compare, name: str) -> dict[str, Any]:
 
 
 def test_an_example_may_bring_its_mask(compare: Compare) -> None:
-    geometry = Geometry(60, 80, (0.0, 0.0, 60.0, 80.0))
-    known = compare.known_mask(picked(compare, "known.png"), geometry)
+    known = compare.known_mask(compare.analyze(picked(compare, "known.png")))
     assert known is not None
     assert (known == HALF.mask).all()
-    assert compare.known_mask(picked(compare, "plain.png"), geometry) is None
-    assert compare.known_mask({"image": None}, geometry) is None
+    assert compare.known_mask(compare.analyze(picked(compare, "plain.png"))) is None
+    bad = compare.analyze(picked(compare, "bad.png"))
     with pytest.raises(InvalidInput, match="60 × 80 pixels, got 6 × 8"):
-        compare.known_mask(picked(compare, "bad.png"), geometry)
+        compare.known_mask(bad)
 
 
 def test_exports_hold_the_focus(compare: Compare) -> None:
@@ -265,7 +264,7 @@ def test_another_picture_gets_a_new_canvas(page: ComparePage, tmp_path: Path) ->
     assert "Paint over the object" in shown
 
 
-def test_bad_paint_and_bad_masks_are_told(page: ComparePage, analysis_shown: Analysis) -> None:
+def test_bad_paint_and_bad_masks_are_reported(page: ComparePage, analysis_shown: Analysis) -> None:
     blank = Paint(focus_html.digest(analysis_shown))
     sent = {"mask": PREFIX + "AAAA", "picture": blank.picture}
     shown = page.focus.painted(data_of(page, blank), Event(sent))[1]

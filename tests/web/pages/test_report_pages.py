@@ -164,6 +164,23 @@ def test_a_family_whose_name_sorts_first_takes_no_page_over(more: Analyzer) -> N
     assert Compare(more).families == ("photos", "fashion", "aaa-1")
 
 
+@pytest.mark.parametrize(("page", "attacked"), [(training, False), (robustness_page, True)])
+def test_a_page_of_cells_begins_with_those_of_zero_padding(
+    page: object, attacked: bool, shipped: Analyzer
+) -> None:
+    import asyncio
+
+    async def menus() -> dict[str, gr.Dropdown]:
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            page.build(shipped)  # type: ignore[attr-defined]
+        return {str(b.label): b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown)}
+
+    models = asyncio.run(menus())["Models"]
+    every = family_reports.cells("fashion", MODELS, attacked=attacked)
+    assert [name for name, _ in models.choices] == every
+    assert models.value == [cell for cell in every if cell.endswith("-zero")]
+
+
 def test_a_menu_of_one_family_is_hidden() -> None:
     import asyncio
 

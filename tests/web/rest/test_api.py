@@ -200,7 +200,7 @@ def test_an_altered_checkpoint_is_a_clear_500(models_dir: Path, tmp_path: Path) 
     assert any(line["log_level"] == "error" for line in logs)
 
 
-def test_the_unforeseen_is_logged_and_not_told(
+def test_the_unforeseen_is_logged_and_not_shown(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_api(Settings(models_dir=models_dir, device="cpu"))
