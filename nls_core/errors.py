@@ -55,6 +55,12 @@ class CheckpointError(NLSLabError):
     title = "Checkpoint unusable"
 
 
+class Collapsed(NLSLabError):
+    """A trained network has learnt nothing: it names one class, or answers worse than before."""
+
+    title = "Training collapsed"
+
+
 class NotWritten(NLSLabError):
     """A file could not be written, as on a full disk; what it held before is whole."""
 

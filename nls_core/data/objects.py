@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,10 @@ class Renderings:
     groups: Tensor
     folds: Tensor
 
+    def take(self, which: Tensor) -> Renderings:
+        """Some of them, by an index or by (M,) bool."""
+        return Renderings(*(getattr(self, each.name)[which] for each in fields(self)))
+
 
 def read(data_dir: Path) -> Collection:
     """The collection that `nls data everyday-objects` made.
@@ -137,11 +141,19 @@ def varied(
 
 
 def fixed(
-    collection: Collection, index: Sequence[int] | None = None, *, size: int = SIZE
+    collection: Collection,
+    index: Sequence[int] | None = None,
+    *,
+    renderings: int = 1,
+    size: int = SIZE,
 ) -> Renderings:
-    """The fixed test rendering of some objects (by default all), on backgrounds of their own."""
+    """The fixed test renderings of some objects (by default all), on backgrounds of their own.
+
+    As `varied`, without a seed: the first `renderings` of each object are the same for all.
+    """
     index = range(len(collection.objects)) if index is None else index
-    return _render(collection, index, ["test"], collection.test_photos, size)
+    numbers = ["test", *(f"test/{k}" for k in range(1, renderings))][:renderings]
+    return _render(collection, index, numbers, collection.test_photos, size)
 
 
 def _render(

@@ -21,6 +21,11 @@ from nls_core.metrics import bootstrap, calibration, selective
 
 REFERENCE = "zero_shot.json"
 RESAMPLES = 1000
+MEANING = {  # of attacks; as `robustness.MEANING`
+    "pgd": "PGD from a random start, on the fold's network",
+    "apgd-ce": "Auto-PGD on the cross-entropy, on the fold's network",
+    "worst": "the worse of the two for each picture",
+}
 METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
     "accuracy": calibration.accuracy,
     "ece": calibration.ece,
@@ -32,18 +37,19 @@ Resampled = tuple[float, Tensor]  # a figure, and (RESAMPLES,) of resamples
 
 
 def chosen(runs: Runs, cells: list[str]) -> dict[str, Run]:
-    """The run of each cell that ships: this protocol trains one seed."""
+    """The run of each cell that ships: that of the first seed."""
     return {cell: runs[cell][min(runs[cell])] for cell in cells}
 
 
 def metrics(
-    runs: Mapping[str, Run], labels: Tensor, base: str | None = None
+    runs: Mapping[str, Run], labels: Tensor, base: str | None = None, *, renderings: int = 1
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Figures of some runs, each with its 95 % interval over the objects.
 
     Args:
         runs: cell -> run.
         labels: (N,).
+        renderings: how many answers in a row are of one object.
         base: the cell that the others are compared with; None compares none.
 
     Returns:
@@ -51,7 +57,7 @@ def metrics(
         its own 'low' and 'high'.
     """
     probs = {cell: {0: run.logits.softmax(1)} for cell, run in runs.items()}
-    rounds = bootstrap.resampled(probs, labels, METRICS, resamples=RESAMPLES)
+    rounds = bootstrap.resampled(probs, labels, METRICS, resamples=RESAMPLES, per=renderings)
     resampled: dict[str, dict[str, Resampled]] = {
         cell: {
             name: (
@@ -119,13 +125,23 @@ def extend(
         CheckpointError: see `reference`.
     """
     one = chosen(runs, sorted(runs))
-    of_masks, of_metrics = masks(one, base if base in one else None), metrics(one, labels)
+    renderings = stored_runs.read_renderings(folder / stored_runs.FOLDER)
+    of_masks = masks(one, base if base in one else None)
+    of_metrics = metrics(one, labels, renderings=renderings)
     cells = {
         cell: entry
         | ({"masks": of_masks[cell], "intervals": of_metrics[cell]} if cell in one else {})
         for cell, entry in record["cells"].items()
     }
-    return record | {"cells": cells, "zero_shot": reference(folder)["paddings"]}
+    data = record["data"] | {"objects": len(labels) // renderings, "renderings": renderings}
+    attacked = [run.found["epsilons_255"] for run in one.values() if "epsilons_255" in run.found]
+    if attacked:
+        data |= {"attacks": MEANING, "epsilons_255": attacked[0]}
+    return record | {
+        "data": data,
+        "cells": cells,
+        "zero_shot": reference(folder)["paddings"],
+    }
 
 
 def reference(folder: Path) -> dict[str, Any]:
@@ -147,7 +163,8 @@ def reference(folder: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{files.shown(path)} is damaged: expected a {kind.__name__} in {key!r}"
             )
-    objects = len(stored_runs.read_labels(folder / stored_runs.FOLDER))
+    raw = folder / stored_runs.FOLDER
+    objects = len(stored_runs.read_labels(raw)) // stored_runs.read_renderings(raw)
     if record.get("images") != objects:
         raise CheckpointError(
             f"{files.shown(path)} is of another data set: expected {objects} objects as in the "

@@ -17,7 +17,7 @@ from nls_core.metrics import mask_scores
 __all__ = ["REFERENCE", "evaluate", "gather", "summary", "tables", "variants_table"]
 
 # part of `nls evaluate` -> what of it is kept of networks that answered out of fold
-KEPT: dict[str, str] = {"clean": "metrics", "maps": "masks"}
+KEPT: dict[str, str] = {"clean": "metrics", "maps": "masks", "attacks": "robust"}
 CONTROLS = ("centre", "random")
 UNIFORM = "uniform"
 
@@ -34,11 +34,13 @@ def gather(
         parts: of `KEPT`.
 
     Returns:
-        cell -> 'metrics' and 'masks', those of `parts`, as `out_of_fold` has them.
+        cell -> 'metrics' and 'masks', those of `parts`, as `out_of_fold` has them; and 'robust'
+        where all were attacked.
 
     Raises:
         InvalidInput: a part that is not kept.
-        CheckpointError: the raw results are missing, damaged, or lack a cell.
+        CheckpointError: the raw results are missing, damaged, or lack a cell, or the attacks that
+            are asked for.
     """
     unknown = [part for part in parts if part not in KEPT]
     if unknown:
@@ -56,9 +58,21 @@ def gather(
     kept = {KEPT[part] for part in parts}
     found: dict[str, dict[str, Any]] = {}
     if "metrics" in kept:
-        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0])
+        renderings = stored_runs.read_renderings(models_dir / family / stored_runs.FOLDER)
+        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
     if "masks" in kept:
         found["masks"] = out_of_fold.masks(chosen, cells[0])
+    attacked = all("robust" in run.found for run in chosen.values())
+    if "robust" in kept and not attacked and tuple(parts) != tuple(KEPT):
+        raise CheckpointError(
+            f"not all of {list(cells)} of {family} were attacked; `{commands.measure(family)}` "
+            "does so"
+        )
+    if "robust" in kept and attacked:
+        found["robust"] = {
+            cell: {key: run.found[key] for key in ("epsilons_255", "robust")}
+            for cell, run in chosen.items()
+        }
     return {cell: {name: each[cell] for name, each in found.items()} for cell in cells}
 
 
@@ -87,23 +101,29 @@ def evaluate(
 
 
 def variants_table(family: str, models_dir: Path) -> Table:
-    """How much of the network is trained, against the figures out of fold; in percent."""
-    rows = [["what is trained", "accuracy %", "photos %", "drawings %", "ECE-15 %"]]
-    kept = out_of_fold.reference(models_dir / family)
-    each = [(f"nothing: zero-shot, {k} padding", v) for k, v in kept["paddings"].items()]
-    each += [(f"{row['name']}, ce", row) for row in kept["variants"]]
-    keys = ("accuracy", "accuracy_photo", "accuracy_drawing", "ece")
-    return rows + [[name, *(f"{100 * found[key]:.1f}" for key in keys)] for name, found in each]
+    """How much of the network is trained, and how, with ce; in percent but for NLL.
+
+    By the held-out part where training measured it there; what older versions kept is of all
+    objects, out of fold.
+    """
+    rows = out_of_fold.reference(models_dir / family)["variants"]
+    prefix = "val_" if all("val_nll" in row for row in rows) else ""
+    made = [["what is trained, with ce", "accuracy %", "ECE-15 %", "NLL"]]
+    for row in rows:
+        shares = [f"{100 * row[prefix + key]:.1f}" for key in ("accuracy", "ece")]
+        made.append([row["name"], *shares, f"{row[prefix + 'nll']:.3f}"])
+    return made
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
-    """Markdown tables of a record of `evaluate`: calibration, then mask scores; in percent."""
+    """Markdown tables of a record of `evaluate`: calibration, mask scores, attacks; in percent."""
     models = record["models"]
     metrics = {name: each["metrics"] for name, each in models.items() if "metrics" in each}
     (zero_shot,) = record["zero_shot"].values()
     made = [_calibration_table(metrics, zero_shot)] if metrics else []
     states = next(iter(models.values())).get("masks", {})
-    return [*made, *(_mask_table(models, state) for state in states)]
+    made += [_mask_table(models, state) for state in states]
+    return [*made, _attacked_table(models)] if "robust" in next(iter(models.values())) else made
 
 
 def summary(record: Mapping[str, Any]) -> Table:
@@ -121,6 +141,15 @@ def _calibration_table(metrics: Mapping[str, Any], zero_shot: Mapping[str, Any])
     for padding, each in zero_shot.items():
         figures = [f"{100 * each['accuracy']:.1f}", f"{100 * each['ece']:.1f}"]
         rows.append([f"zero-shot, {padding} padding", *figures, f"{each['nll']:.3f}", "-"])
+    return rows
+
+
+def _attacked_table(models: Mapping[str, Any]) -> Table:
+    keys = next(iter(models.values()))["robust"]["epsilons_255"]
+    rows = [["accuracy %, attacked", "attack", *(f"{key}/255" for key in keys)]]
+    for name, each in models.items():
+        for case, values in each["robust"]["robust"].items():
+            rows.append([name, case, *(f"{100 * value:.1f}" for value in values)])
     return rows
 
 

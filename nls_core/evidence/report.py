@@ -62,6 +62,7 @@ def aggregate(
     labels: Tensor,
     *,
     resamples: int,
+    renderings: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, Any]]:
     """The `cells` of a report: every cell's metrics over its seeds, and against `BASE`.
@@ -70,9 +71,10 @@ def aggregate(
         runs: as `stored_runs.read` gives them; cells of ce get a second one, with temperatures.
         labels: (N,).
         resamples: of the images, for the intervals.
+        renderings: how many images in a row show one object: they are drawn together.
         progress: called with 1 after each run.
     """
-    draws = bootstrap.draws(len(labels), resamples)
+    draws = bootstrap.draws(len(labels), resamples, per=renderings)
     figures = {}
     for cell, seeds in runs.items():
         figures[cell] = _figures(seeds, labels, draws, progress)
@@ -170,9 +172,11 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
         return {}
     base = {k: run for k, run in runs.get(BASE, {}).items() if "robust" in run.found}
     table: dict[str, dict[str, Any]] = {}
-    for case in next(iter(attacked.values())).found["robust"]:
+    first = next(iter(attacked.values())).found
+    keys = first.get("epsilons_255", epsilon_keys())
+    for case in first["robust"]:
         table[case] = {}
-        for i, key in enumerate(epsilon_keys()):
+        for i, key in enumerate(keys):
             mine = {k: run.found["robust"][case][i] for k, run in attacked.items()}
             entry: dict[str, Any] = spread(mine.values())
             if cell != BASE and base:
@@ -181,17 +185,25 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
                     {k: r.right[case][i] for k, r in base.items() if case in r.right},
                 )
             table[case][key] = entry
-    signs = [run.found["masking"] for run in attacked.values()]
-    shown = sorted({sign for each in signs for sign in each["signs"]})
-    return {
+    found = {
         "robust": table,
         "attacked": {
             name: {
                 key: spread(run.found["attacked"][name][i] for run in attacked.values())
-                for i, key in enumerate(epsilon_keys())
+                for i, key in enumerate(keys)
             }
             for name in ("ece", "mean_confidence")
         },
+    }
+    # signs of masking and transfer are looked for on a test split only
+    return found | (_believed(attacked) if "masking" in first else {})
+
+
+def _believed(attacked: Mapping[int, Run]) -> dict[str, Any]:
+    """`masking` and `transfer` of a cell: whether its attacks can be believed."""
+    signs = [run.found["masking"] for run in attacked.values()]
+    shown = sorted({sign for each in signs for sign in each["signs"]})
+    return {
         "masking": {
             "verdict": "masking" if shown else "no sign",
             "signs": shown,
@@ -265,6 +277,7 @@ def build(
     """
     folder = models_dir / family
     runs, labels = stored_runs.read(folder / stored_runs.FOLDER)
+    renderings = stored_runs.read_renderings(folder / stored_runs.FOLDER)
     record = {
         "schema": SCHEMA,
         "command": commands.measure(family),
@@ -280,7 +293,9 @@ def build(
             "resamples": RESAMPLES,
         },
         "created_with": created_with(),
-        "cells": aggregate(runs, labels, resamples=RESAMPLES, progress=progress),
+        "cells": aggregate(
+            runs, labels, resamples=RESAMPLES, renderings=renderings, progress=progress
+        ),
     }
     record = EXTENSIONS[families.protocol_of(family)](record, runs, labels, folder)
     files.write_json(folder / REPORT, record)

@@ -45,16 +45,30 @@ Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
 
 
 def write(
-    evidence: Measurements, labels: Tensor, curve: Sequence[Mapping[str, str]], to: Path
+    evidence: Measurements,
+    labels: Tensor,
+    curve: Sequence[Mapping[str, str]],
+    to: Path,
+    *,
+    renderings: int = 1,
 ) -> None:
-    """Write a run's raw results; `curve` are the rows of its training log, `to` the raw folder."""
+    """Write a run's raw results.
+
+    Args:
+        evidence: of the run.
+        labels: (N,) of the images.
+        curve: the rows of its training log.
+        to: the raw folder.
+        renderings: how many images in a row show one object.
+    """
     manifest = evidence.manifest
     folder = to / manifest.id.split("/")[1]
     rows = [{key: float(value) for key, value in row.items()} for row in curve]
     found = to_json(evidence) | {"curve": rows, "schema": SCHEMA, "created_with": created_with()}
     files.write_arrays(folder / f"seed{manifest.seed}.npz", **evidence.arrays)
     files.write_json(folder / f"seed{manifest.seed}.json", found)
-    files.write_arrays(to / LABELS, labels=labels.numpy().astype(np.uint8))
+    kept = {"labels": labels.numpy().astype(np.uint8), "renderings": np.asarray(renderings)}
+    files.write_arrays(to / LABELS, **kept)
 
 
 def created_with() -> dict[str, str]:
@@ -97,6 +111,15 @@ def read_labels(folder: Path) -> Tensor:
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise CheckpointError(f"{files.shown(path)} is damaged: expected 'labels' (N,) of integers")
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def read_renderings(folder: Path) -> int:
+    """How many images in a row show one object: figures are resampled by object. Errors as `read`.
+
+    Raw results of older versions say nothing of it: one.
+    """
+    read_labels(folder)
+    return int(files.read_arrays(folder / LABELS).get("renderings", 1))
 
 
 def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

@@ -53,6 +53,18 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Attacked:
+    """Under which attacks a family's networks are measured out of fold, from the true labels.
+
+    One object in `every` of a fold; `epsilons` in [0, 1] pixel units, rising; `steps` of each.
+    """
+
+    epsilons: tuple[float, ...] = (0.25 / 255, 0.5 / 255, 1 / 255, 2 / 255)
+    every: int = 10
+    steps: int = 10
+
+
+@dataclass(frozen=True)
 class Family:
     """What one family trains, by which protocol it is measured, and what pages say of it."""
 
@@ -60,21 +72,29 @@ class Family:
     recipe: Recipe  # shared by all cells; its data set is the family's
     rates: Mapping[str, tuple[float, ...]]  # loss -> learning rates of the search
     search_epochs: int
-    # the search uses zero padding, whatever is listed here
+    # by the protocol 'split', the search uses zero padding, whatever is listed here
     paddings: tuple[str, ...] = ("zero", "partial")
     # 'split': one training and one test split; 'out_of_fold': each object is answered by a
     # network that was trained on the other folds
     protocol: str = SPLIT
     fixed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # loss -> its options
+    # loss -> options that the search tries at the best rate, out of fold
+    tuned: Mapping[str, tuple[dict[str, float], ...]] = field(default_factory=dict)
     # the cells of the first claim, which get more seeds
     headline: tuple[str, ...] = ()
     zero_only: tuple[str, ...] = ()  # losses that are baselines: not tried with partial padding
     # name -> changes to the recipe, one short run each
     ablations: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
-    # loss -> score of the hint 'perhaps none of my classes', a key of unfamiliar.SCORES
-    hints: Mapping[str, str] = field(default_factory=dict)
+    # loss -> scores for the hint 'perhaps none of my classes', keys of unfamiliar.SCORES; the one
+    # that tells backgrounds best is taken
+    hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     masks: Masks | None = None  # None: the data set has no masks
     strengths: Strengths = Strengths()
+    attacked: Attacked | None = None  # None: not attacked out of fold
+    # changes to the recipe for long training with little augmentation, and the losses compared in
+    # it with their rates
+    regime: Mapping[str, Any] = field(default_factory=dict)
+    regime_rates: Mapping[str, float] = field(default_factory=dict)
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
 

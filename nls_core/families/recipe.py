@@ -23,9 +23,11 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "warmup": (0, 1),
     "frozen": (0, 7),  # the blocks of EfficientNet-Lite0
     "renderings": (1, math.inf),
+    "layer_decay": (0.01, 1),
+    "averaging": (0, 0.9999),
 }
 # what only a transfer has: runs from scratch are kept, and named, without these
-TRANSFER = ("frozen", "renderings")
+TRANSFER = ("frozen", "renderings", "layer_decay", "averaging")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Recipe:
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
     None its default; the other losses have none. A transfer from ImageNet's weights keeps those of
-    its first `frozen` blocks and trains the others on `renderings` pictures of each object; both
+    its first `frozen` blocks and trains the others on `renderings` pictures of each object, each
+    block at `layer_decay` times the rate of the next; what it comes to is the moving average of
+    the weights that keeps `averaging` of itself at each step, 0 being the last weights. All four
     are None for a network from scratch. `amp` is bf16 autocast; None measures at the start what is
     quicker, and the checkpoints of the run hold what was chosen.
     """
@@ -60,6 +64,8 @@ class Recipe:
     weight: float | None = None
     frozen: int | None = None
     renderings: int | None = None
+    layer_decay: float | None = None
+    averaging: float | None = None
 
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""

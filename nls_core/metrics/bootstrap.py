@@ -14,13 +14,15 @@ LEVEL = 0.95
 
 
 @lru_cache(maxsize=4)
-def draws(count: int, resamples: int, seed: int = 0) -> Tensor:
+def draws(count: int, resamples: int, seed: int = 0, per: int = 1) -> Tensor:
     """(resamples, count) indices of images, drawn with replacement: the same for all who ask.
 
-    What is measured on the same draws can be compared in pairs. Do not write to it.
+    What is measured on the same draws can be compared in pairs. Do not write to it. With `per`,
+    so many images in a row belong together, and are drawn together.
     """
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(count, (resamples, count), generator=generator)
+    groups = torch.randint(count // per, (resamples, count // per), generator=generator)
+    return (groups[..., None] * per + torch.arange(per)).flatten(1)
 
 
 def interval(value: float, drawn: Sequence[float]) -> tuple[float, float]:
@@ -46,6 +48,7 @@ def resampled(
     *,
     resamples: int,
     seed: int = 0,
+    per: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, dict[int, dict[str, float]]]]:
     """Measure every run on the same resampled images, again and again.
@@ -56,13 +59,14 @@ def resampled(
         metrics: name -> metric.
         resamples: how often N images are drawn with replacement.
         seed: fixes the draws.
+        per: how many images in a row belong together and are drawn together.
         progress: called with 1 after each resample.
 
     Returns:
         One cell -> seed -> name -> value for each resample.
     """
     rounds = []
-    for index in draws(len(labels), resamples, seed):
+    for index in draws(len(labels), resamples, seed, per):
         drawn = labels[index]
         rounds.append(
             {

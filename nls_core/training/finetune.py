@@ -1,8 +1,7 @@
-"""Fine-tuning EfficientNet-Lite0 on everyday objects: the last blocks, fold by fold.
+"""Fine-tuning EfficientNet-Lite0 on everyday objects: one network at a time.
 
 The first blocks keep their ImageNet weights, so what they make of every rendering is computed
-once (`features`) and only the rest is trained. Objects of a fold are answered by a network that
-was trained on the other folds: accuracy and calibration rest on every object (`out_of_fold`).
+once (`features`) and only the rest is trained. `out_of_fold` trains such networks fold by fold.
 """
 
 from __future__ import annotations
@@ -24,13 +23,18 @@ from nls_core.losses import LOSSES
 from nls_core.training import imagenet
 
 WARMUP = 20  # steps: the rate rises, then falls as a cosine to 0
+# a step, the peak rate times the gradient's norm, is cut to this: losses differ by a factor of 25
+# in their gradients, and the rates make up for it, so a bound on the gradient would not be one rule
+LONGEST_STEP = 0.1
 # the fields of a recipe that decide a transfer, in the order in which manifests have them
 PLAN = (
     *("loss", "padding", "smoothing", "gamma", "weight", "lr", "epochs", "batch_size"),
-    *("momentum", "weight_decay", "frozen", "renderings", "seed"),
+    *("momentum", "weight_decay", "freeze_bn", *TRANSFER, "seed"),
 )
 OUTSIDE = 200  # backgrounds without an object
+TEST_RENDERINGS = 10  # of each object
 Progress = Callable[[int], None]
+Watch = Callable[[float, nn.Module], None]  # mean loss of a pass, and the network after it
 
 
 def check(recipe: Recipe) -> tuple[int, int]:
@@ -72,69 +76,113 @@ def halves(model: nets.Classifier, frozen: int) -> tuple[nn.Module, nn.Module]:
 
 
 @torch.no_grad()
-def features(front: nn.Module, images: Tensor, report: Progress = lambda done: None) -> Tensor:
+def features(front: nn.Module, images: Tensor, progress: Progress = lambda done: None) -> Tensor:
     """What the frozen blocks make of uint8 images (N, 3, S, S): (N, c, h, w) float16."""
     front.eval()
     parts = []
     for part in torch.split(images, batch_size(images.shape[1:], 64)):
         x = (part.float() / 255).contiguous(memory_format=torch.channels_last)
         parts.append(front(x).half())
-        report(len(part))
+        progress(len(part))
     return torch.cat(parts)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of a step out of `steps`."""
+    """The learning rate of a step out of `steps`, of what comes after the blocks."""
     return recipe.lr * min((step + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _optimizer(recipe: Recipe, back: nn.Module) -> torch.optim.Optimizer:
+    """SGD, with a group for each part of `back`; 'scale' is its share of the rate."""
+    parts = [part for part in back.children() if any(True for _ in part.parameters())]
+    head = len(parts) - 3  # conv_head, bn2 and classifier learn at the full rate
+    decay = 1.0 if recipe.layer_decay is None else recipe.layer_decay
+    groups = [
+        {"params": list(part.parameters()), "scale": decay ** max(head - i, 0)}
+        for i, part in enumerate(parts)
+    ]
+    return torch.optim.SGD(
+        groups,
+        recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+
+
+def _batches(recipe: Recipe, objects_there: int, renderings: int) -> list[Tensor]:
+    """The rows of each step: a pass shows every object once, in the next of its renderings."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    size = min(recipe.batch_size, objects_there)
+    found = []
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(objects_there, generator=generator)
+        rows = order * renderings + epoch % renderings
+        found += list(torch.split(rows[: objects_there // size * size], size))
+    return found
 
 
 def fit(
     recipe: Recipe,
     back: nn.Module,
     data: tuple[Tensor, Tensor],
-    report: Progress = lambda done: None,
+    progress: Progress = lambda done: None,
+    watch: Watch = lambda loss, network: None,
 ) -> None:
-    """Train the rest of a network in place, its batch norms with the statistics they have.
+    """Train the rest of a network in place; it becomes the average that the recipe asks for.
 
     Args:
-        recipe: what to train.
+        recipe: what to train; an epoch shows each object once.
         back: from features to logits.
-        data: features (N, c, h, w) and labels (N,).
-        report: called with the number of images after each step.
+        data: features (N·R, c, h, w) and labels (N·R,), the R renderings of an object in a row.
+        progress: called with the number of images after each step.
+        watch: called after each epoch with its mean loss and the averaged network, in eval mode.
     """
     inputs, labels = data
-    back.eval()  # statistics of a few hundred objects would be worse than ImageNet's
+    renderings = recipe.renderings or 1
     back.requires_grad_(True)
-    optimizer = torch.optim.SGD(
-        back.parameters(),
-        recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-    generator = torch.Generator().manual_seed(recipe.seed)
-    each = min(recipe.batch_size, len(labels))
-    steps = recipe.epochs * (len(labels) // each)
-    for step in range(steps):
-        at = step % (len(labels) // each)
-        if at == 0:
-            order = torch.randperm(len(labels), generator=generator)
-        index = order[at * each : (at + 1) * each]
+    optimizer, kept = _optimizer(recipe, back), copy.deepcopy(back)
+    kept.requires_grad_(False)
+    batches = _batches(recipe, len(labels) // renderings, renderings)
+    each, losses = len(batches) // recipe.epochs, []
+    for step, index in enumerate(batches):
+        # by default in eval mode: statistics of a few hundred objects are worse than ImageNet's
+        back.train(not recipe.freeze_bn)
         for group in optimizer.param_groups:
-            group["lr"] = rate(recipe, step, steps)
-        # float32: on CPUs the depthwise convolutions of the last blocks are slower in bfloat16
+            group["lr"] = group["scale"] * rate(recipe, step, len(batches))
+        # float32: on CPUs the depthwise convolutions are slower in bfloat16
         x = inputs[index].float().contiguous(memory_format=torch.channels_last)
         loss = LOSSES[recipe.loss](back(x), labels[index], **recipe.loss_options())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(back.parameters(), LONGEST_STEP / recipe.lr)
         optimizer.step()
-        report(len(index))
+        _average(kept, back, recipe.averaging or 0.0)
+        losses.append(float(loss.detach()))
+        progress(len(index))
+        if (step + 1) % each == 0:
+            watch(sum(losses[-each:]) / each, kept.eval())
+    back.load_state_dict(kept.state_dict())
     back.requires_grad_(False)
+    back.eval()
+
+
+@torch.no_grad()
+def _average(kept: nn.Module, now: nn.Module, keep: float) -> None:
+    for old, new in zip(kept.state_dict().values(), now.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - keep)
+        else:  # counts of batches
+            old.copy_(new)
 
 
 @dataclass(frozen=True)
 class PreparedFolds:
-    """A start for all folds: the classifier and what its frozen part makes of the renderings."""
+    """A start for all folds: the classifier and what its frozen part makes of the renderings.
+
+    `zero_shot` (N·T, K) are the logits of the test renderings by ImageNet's probabilities, summed
+    per class, without any training.
+    """
 
     model: nets.Classifier
     classes: int
@@ -144,10 +192,17 @@ class PreparedFolds:
     train_features: Tensor
     test_features: Tensor
     outside_features: Tensor  # of backgrounds without an object
+    zero_shot: Tensor
+
+    @property
+    def firsts(self) -> Tensor:
+        """(N·T,) bool: the first test rendering of each object."""
+        index = self.test.objects
+        return torch.cat([torch.tensor([True]), index[1:] != index[:-1]])
 
 
 def prepare(
-    recipe: Recipe, collection: objects.Collection, report: Progress = lambda done: None
+    recipe: Recipe, collection: objects.Collection, progress: Progress = lambda done: None
 ) -> PreparedFolds:
     """Load ImageNet's weights with the head of the classes, and compute the features once.
 
@@ -159,28 +214,36 @@ def prepare(
     model = imagenet.classifier(collection.classes, recipe.padding)
     model.to(memory_format=torch.channels_last)
     model.requires_grad_(False)
-    front, _ = halves(model, frozen)
+    front, back = halves(model, frozen)
     every = range(len(collection.objects))
     train = objects.varied(collection, every, renderings, seed=recipe.seed)
-    test = objects.fixed(collection)
+    test = objects.fixed(collection, renderings=TEST_RENDERINGS)
     pictures = (train.images, test.images, objects.empty(collection, OUTSIDE))
-    inputs = [features(front, images, report) for images in pictures]
+    train_features, test_features, outside = (features(front, each, progress) for each in pictures)
+    # the head gives the mean of the members' probabilities; with their number it is the sum
+    zero_shot = answer(back, test_features) + imagenet.membership(collection.classes).sum(1).log()
     count = len(collection.classes)
-    return PreparedFolds(model, count, frozen, train, test, *inputs)
+    return PreparedFolds(
+        model, count, frozen, train, test, train_features, test_features, outside, zero_shot
+    )
 
 
 @torch.no_grad()
 def answer(back: nn.Module, inputs: Tensor) -> Tensor:
     """Logits (N, K) in float32 of features (N, c, h, w)."""
     back.eval()
-    return torch.cat([back(part.float()).float() for part in torch.split(inputs, 64)])
+    parts = torch.split(inputs, 64)
+    return torch.cat(
+        [back(p.float().contiguous(memory_format=torch.channels_last)).float() for p in parts]
+    )
 
 
 def trained(
     recipe: Recipe,
     prepared: PreparedFolds,
     folds: Collection[int] | None = None,
-    report: Progress = lambda done: None,
+    progress: Progress = lambda done: None,
+    watch: Watch = lambda loss, network: None,
 ) -> nets.Classifier:
     """The classifier trained on the objects of some folds; None is all, and what ships."""
     model = copy.deepcopy(prepared.model)
@@ -189,7 +252,7 @@ def trained(
     if folds is not None:
         seen = torch.isin(prepared.train.folds, torch.tensor(sorted(folds)))
         inputs, labels = inputs[seen], labels[seen]
-    fit(recipe, back, (inputs, labels), report)
+    fit(recipe, back, (inputs, labels), progress, watch)
     return model.eval()
 
 

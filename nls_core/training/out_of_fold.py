@@ -1,97 +1,76 @@
-"""The protocol `out_of_fold`: learning rates, answers and maps, and the networks that ship.
+"""The protocol `out_of_fold`: one network for each fold, which never saw the objects it answers.
 
 Objects of a fold are answered by a network that was trained on the other four, so accuracy,
 calibration and the maps' scores rest on every object; the network that ships is trained on all.
+What is measured of a network stands in `out_of_fold_measure`, the choice of its rate in
+`out_of_fold_search`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nls_core import cams, nets
-from nls_core.attacks import ATTACKS
+from nls_core import nets
 from nls_core.data.folds import FOLDS
-from nls_core.families import Masks
 from nls_core.families.recipe import Recipe
-from nls_core.metrics import calibration, mask_scores
+from nls_core.metrics import calibration
 from nls_core.training import finetune
 from nls_core.training.finetune import PreparedFolds
 
 Progress = Callable[[str, int], None]  # what is done, and images
+MOST = 0.9  # share of the objects under one name from which on a network has learnt nothing
 
 
 def silent(what: str, done: int) -> None:
-    """A report that tells nothing."""
+    """A progress that tells nothing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as it is kept: its weights, and how it learnt.
+
+    `losses` has the mean loss of each epoch, `passes` (epochs, n, K) the logits that the network
+    of each epoch gave the first test rendering of the n objects of its fold; empty without one.
+    """
+
+    state: Mapping[str, Tensor]
+    losses: tuple[float, ...]
+    passes: Tensor
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one loss and padding came to, as it is kept.
+    """What one loss, padding and seed came to, as it is kept.
 
-    `recipe` has the rate of the shipped network, `rates` are those of the folds. `logits` (N, K)
-    are of all objects, out of fold; `scores` name -> (N,) or, under attack, (A,) mask scores of
-    the maps, out of fold too; `outside` (M, K) are the shipped network's logits of backgrounds
-    without an object, and `state` its weights.
+    `recipe` is that of the shipped network, `settings` what was chosen for each fold. `logits`
+    (N·T, K) are of all test renderings, out of fold, those of an object in a row; `outside`
+    (folds, M, K) are the fold networks' logits of backgrounds without an object. `scores` name ->
+    (N,) or, under attack, (A,) mask scores of the maps, `right` attack -> (E, R) bool right answers
+    under attack, and `attacked` (E, R, K) the logits there, with `attacked_labels` (R,). `losses`
+    (epochs,) and `passes` (epochs, N, K) are those of `Trained` over all folds, and `state` the
+    weights that ship.
     """
 
     recipe: Recipe
-    rates: tuple[float, ...]
+    settings: tuple[dict[str, float], ...]
     logits: Tensor
-    scores: Mapping[str, Tensor]
     outside: Tensor
+    scores: Mapping[str, Tensor]
+    right: Mapping[str, Tensor]
+    attacked: Tensor
+    attacked_labels: Tensor
+    losses: tuple[float, ...]
+    passes: Tensor
     state: Mapping[str, Tensor]
 
 
 def name_of(recipe: Recipe) -> str:
     """The cell of a recipe: `<loss>-<padding>`."""
     return f"{recipe.loss}-{recipe.padding}"
-
-
-def search(
-    recipe: Recipe, prepared: PreparedFolds, rates: Sequence[float], report: Progress = silent
-) -> list[dict[str, float]]:
-    """Try learning rates without the fold that is tested later.
-
-    For each fold, the next one validates what the other three train.
-
-    Returns:
-        A row for each rate and fold: 'lr', 'fold', 'val_accuracy' and 'val_nll'.
-    """
-    rows = []
-    for rate in rates:
-        for fold in range(FOLDS):
-            held = (fold + 1) % FOLDS
-            others = set(range(FOLDS)) - {fold, held}
-            model = finetune.trained(
-                replace(recipe, lr=rate),
-                prepared,
-                others,
-                lambda n: report(f"{recipe.loss} rates", n),
-            )
-            logits, labels = answers(model, prepared, prepared.test.folds == held)
-            probs = logits.softmax(1)
-            measured = {
-                "val_accuracy": calibration.accuracy(probs, labels),
-                "val_nll": calibration.nll(probs, labels),
-            }
-            rows.append({"lr": rate, "fold": fold} | measured)
-    return rows
-
-
-def chosen(rows: Sequence[Mapping[str, float]], fold: int | None = None) -> float:
-    """The best rate by validation accuracy, then NLL: for one fold, or (None) over all."""
-    rates = dict.fromkeys(row["lr"] for row in rows)
-
-    def value(rate: float) -> tuple[float, float]:
-        mine = [r for r in rows if r["lr"] == rate and fold in (None, r["fold"])]
-        return sum(r["val_accuracy"] for r in mine), -sum(r["val_nll"] for r in mine)
-
-    return max(rates, key=value)
 
 
 def answers(
@@ -102,116 +81,63 @@ def answers(
     return finetune.answer(back, prepared.test_features[which]), prepared.test.labels[which]
 
 
-def _fold_models(
-    recipe: Recipe, rates: Sequence[float], prepared: PreparedFolds, report: Callable[[int], None]
-) -> Iterator[tuple[Tensor, nets.Classifier]]:
-    """For each fold: (N,) bool, its objects, and a network that was trained on the others."""
-    for fold, rate in enumerate(rates):
-        others = set(range(FOLDS)) - {fold}
-        model = finetune.trained(replace(recipe, lr=rate), prepared, others, report)
-        yield prepared.test.folds == fold, model
+def collapsed(logits: Tensor, labels: Tensor, zero_shot: Tensor) -> str:
+    """In words why answers (n, K) are not those of a trained network, else nothing.
 
-
-def train(
-    recipe: Recipe,
-    rows: Sequence[Mapping[str, float]],
-    prepared: PreparedFolds,
-    masks: Masks | None = None,
-    report: Progress = silent,
-) -> Cell:
-    """Train a cell, fold by fold and whole; `rows` are those of `search`.
-
-    Its maps are scored as `masks` says; None scores none.
+    Args:
+        logits: of objects that it was not trained on.
+        labels: (n,).
+        zero_shot: (n, K), what ImageNet alone answers.
     """
-    rates = tuple(chosen(rows, fold) for fold in range(FOLDS))
+    named = logits.argmax(1)
+    if not bool(logits.isfinite().all()):
+        return "its answers are not finite"
+    most = float(named.bincount().max()) / len(named)
+    if most >= MOST:
+        return f"it gives {most:.0%} of the objects one name"
+    mine, reference = (float((z.argmax(1) == labels).double().mean()) for z in (logits, zero_shot))
+    if mine < reference:
+        return f"it names {mine:.1%} right, ImageNet alone without training {reference:.1%}"
+    return ""
+
+
+def train_fold(
+    recipe: Recipe, prepared: PreparedFolds, fold: int | None, progress: Progress = silent
+) -> Trained:
+    """Train the network of a fold on the others; None trains on all, which nothing tests."""
     name = name_of(recipe)
-    logits = torch.zeros(len(prepared.test.labels), prepared.classes)
-    parts: list[tuple[Tensor, dict[str, Tensor]]] = []
-    for held, model in _fold_models(recipe, rates, prepared, lambda n: report(name, n)):
-        logits[held], _ = answers(model, prepared, held)
-        if masks is not None:
-            scores = map_scores(model, prepared, held, masks)
-            parts.append((torch.nonzero(held).flatten(), scores))
-            report(f"{name}: maps", int(held.sum()))
-    recipe = replace(recipe, lr=chosen(rows))
-    model = finetune.trained(recipe, prepared, report=lambda n: report(name, n))
-    _, back = finetune.halves(model, prepared.frozen)
-    outside = finetune.answer(back, prepared.outside_features)
-    return Cell(recipe, rates, logits, _gathered(parts, masks), outside, model.net.state_dict())
+    shown = prepared.firsts & (prepared.test.folds == (-1 if fold is None else fold))
+    inputs, losses, passes = prepared.test_features[shown], [], []
+
+    def watch(loss: float, network: nn.Module) -> None:
+        losses.append(loss)
+        if fold is not None:
+            passes.append(finetune.answer(network, inputs))
+
+    others = None if fold is None else set(range(FOLDS)) - {fold}
+    model = finetune.trained(recipe, prepared, others, lambda n: progress(name, n), watch)
+    stacked = torch.stack(passes) if passes else torch.zeros(0, 0, prepared.classes)
+    return Trained(model.net.state_dict(), tuple(losses), stacked)
 
 
-def out_of_fold(recipe: Recipe, prepared: PreparedFolds, report: Progress = silent) -> Tensor:
-    """Logits (N, K) of every object by a network that never saw it, at the recipe's own rate."""
-    logits = torch.zeros(len(prepared.test.labels), prepared.classes)
-    rates = [recipe.lr] * FOLDS
-    for held, model in _fold_models(recipe, rates, prepared, lambda n: report("variants", n)):
-        logits[held], _ = answers(model, prepared, held)
-    return logits
+def curve(cell: Cell, labels: Tensor) -> list[dict[str, str]]:
+    """How a cell learnt, as rows of a log: figures out of fold after each epoch, `labels` (N,)."""
+    rows = []
+    for epoch, (loss, logits) in enumerate(zip(cell.losses, cell.passes, strict=True), 1):
+        rows.append({"epoch": epoch, "train_loss": loss} | validation(logits.softmax(1), labels))
+    return [{name: f"{value:.6f}" for name, value in row.items()} for row in rows]
 
 
-def _gathered(
-    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], masks: Masks | None
-) -> dict[str, Tensor]:
-    """The folds' scores in the order of the objects; none where there are no masks."""
-    if masks is None:
-        return {}
-    order = torch.cat([index for index, _ in parts]).argsort()
-    attacked = torch.cat([index[attacked_of(index, masks)] for index, _ in parts]).argsort()
+def validation(probs: Tensor, labels: Tensor) -> dict[str, float]:
+    """The figures that logs have of probabilities (N, K), by their names there."""
     return {
-        name: torch.cat([scores[name] for _, scores in parts])[
-            attacked if name.startswith("attacked") else order
-        ]
-        for name in parts[0][1]
+        "val_accuracy": calibration.accuracy(probs, labels),
+        "val_ece": calibration.ece(probs, labels),
+        "val_nll": calibration.nll(probs, labels),
+        "val_confidence": float(probs.amax(1).mean()),
     }
 
 
-def attacked_of(index: Tensor, masks: Masks) -> Tensor:
-    """(n,) bool: which of a fold's n objects are attacked, one in `masks.every`."""
-    return torch.arange(len(index)) % masks.every == 0
-
-
-def map_scores(
-    model: nets.Classifier, prepared: PreparedFolds, which: Tensor, masks: Masks
-) -> dict[str, Tensor]:
-    """Mask scores of every method's maps on the test renderings of some objects.
-
-    Maps explain the class that the model names. Under attack (PGD) they are those of the attacked
-    picture, for the class named there.
-
-    Returns:
-        '<state> <method> <score>' and '<state> control <score>' -> (n,) float64.
-    """
-    front, back = finetune.halves(model, prepared.frozen)
-    index = torch.nonzero(which).flatten()
-    some = attacked_of(index, masks)
-    x = prepared.test.images[index[some]].float() / 255
-    named = finetune.answer(back, prepared.test_features[index[some]]).argmax(1)
-    moved = torch.cat(
-        [
-            ATTACKS["pgd-linf"](model, part, label, epsilon=masks.epsilon, steps=masks.steps)
-            for part, label in zip(torch.split(x, 16), torch.split(named, 16), strict=True)
-        ]
-    )
-    with torch.no_grad():
-        adversarial = torch.cat([front(part) for part in torch.split(moved, 16)])
-    inputs = {
-        "clean": (prepared.test_features[index].float(), prepared.test.masks[index]),
-        "attacked": (adversarial, prepared.test.masks[index[some]]),
-    }
-    found = {}
-    for state, (features, shown) in inputs.items():
-        for method in masks.methods:
-            for score, values in _scored(back, features, shown, method).items():
-                control = score not in mask_scores.SCORES
-                found[f"{state} {'control' if control else method} {score}"] = values
-    return found
-
-
-def _scored(back: nn.Module, features: Tensor, masks: Tensor, method: str) -> dict[str, Tensor]:
-    """`mask_scores.measure` of maps that the trained half alone makes: the frozen one is done."""
-    classes = finetune.answer(back, features).argmax(1)
-    maps = [
-        torch.from_numpy(np.asarray(cams.activation_maps(back, part, label, method=method)))
-        for part, label in zip(torch.split(features, 64), torch.split(classes, 64), strict=True)
-    ]
-    return mask_scores.measure(torch.cat(maps), masks)
+def in_order(parts: Sequence[Tensor], index: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The folds' results along a dimension, in the order of the objects that `index` names."""
+    return torch.cat(list(parts), dim).index_select(dim, torch.cat(list(index)).argsort())

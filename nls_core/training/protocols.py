@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nls_core.errors import InvalidInput, choose
 from nls_core.families import OUT_OF_FOLD, SPLIT, Family
 from nls_core.settings import Settings
-from nls_core.training import grid, out_of_fold_grid
+from nls_core.training import grid, out_of_fold_publish
 from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.types import Manifest
 
@@ -33,10 +33,10 @@ PROTOCOLS: dict[str, Protocol] = {
         accuracy="accuracy",
         unit="epochs",
     ),
-    # one process and one seed; the objects are made by `nls data`, not fetched
+    # the objects are made by `nls data`, not fetched
     OUT_OF_FOLD: Protocol(
-        out_of_fold_grid.train_family,
-        ("runs", "finished"),
+        out_of_fold_publish.train_family,
+        ("runs", "jobs", "seeds", "finished"),
         accuracy="accuracy out of fold",
         unit="images",
     ),

@@ -33,7 +33,8 @@ class Outcome:
     `manifest` is from `manifest_of`, without figures; `model` has the weights that ship, and
     `measured` what they are worth. `curve` is the log of the run, empty where there is none.
     Where the figures rest on answers that no stored model can give again, these are stored too:
-    `labels` (N,) of them, further raw results in `arrays`, and `ood` as `collect` has it.
+    `labels` (N,) of them, of which `renderings` in a row are of one object, further raw results in
+    `arrays` and `found`, the rows of the run's log, and `ood` as `collect` has it.
     """
 
     manifest: Manifest
@@ -41,8 +42,11 @@ class Outcome:
     measured: Measured
     curve: bytes = b""
     labels: Tensor | None = None
+    renderings: int = 1
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     ood: Mapping[str, float] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, str]] = ()
 
 
 def manifest_of(
@@ -117,9 +121,12 @@ def publish(outcome: Outcome, models_dir: Path) -> Manifest:
             "temperature": measured.temperature,
             "reliability": dict(measured.reliability),
             "ood": dict(outcome.ood),
-        }
+        } | dict(outcome.found)
         folder = models_dir / manifest.family / stored_runs.FOLDER
-        stored_runs.write(Measurements(manifest, found, arrays), outcome.labels, [], folder)
+        evidence = Measurements(manifest, found, arrays)
+        stored_runs.write(
+            evidence, outcome.labels, outcome.rows, folder, renderings=outcome.renderings
+        )
     return manifest
 
 
@@ -131,6 +138,7 @@ def write_search(
     tried: Sequence[Mapping[str, Any]],
     diverged: Sequence[Mapping[str, Any]] = (),
     chosen: Mapping[str, float],
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Record the search of learning rates: the rows that were tried, and the chosen rates."""
     record = {
@@ -141,6 +149,7 @@ def write_search(
         "tried": list(tried),
         "diverged": list(diverged),
         "chosen": dict(chosen),
+        **(more or {}),
     }
     files.write_json(models_dir / family.name / SEARCH, record, indent=2)
 

@@ -86,9 +86,9 @@ def test_a_grid_takes_no_recipe(nls: Nls) -> None:
 
 
 def test_a_grid_refuses_what_its_protocol_has_not_and_advises_what_works(nls: Nls) -> None:
-    ended = nls("train", "--grid", "photos", "--seeds", "3", "--jobs", "2")
+    ended = nls("train", "--grid", "photos", "--seeds", "3", "--download")
     assert ended.status == 2
-    assert "which has no --jobs, --seeds; leave that out: `nls train --grid photos`" in ended.line
+    assert "which has no --download; leave that out: `nls train --grid photos`" in ended.line
     advised = nls("train", "--grid", "photos", "--quiet")
     assert advised.status == 1  # it goes as far as the data set, which is not there
     assert "nls data everyday-objects" in advised.line

@@ -195,7 +195,12 @@ def test_only_the_parts_that_are_kept_are_shown(
     assert ("model, out of fold" in masks.out, "maps on masks" in masks.out) == (False, True)
     ended = nls("evaluate", "photos/ce-zero", "--only", "clean,shift")
     assert ended.status == 2
-    assert "only the parts ['clean', 'maps'] are kept of it; got ['shift']" in ended.line
+    assert "only the parts ['clean', 'maps', 'attacks'] are kept of it; got ['shift']" in ended.line
+    raw = json.loads((shipped / "photos/raw/ce-zero/seed0.json").read_text(encoding="utf-8"))
+    if "robust" not in raw:  # models of the recipe before were not attacked
+        ended = nls("evaluate", "photos/ce-zero", "--only", "attacks")
+        assert ended.status == 1
+        assert "not all of ['ce-zero'] of photos were attacked" in ended.line
 
 
 def test_its_report_is_made_from_what_training_left(nls: Nls, shipped: Path) -> None:

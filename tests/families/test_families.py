@@ -22,7 +22,9 @@ def test_a_declaration_fits_the_registries_it_names(family: Family) -> None:
     assert family.protocol in (SPLIT, OUT_OF_FOLD)
     assert set(family.headline) <= set(family.cells())
     assert set(family.hints) <= set(family.rates)
-    assert set(family.hints.values()) <= set(unfamiliar.SCORES)
+    assert {score for each in family.hints.values() for score in each} <= set(unfamiliar.SCORES)
+    assert set(family.tuned) | set(family.regime_rates) <= set(family.rates)
+    replace(family.recipe, **family.regime).check()
     assert family.masks is None or set(family.masks.methods) <= set(CAMS)
     for each in family.ablations.values():
         for changes in each:
@@ -56,7 +58,7 @@ def test_a_family_whose_name_sorts_first_comes_after_the_declared_ones() -> None
 
 
 def test_a_recipe_from_scratch_is_stored_as_before() -> None:
-    assert "frozen" not in Recipe().to_dict()
+    assert not {"frozen", "averaging"} & set(Recipe().to_dict())
     assert Recipe().to_dict()["weight"] is None  # checkpoints have always had it
     assert Recipe(**Recipe().to_dict()) == Recipe()
-    assert FAMILIES["photos"].recipe.to_dict()["frozen"] == 6
+    assert FAMILIES["photos"].recipe.to_dict()["frozen"] == 5

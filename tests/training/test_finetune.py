@@ -17,7 +17,7 @@ from nls_core.families.recipe import Recipe
 from nls_core.training import finetune, imagenet
 from nls_core.training.finetune import PreparedFolds
 
-RECIPE = FAMILIES["photos"].recipe
+RECIPE = replace(FAMILIES["photos"].recipe, renderings=3)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_training_moves_the_last_blocks_alone_and_lowers_the_loss(model: nets.Cl
     assert inputs.dtype == torch.float16
     before = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
     done: list[int] = []
-    plan = replace(RECIPE, epochs=20, batch_size=8, lr=0.001)
-    finetune.fit(plan, back, (inputs, data.labels), done.append)
-    assert sum(done) == 20 * 16
+    plan = replace(RECIPE, frozen=6, epochs=20, batch_size=8, lr=0.001)
+    finetune.fit(replace(plan, renderings=2), back, (inputs, data.labels), done.append)
+    assert sum(done) == 20 * 8  # an epoch shows each object once
     after = nn.functional.cross_entropy(finetune.answer(back, inputs), data.labels)
     assert after < before
     for name, old in model.state_dict().items():
@@ -72,7 +72,9 @@ def prepared(model: nets.Classifier, frozen: int = 7) -> PreparedFolds:
     front, _ = finetune.halves(model, frozen)
     train, test = renderings(10, 3), renderings(10, 1)
     inputs = [finetune.features(front, part.images) for part in (train, test, test)]
-    return PreparedFolds(model, 4, frozen, train, test, *inputs)
+    return PreparedFolds(
+        model, 4, frozen, train, test, inputs[0], inputs[1], inputs[2], torch.zeros(10, 4)
+    )
 
 
 def test_a_network_of_some_folds_saw_their_objects_alone(
@@ -81,7 +83,7 @@ def test_a_network_of_some_folds_saw_their_objects_alone(
     ready = prepared(model)
     seen: list[Tensor] = []
 
-    def fit(recipe: Recipe, back: nn.Module, data: tuple[Tensor, Tensor], report: object) -> None:
+    def fit(recipe: Recipe, back: nn.Module, data: tuple[Tensor, Tensor], *told: object) -> None:
         seen.extend(data)
 
     monkeypatch.setattr(finetune, "fit", fit)
@@ -116,6 +118,67 @@ def test_runs_of_one_seed_are_alike(model: nets.Classifier) -> None:
     assert not torch.equal(first, other)
 
 
+def test_each_epoch_shows_another_rendering_of_every_object(model: nets.Classifier) -> None:
+    """A linear network whose only feature is the number of the rendering: what it saw, and when."""
+    rows = torch.arange(12.0)[:, None, None, None]  # 4 objects of 3 renderings
+    seen: list[list[int]] = []
+
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.flatten().long().tolist())
+            return self.weight.expand(len(x), 4)
+
+    back = nn.Sequential(*(Spy() for _ in range(1)), nn.Identity())
+    labels = torch.arange(4).repeat_interleave(3)
+    finetune.fit(replace(RECIPE, epochs=4, batch_size=2, renderings=3), back, (rows, labels))
+    epochs = [sorted(seen[2 * i] + seen[2 * i + 1]) for i in range(4)]
+    assert epochs == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11], [0, 3, 6, 9]]
+
+
+def test_early_blocks_learn_slower_and_steps_are_bounded(model: nets.Classifier) -> None:
+    """One step of gradient descent without momentum: its length is at most the rate's share."""
+    ready = prepared(model, 4)
+    plan = replace(
+        RECIPE, frozen=4, epochs=1, batch_size=10, momentum=0.0, weight_decay=0.0, averaging=0.0
+    )
+    mine, slow = (finetune.trained(replace(plan, layer_decay=decay), ready) for decay in (1.0, 0.5))
+
+    def moved(made: nets.Classifier, name: str) -> float:
+        pairs = zip(made.net.named_parameters(), model.net.named_parameters(), strict=True)
+        return sum(float((a - b).norm()) for (key, a), (_, b) in pairs if name in key)
+
+    assert moved(mine, "classifier") == pytest.approx(moved(slow, "classifier"), rel=1e-3)
+    for block, share in ((6, 0.5), (5, 0.25), (4, 0.125)):
+        name = f"blocks.{block}."
+        assert moved(slow, name) == pytest.approx(share * moved(mine, name), rel=0.02)
+    huge = finetune.trained(replace(plan, lr=1e6), ready)
+    pairs = zip(huge.parameters(), model.parameters(), strict=True)
+    length = sum(float((a - b).square().sum()) for a, b in pairs) ** 0.5
+    assert length <= finetune.LONGEST_STEP * 1.01
+
+
+def test_the_average_of_the_weights_is_what_is_kept(model: nets.Classifier) -> None:
+    ready = prepared(model)
+    watched: list[Tensor] = []
+
+    def watch(loss: float, network: nn.Module) -> None:
+        assert not network.training
+        watched.append(network.state_dict()["3.rows.weight"].clone())
+
+    plan = replace(RECIPE, frozen=7, epochs=2, batch_size=10, lr=0.1, averaging=0.0)
+    last = weight(finetune.trained(plan, ready, watch=watch))
+    start = weight(ready.model)
+    kept = weight(finetune.trained(replace(plan, averaging=0.9), ready))
+    # steps from w0 to w1 and w2: 0.9² w0 + 0.09 w1 + 0.1 w2
+    wanted = 0.81 * start + 0.09 * watched[0] + 0.1 * watched[1]
+    torch.testing.assert_close(last, watched[1])
+    torch.testing.assert_close(kept, wanted, atol=1e-6, rtol=1e-4)
+
+
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     plan = replace(RECIPE, lr=0.1)
     rates = [finetune.rate(plan, step, 100) for step in range(100)]
@@ -132,7 +195,11 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
         ({"padding": "round"}, UnknownName, "unknown padding 'round'"),
         ({"frozen": 8}, InvalidInput, r"frozen must lie in \[0, 7\]; got 8"),
         ({"lr": 0.0}, InvalidInput, "lr must be above 0"),
-        ({"frozen": None}, InvalidInput, r"numbers for \['frozen', 'renderings'\]; got"),
+        (
+            {"frozen": None},
+            InvalidInput,
+            r"numbers for \['frozen', 'renderings', 'layer_decay', 'averaging'\]; got",
+        ),
         ({"arch": "smallresnet-8"}, InvalidInput, r"got \{'arch': 'smallresnet-8'\}"),
         ({"epochs": 0}, InvalidInput, r"epochs must lie in \[1, inf\]; got 0"),
     ],

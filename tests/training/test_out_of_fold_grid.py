@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,22 @@ from typer.testing import CliRunner
 from nls_core import zoo
 from nls_core.cli import entry
 from nls_core.data import datasets, objects, stamps
-from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
-from nls_core.evidence import out_of_fold_report
+from nls_core.errors import CheckpointError, Collapsed, InvalidInput, UnknownModel
+from nls_core.evidence import out_of_fold, out_of_fold_report, stored_runs
 from nls_core.evidence.measure import measure_out_of_fold
-from nls_core.families import FAMILIES
+from nls_core.families import FAMILIES, Attacked
+from nls_core.families.recipe import Recipe
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
-from nls_core.training import finetune, out_of_fold_grid, protocols
+from nls_core.training import (
+    finetune,
+    out_of_fold_grid,
+    out_of_fold_publish,
+    out_of_fold_search,
+    protocols,
+)
+from nls_core.training import out_of_fold as oof_training
+from nls_core.training.finetune import PreparedFolds
 from nls_core.training.options import Options
 from nls_core.types import Manifest
 from tests.conftest import TINY, make_model, tiny_manifest
@@ -39,8 +49,14 @@ FAMILY = replace(
     paddings=("zero",),
     ablations={"last block": ({"frozen": 6},)},
     masks=replace(PHOTOS.masks, steps=1),
+    attacked=Attacked((1 / 255, 2 / 255), every=4, steps=1),
+    tuned={},
+    headline=(),
+    regime={"frozen": 7, "renderings": 1, "epochs": 2},
+    regime_rates={"ce": 0.01, "nls": 0.1},
 )
 OUTSIDE = 20  # backgrounds without an object
+TEST = 2  # renderings of each object
 RECIPE = FAMILY.recipe
 IDS = ["photos/ce-zero", "photos/nls-zero"]
 
@@ -55,10 +71,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(root: Path, *, finished: bool = False) -> list[Manifest]:
-    options = Options(root / "runs", finished=finished)
+def train(root: Path, *, finished: bool = False, jobs: int = 1) -> list[Manifest]:
+    options = Options(root / "runs", jobs=jobs, finished=finished)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "OUTSIDE", OUTSIDE)
+        patch.setattr(finetune, "TEST_RENDERINGS", TEST)
+        # random blobs teach nothing
+        for module in (oof_training, out_of_fold_search):
+            patch.setattr(module, "collapsed", lambda *args: "")
         return protocols.train(FAMILY, settings(root), options)
 
 
@@ -67,7 +87,7 @@ def settings(root: Path) -> Settings:
 
 
 def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
-    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", RECIPE)
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
     assert kept is not None
     model, manifest = zoo.load(IDS[0], home / "models")
     x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
@@ -75,16 +95,20 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
         torch.testing.assert_close(tensor, kept.state[name].half().to(tensor.dtype))
     assert model(x).shape == (2, 8)
     assert manifest.preprocess == "center-crop"
-    assert manifest.recipe["lr"] in (0.01, 0.02)
-    assert len(manifest.recipe["rates_of_folds"]) == 5
+    settings_of_folds = manifest.recipe["settings_of_folds"]
+    tried = {row["lr"] for row in out_of_fold_grid.kept_search(home / "runs/photos", "ce-zero")}
+    assert {0.01, 0.02} < tried  # one of both is an edge, whichever is best
+    assert len(settings_of_folds) == 5
+    assert {each["lr"] for each in settings_of_folds} | {manifest.recipe["lr"]} <= tried
 
 
 def test_its_figures_are_those_out_of_fold(home: Path) -> None:
-    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/result.pt", RECIPE)
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
     assert kept is not None
     manifest = zoo.read_manifest(IDS[0], home / "models")
-    labels = objects.read(home / "data").labels()
+    labels = objects.read(home / "data").labels().repeat_interleave(TEST)
     probs = kept.logits.softmax(1)
+    assert manifest.metrics["images"] == len(labels) == len(probs)
     assert manifest.metrics["accuracy"] == pytest.approx(calibration.accuracy(probs, labels))
     assert manifest.metrics["ece"] == pytest.approx(calibration.ece(probs, labels))
     card = (home / "models" / IDS[0] / "README.md").read_text(encoding="utf-8")
@@ -111,8 +135,8 @@ def test_the_hint_lets_at_most_one_in_twenty_objects_through(home: Path) -> None
     manifest = zoo.read_manifest(IDS[1], home / "models")
     assert manifest.ood["rate"] == 0.05
     assert 0 <= manifest.ood["auroc"] <= 1
-    assert manifest.ood["outside"] == OUTSIDE
-    assert manifest.ood["score"] == FAMILIES["photos"].hints["nls"]
+    assert manifest.ood["outside"] == OUTSIDE // 2
+    assert manifest.ood["score"] in FAMILIES["photos"].hints["nls"]
 
 
 def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,13 +146,61 @@ def test_what_is_finished_is_not_done_again(home: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(finetune, "prepare", never)
     before = (home / "models/photos/report.json").read_text(encoding="utf-8")
     train(home)
+    train(home, jobs=2)  # processes of their own find that nothing is left to do
     assert (home / "models/photos/report.json").read_text(encoding="utf-8") == before
+
+
+def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "photos"
+    shutil.copytree(home / "runs/photos", runs)
+    cell = runs / "nls-zero/seed0"
+    (cell / "result.pt").unlink()
+    (cell / "fold2.pt").unlink()
+    trained: list[int | None] = []
+    real = oof_training.train_fold
+
+    def train_fold(recipe: Recipe, prepared: PreparedFolds, fold: int | None, *told: Any) -> Any:
+        trained.append(fold)
+        return real(recipe, prepared, fold, *told)
+
+    monkeypatch.setattr(oof_training, "train_fold", train_fold)
+    monkeypatch.setattr(oof_training, "collapsed", lambda *args: "")
+    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
+    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    recipes = out_of_fold_grid.recipes_of(FAMILY)
+    out_of_fold_grid.train_cells(FAMILY, recipes, objects.read(home / "data"), runs)
+    assert trained == [2]
+    old, new = (
+        out_of_fold_grid.read(root / "nls-zero/seed0/result.pt", recipes[1])
+        for root in (home / "runs/photos", runs)
+    )
+    assert old is not None
+    assert new is not None
+    torch.testing.assert_close(new.logits, old.logits)
+    assert new.settings == old.settings
+
+
+def test_a_further_seed_leaves_raw_results_and_no_model(home: Path, tmp_path: Path) -> None:
+    first, second = out_of_fold_grid.recipes_of(replace(FAMILY, rates={"ce": (0.01,)}), seeds=2)
+    assert (first.seed, second.seed) == (0, 1)
+    assert out_of_fold_grid.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
+    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    assert kept is not None
+    cells = [kept, replace(kept, recipe=replace(kept.recipe, seed=1))]
+    collection = objects.read(home / "data")
+    (made,) = out_of_fold_publish.publish_cells(FAMILY, cells, collection, tmp_path)
+    assert made.seed == 0
+    assert zoo.read_manifest(IDS[0], tmp_path).seed == 0
+    runs, _ = stored_runs.read(tmp_path / "photos/raw")
+    assert set(runs["ce-zero"]) == {0, 1}
 
 
 def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
     home: Path, tmp_path: Path
 ) -> None:
-    path = home / "runs/photos/ce-zero/result.pt"
+    path = home / "runs/photos/ce-zero/seed0/result.pt"
     assert out_of_fold_grid.read(path, replace(RECIPE, epochs=9)) is None
     assert out_of_fold_grid.read(tmp_path / "none.pt", RECIPE) is None
     (tmp_path / "bad.pt").write_bytes(path.read_bytes()[:1000])
@@ -144,8 +216,11 @@ def test_nothing_finished_names_the_command(home: Path, tmp_path: Path) -> None:
 
 def test_the_search_is_on_record(home: Path) -> None:
     record = json.loads((home / "models/photos/search.json").read_text(encoding="utf-8"))
-    assert len(record["tried"]) == 5 * 3
-    assert set(record["chosen"]) == {"ce", "nls"}
+    each = {loss: {r["lr"] for r in record["tried"] if r["loss"] == loss} for loss in ("ce", "nls")}
+    tries = len(out_of_fold_search.ROTATIONS) * sum(map(len, each.values()))
+    assert len(record["tried"]) == tries
+    assert all(record["chosen"][loss] in rates for loss, rates in each.items())
+    assert set(record["options"]["zero"]) == {"ce", "nls"}
 
 
 def test_figures_have_intervals_and_paired_differences(home: Path) -> None:
@@ -174,10 +249,76 @@ def test_the_report_has_the_shape_of_the_other_families(home: Path) -> None:
     assert record["zero_shot"]["zero"]["accuracy"] >= 0
 
 
+def test_accuracy_under_attack_is_in_the_report(home: Path) -> None:
+    record = json.loads((home / "models/photos/report.json").read_text(encoding="utf-8"))
+    robust = record["cells"]["nls-zero"]["robust"]
+    assert set(robust) == {"pgd", "apgd-ce", "worst"}
+    assert list(robust["pgd"]) == record["data"]["epsilons_255"] == ["1", "2"]
+    assert robust["worst"]["2"]["mean"] <= robust["worst"]["1"]["mean"]
+    assert record["data"]["attacked_images"] == 10  # two of the eight objects of each fold
+    shown = out_of_fold_report.evaluate(IDS, home / "models", ["attacks"])
+    (table,) = out_of_fold_report.tables(shown)
+    assert table[0] == ["accuracy %, attacked", "attack", "1/255", "2/255"]
+    assert len(table) == 1 + 2 * 3
+
+
+def test_figures_are_resampled_by_object(home: Path) -> None:
+    record = json.loads((home / "models/photos/report.json").read_text(encoding="utf-8"))
+    assert (record["data"]["objects"], record["data"]["renderings"]) == (40, TEST)
+    raw = home / "models/photos/raw"
+    assert stored_runs.read_renderings(raw) == TEST
+    runs, labels = stored_runs.read(raw)
+    one = {"ce-zero": runs["ce-zero"][0]}
+    narrow, wide = (
+        out_of_fold.metrics(one, labels, renderings=per)["ce-zero"]["nll"] for per in (1, TEST)
+    )
+    assert wide["value"] == narrow["value"]
+    # two renderings of an object go wrong together
+    assert wide["high"] - wide["low"] > narrow["high"] - narrow["low"]
+
+
+def test_the_curve_is_of_the_kept_networks(home: Path) -> None:
+    runs, labels = stored_runs.read(home / "models/photos/raw")
+    (row,) = runs["ce-zero"][0].found["curve"]
+    first = runs["ce-zero"][0].logits[::TEST]
+    assert row["val_accuracy"] == pytest.approx(
+        calibration.accuracy(first.softmax(1), labels[::TEST]), abs=1e-6
+    )
+    assert row["train_loss"] > 0
+
+
+def test_the_regime_is_on_record(home: Path) -> None:
+    record = json.loads((home / "models/photos/regime.json").read_text(encoding="utf-8"))
+    assert set(record["losses"]) == {"ce", "nls"}
+    for each in record["losses"].values():
+        assert [row["epoch"] for row in each["curve"]] == [1, 2]
+        assert all(0 <= row["val_ece"] <= 1 for row in each["curve"])
+
+
+def test_a_collapsed_network_stops_the_cell_and_no_other(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "OUTSIDE", 2)
+    monkeypatch.setattr(finetune, "TEST_RENDERINGS", 1)
+    monkeypatch.setattr(out_of_fold_search, "collapsed", lambda *args: "")
+    told = iter(["it gives 100% of the objects one name"])
+    monkeypatch.setattr(oof_training, "collapsed", lambda *args: next(told, ""))
+    small = replace(FAMILY, masks=None, attacked=None, rates={"ce": (0.01,), "nls": (0.1,)})
+    recipes = out_of_fold_grid.recipes_of(small)
+    collection = objects.read(home / "data")
+    said = r"network of photos/ce-zero, fold 0, collapsed: it gives 100% of the objects one name"
+    with pytest.raises(Collapsed, match=said):
+        out_of_fold_grid.train_cells(small, recipes, collection, tmp_path)
+    assert not (tmp_path / "ce-zero/seed0/result.pt").exists()
+    assert (tmp_path / "nls-zero/seed0/result.pt").exists()
+
+
 def test_how_much_is_trained_is_compared(home: Path) -> None:
     record = json.loads((home / "models/photos/zero_shot.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in record["variants"]] == ["last block"]
-    assert 0 <= record["variants"][0]["accuracy"] <= 1
+    assert 0 <= record["variants"][0]["val_accuracy"] <= 1
+    table = out_of_fold_report.variants_table("photos", home / "models")
+    assert [row[0] for row in table[1:]] == ["last block"]
     assert record["variants"][0]["plan"]["frozen"] == 6
 
 
@@ -185,9 +326,7 @@ def test_superseded_ablations_leave_the_record(home: Path, tmp_path: Path) -> No
     (kept,) = json.loads((home / "runs/photos/variants.json").read_text(encoding="utf-8"))
     old = kept | {"name": "first try", "plan": kept["plan"] | {"renderings": 9}}
     (tmp_path / "variants.json").write_text(json.dumps([old, kept]))
-    collection = objects.read(home / "data")
-    rows = out_of_fold_grid.compare_variants(FAMILY, collection, tmp_path, finished=True)
-    assert rows == [kept] == json.loads((tmp_path / "variants.json").read_text())
+    assert out_of_fold_publish.kept_variants(FAMILY, tmp_path) == [kept]
 
 
 def test_runs_of_other_objects_are_refused(home: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_every_family_has_a_protocol_that_trains_it(family: Family, tmp_path: Pa
 def test_options_at_their_defaults_are_never_refused(tmp_path: Path) -> None:
     options = Options(tmp_path, jobs=1, seeds=1, finished=True)
     assert protocols.check(FAMILIES["photos"], options)
-    with pytest.raises(InvalidInput, match="which has no --seeds, --download"):
+    with pytest.raises(InvalidInput, match="which has no --download"):
         protocols.check(FAMILIES["photos"], replace(options, seeds=2, download=True))
     assert protocols.check(FAMILIES["fashion"], replace(options, seeds=2, jobs=2, download=True))
 
