@@ -53,10 +53,24 @@ def test_the_swept_attack_is_the_attack_alone(
         steps=3,
         targeted=target is not None,
         random_start=at_random,
+        one_start=True,
     )
     # the sign of a gradient near 0 may differ between a batch of one and of three
     assert ((got - alone).abs() < 1e-6).float().mean() > 0.99
     assert not torch.equal(got[2], x[0])
+
+
+def test_strengths_start_in_one_direction_as_each_alone(tiny_model: Classifier) -> None:
+    x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(5))
+    request = AnalysisRequest(("a",), epsilons=EPSILONS, steps=4, seed=3)
+    seen = sweep.look(tiny_model, x, None, 1.0)
+    together = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    for one, epsilon in zip(together, EPSILONS, strict=True):
+        alone = ATTACKS["pgd-linf"](
+            tiny_model, x, torch.tensor([seen[0].index]), epsilon=epsilon, steps=4, seed=3,
+            random_start=True,
+        )  # fmt: skip
+        assert ((one - alone[0]).abs() < 1e-6).float().mean() > 0.99
 
 
 def test_a_known_gradient_saves_the_first_pass(tiny_model: Classifier) -> None:
