@@ -35,8 +35,8 @@ class Options:
     `seed` in [0, 2^63): fixes every random draw. `steps` ≥ 1: gradient steps; Square makes 50
     queries for each. `restarts` ≥ 1: PGD runs; those after the first start at random.
     `random_start`: the first PGD run does so too. `one_start`: all samples of a batch start in one
-    direction, so that strengths on one picture differ by their strength alone. `progress`: called with the finished fraction,
-    never decreasing, last with 1.0.
+    direction, so that strengths on one picture differ by their strength alone. `progress`: called
+    with the finished fraction, never decreasing, last with 1.0.
     """
 
     targeted: bool = False
