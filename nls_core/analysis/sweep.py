@@ -121,6 +121,7 @@ def attack(
         targeted=request.attack_target is not None,
         seed=request.seed,
         random_start=request.random_start,
+        one_start=True,
         progress=progress,
         **known,
     )

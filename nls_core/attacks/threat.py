@@ -34,8 +34,9 @@ class Options:
     `targeted`: y are labels to reach, not to leave (noise has no direction and ignores it).
     `seed` in [0, 2^63): fixes every random draw. `steps` ≥ 1: gradient steps; Square makes 50
     queries for each. `restarts` ≥ 1: PGD runs; those after the first start at random.
-    `random_start`: the first PGD run does so too. `progress`: called with the finished fraction,
-    never decreasing, last with 1.0.
+    `random_start`: the first PGD run does so too. `one_start`: all samples of a batch start in one
+    direction, so that strengths on one picture differ by their strength alone. `progress`: called
+    with the finished fraction, never decreasing, last with 1.0.
     """
 
     targeted: bool = False
@@ -43,6 +44,7 @@ class Options:
     steps: int = 10
     restarts: int = 1
     random_start: bool = False
+    one_start: bool = False
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -181,7 +183,8 @@ class Task:
 
     def random_start(self) -> Tensor:
         """Uniform in the ball, (B, C, H, W)."""
-        return self.project(self.x + self.epsilon * in_ball(self.x, self.norm, self.generator))
+        like = self.x[:1] if self.options.one_start else self.x
+        return self.project(self.x + self.epsilon * in_ball(like, self.norm, self.generator))
 
 
 @contextmanager

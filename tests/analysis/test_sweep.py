@@ -68,6 +68,7 @@ def test_the_swept_attack_is_the_attack_alone(
         steps=3,
         targeted=target is not None,
         random_start=at_random,
+        one_start=True,
     )
     # the sign of a gradient near 0 may differ between a batch of one and of three
     assert ((got - alone).abs() < 1e-6).float().mean() > 0.999
@@ -100,3 +101,20 @@ def test_an_analysis_computes_nothing_twice(
 
 def test_no_gradient_where_the_attack_has_no_use_for_it(tiny_model: Classifier) -> None:
     assert sweep.look(tiny_model, picture(), asked(attack="gaussian"), VIEW).gradient is None
+
+
+def test_strengths_start_in_one_direction_as_each_alone(tiny_model: Classifier) -> None:
+    x, request = picture(), asked(steps=4, seed=3)
+    seen = sweep.look(tiny_model, x, request, VIEW)
+    together = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    for one, epsilon in zip(together, EPSILONS, strict=True):
+        alone = ATTACKS["pgd-linf"](
+            tiny_model,
+            x,
+            torch.tensor([seen.prediction.index]),
+            epsilon=epsilon,
+            steps=4,
+            seed=3,
+            random_start=True,
+        )
+        assert ((one - alone[0]).abs() < 1e-6).float().mean() > 0.99
