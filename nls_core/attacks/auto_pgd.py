@@ -21,6 +21,7 @@ from nls_core.errors import choose
 
 MOMENTUM, ENOUGH = 0.75, 0.75  # α of the move, ρ of the first condition
 STEPS = 100  # of the published attacks
+TRIAL = 10  # steps after which a search may be given up
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -106,9 +107,15 @@ class Search:
 
 
 def climb(
-    task: Task, start: Tensor, course: Tensor | None, progress: Callable[[int], None]
+    task: Task,
+    start: Tensor,
+    course: Tensor | None,
+    progress: Callable[[int], None],
+    give_up: float = math.inf,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One search for each sample; with the task's `early_stop` a sample leaves at its success.
+
+    It also leaves where after `TRIAL` steps no value was above -`give_up`.
 
     Returns:
         The best points (B, C, H, W), their values (B,), and which are successes (B,).
@@ -119,8 +126,10 @@ def climb(
     marks, last = checkpoints(task.options.steps), 0
     for step in range(task.options.steps):
         progress(step)
-        if task.early_stop and bool(search.hit.any()):
-            left = ~search.hit
+        left = ~search.hit if task.early_stop else torch.ones_like(search.hit)
+        if step == TRIAL:
+            left &= search.top > -give_up
+        if not bool(left.all()):
             rows = rows[left]
             search.keep(left)
             if not len(rows):
@@ -201,6 +210,7 @@ def apgd_t(
     *,
     epsilon: float | Tensor,
     targets: int = turns.TARGETS,
+    give_up: float = math.inf,
     steps: int = STEPS,
     random_start: bool = True,
     **shared: Any,
@@ -214,8 +224,14 @@ def apgd_t(
 
     Args:
         targets: how many classes; all others where there are fewer.
+        give_up: a target is left where after `TRIAL` steps `threat.towards`, which is positive at
+            a success, was always below -`give_up`; as published, never.
     """
     options: dict[str, Any] = {"steps": steps, "random_start": random_start} | shared
     with prepare(model, x, y, epsilon=epsilon, norm="linf", **options) as prepared:
         task = replace(prepared, early_stop=True)
-        return turns.in_turn(task, targets, lambda *part: climb(*part)[0])
+
+        def aimed(part: Task, start: Tensor, course: Tensor, progress: Any) -> Tensor:
+            return climb(part, start, course, progress, give_up)[0]
+
+        return turns.in_turn(task, targets, aimed)

@@ -26,7 +26,10 @@ EVERY = tuple(ATTACKS)
 NORMS = {name: attack.norm for name, attack in ATTACKS.items()}
 PGD = ("pgd-linf", "pgd-l2")
 GRADIENT = ("fgsm", *PGD)
-SEARCHING = (*GRADIENT, "apgd-dlr", "square")  # those that run the model
+AIMED = ("apgd-t", "fab-t")  # at one class after the other
+DONE = ("apgd-ce", *AIMED, "autoattack")  # with a sample at its first success
+SEARCHING = (*GRADIENT, *DONE, "apgd-dlr", "square")  # those that run the model
+NEAREST = ("fab-t", "autoattack")  # which look for a small change
 NOISE = ("gaussian", "salt-pepper")
 SHARED: dict[str, Any] = {
     "targeted": False,
@@ -115,7 +118,8 @@ class NaNGradient(nn.Module):
 
 def test_names_and_norms() -> None:
     assert set(EVERY) == {
-        "fgsm", "pgd-linf", "pgd-l2", "apgd-dlr", "square", "gaussian", "salt-pepper"
+        "fgsm", "pgd-linf", "pgd-l2", "apgd-ce", "apgd-t", "apgd-dlr", "fab-t", "square",
+        "autoattack", "gaussian", "salt-pepper",
     }  # fmt: skip
     assert {name for name, norm in NORMS.items() if norm == "l2"} == {"pgd-l2"}
     assert {name for name, norm in NORMS.items() if norm == "linf"} == {*EVERY} - {"pgd-l2"}

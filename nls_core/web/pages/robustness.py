@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.evidence import report, robustness, verdicts
+from nls_core.evidence import masking, report, robustness, verdicts
 from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
@@ -39,7 +39,7 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         family = family_reports.menu(names)
         shown = gr.Dropdown(cells, value=start, multiselect=True, label="Models")
-        attack = gr.Dropdown(list(robustness.MEANING), value=robustness.WORST, label="Attack")
+        attack = gr.Dropdown(attacks((names[0], folder)), value=robustness.WORST, label="Attack")
         one = gr.Dropdown(cells, value=cells[0], label="Every attack on")
         epsilon = gr.Dropdown(report.epsilon_keys(), value="4", label="Transfer at ε (1/255)")
     with gr.Row():
@@ -67,6 +67,13 @@ def choices(where: Where) -> tuple[list[str], list[str]]:
     return cells, [c for c in cells if c.endswith("-zero")] or cells
 
 
+def attacks(where: Where) -> list[str]:
+    """The attacks that a family's report has, in its order."""
+    evidence = family_reports.load(*where).evidence
+    measured = {case for cell in evidence.cells.values() for case in cell.get("robust", {})}
+    return [case for case in evidence.record["data"]["attacks"] if case in measured]
+
+
 def other(folder: Path, family: str) -> list[Any]:
     """Fill the menus for another family, and say what its figures rest on."""
     cells, start = choices((family, folder))
@@ -77,8 +84,10 @@ def other(folder: Path, family: str) -> list[Any]:
 def how_to_read(evidence: Evidence) -> str:
     """What the figures rest on, in words."""
     images = evidence.record["data"]["attacked_images"]
-    attacks = "; ".join(f"<i>{name}</i>: {text}" for name, text in robustness.MEANING.items())
-    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in robustness.SIGNS.items())
+    attacks = "; ".join(
+        f"<i>{name}</i>: {text}" for name, text in evidence.record["data"]["attacks"].items()
+    )
+    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in masking.SIGNS.items())
     return READ.format(images=images, error=50 / images**0.5, attacks=attacks, signs=signs)
 
 
