@@ -135,7 +135,8 @@ def attack(
             moved = moved.clone()
             progress(len(y) - len(left))
             for part in torch.split(left, datasets.batch_size(x.shape[1:], BATCH)):
-                moved[part] = case(model, x[part], y[part], epsilon)
+                if len(part):  # `split` gives one part of nothing
+                    moved[part] = case(model, x[part], y[part], epsilon)
                 progress(len(part))
             rows.append(right(model, moved, y))
             if case.nested:
