@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nls_core.attacks import targets as turns
-from nls_core.attacks.threat import Task, prepare
+from nls_core.attacks.threat import Task, margin, prepare
 
 STEPS = 100  # of AutoAttack
 PULL = 0.1  # α_max: how much of a step may start from the picture itself
@@ -72,6 +72,8 @@ def _step(task: Task, at: Tensor, course: Tensor) -> Tensor:
     """From (B, C, H, W) to near the boundary, biased towards the picture."""
 
     def gap(logits: Tensor) -> Tensor:  # (B,): 0 on the boundary
+        if task.options.targeted:  # towards y, whichever other class is in between
+            return -margin(logits, task.y)
         leave, reach = logits.gather(1, course).unbind(1)
         return reach - leave
 
