@@ -53,6 +53,7 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
         "one model": replace(request, models=request.models[:1]),
         "one strength": replace(request, epsilons=request.epsilons[:1]),
         "one attack step": replace(request, steps=1),
+        f"the attack pgd-linf instead of {request.attack}": replace(request, attack="pgd-linf"),
         f"the map gradcam instead of {request.cam}": replace(request, cam="gradcam"),
     }
     costs = {what: estimate(less, speeds) for what, less in cheaper.items()}

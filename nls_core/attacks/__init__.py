@@ -30,9 +30,10 @@ class Attack:
     """An attack and what menus, limits and sentences have to know of it.
 
     `norm` is 'linf' or 'l2', that of ε. `takes_gradient`: it accepts `first_gradient`. `cost` is in
-    forward passes for each strength and step, measured by `scripts/measure_costs.py`; 0 where it
-    needs no more than the first gradient, however many steps are asked for. `weak`: that it fails
-    proves nothing, so no sentence says that a model holds against it.
+    forward passes for each strength and step, measured by `scripts/measure_costs.py`: where nothing
+    succeeds, for those that stop early; 0 where it needs no more than the first gradient, however
+    many steps are asked for. `weak`: that it fails proves nothing, so no sentence says that a model
+    holds against it.
     """
 
     run: Callable[..., Tensor]
@@ -90,10 +91,10 @@ ATTACKS: dict[str, Attack] = {
         fab_t,
         "linf",
         False,
-        60,
+        46,
         "The smallest change that reaches one of nine other classes, cut to ε where it is larger.",
     ),
-    # 50 queries a step, about half of which are saved by early successes
+    # 50 queries a step, about half of which are saved by early successes of a usual picture
     "square": Attack(
         square, "linf", False, 25, "A random search that sees the answers only: no gradient."
     ),
@@ -101,7 +102,7 @@ ATTACKS: dict[str, Attack] = {
         autoattack,
         "linf",
         False,
-        130,
+        145,
         "apgd-ce, apgd-t, fab-t and square in turn; as published with 100 steps: very slow.",
     ),
     "gaussian": Attack(
