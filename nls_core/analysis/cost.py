@@ -57,6 +57,7 @@ def check(request: AnalysisRequest, speeds: Mapping[str, Speed], allowed: float)
         "one strength": replace(request, epsilons=request.epsilons[:1]),
         "one attack step": replace(request, steps=1),
         "no flip point": replace(request, flip_point=False),
+        f"the attack pgd-linf instead of {request.attack}": replace(request, attack="pgd-linf"),
         f"the map gradcam instead of {request.cam}": replace(request, cam="gradcam"),
     }
     costs = {what: estimate(less, speeds) for what, less in cheaper.items()}

@@ -4,8 +4,9 @@ Input gradients come from `torch.autograd.grad` on a model in eval mode with fro
 flags and `.grad` are afterwards as before. What all attacks share is in `threat`.
 
 Sources: Goodfellow et al. 2014, arXiv 1412.6572 (FGSM); Madry et al. 2017, arXiv 1706.06083
-(PGD); Croce & Hein 2020, arXiv 2003.01690 (Auto-PGD, DLR loss; see `auto_pgd`); Andriushchenko et
-al. 2020, arXiv 1912.00049 (Square).
+(PGD); Croce & Hein 2020, arXiv 2003.01690 (Auto-PGD, DLR loss, AutoAttack; see `auto_pgd` and
+`ensemble`); Croce & Hein 2019, arXiv 1907.02044 (FAB); Andriushchenko et al. 2020, arXiv 1912.00049
+(Square).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nls_core.attacks.auto_pgd import apgd
+from nls_core.attacks.auto_pgd import apgd, apgd_ce, apgd_t
+from nls_core.attacks.ensemble import autoattack
+from nls_core.attacks.fast_boundary import fab_t
 from nls_core.attacks.gradient import fgsm, pgd_l2, pgd_linf
 from nls_core.attacks.noise import gaussian, salt_pepper
 from nls_core.attacks.square_search import square
@@ -27,9 +30,10 @@ class Attack:
     """An attack and what menus, limits and sentences have to know of it.
 
     `norm` is 'linf' or 'l2', that of ε. `takes_gradient`: it accepts `first_gradient`. `cost` is in
-    forward passes for each strength and step, measured by `scripts/measure_costs.py`; 0 where it
-    needs no more than the first gradient, however many steps are asked for. `weak`: that it fails
-    proves nothing, so no sentence says that a model holds against it.
+    forward passes for each strength and step, measured by `scripts/measure_costs.py`: where nothing
+    succeeds, for those that stop early; 0 where it needs no more than the first gradient, however
+    many steps are asked for. `weak`: that it fails proves nothing, so no sentence says that a model
+    holds against it.
     """
 
     run: Callable[..., Tensor]
@@ -62,6 +66,20 @@ ATTACKS: dict[str, Attack] = {
     "pgd-l2": Attack(
         pgd_l2, "l2", True, 3, "Many steps along the gradient, the whole change within ε."
     ),
+    "apgd-ce": Attack(
+        apgd_ce,
+        "linf",
+        False,
+        4,
+        "Gradient steps of a size of their own, from a random start to the first success.",
+    ),
+    "apgd-t": Attack(
+        apgd_t,
+        "linf",
+        False,
+        36,
+        "The same towards each of the nine likeliest other classes in turn: slow and strong.",
+    ),
     "apgd-dlr": Attack(
         apgd,
         "linf",
@@ -69,9 +87,23 @@ ATTACKS: dict[str, Attack] = {
         4,
         "Gradient steps of a size of their own, on a loss that scaled logits share.",
     ),
-    # 50 queries a step, about half of which are saved by early successes
+    "fab-t": Attack(
+        fab_t,
+        "linf",
+        False,
+        46,
+        "The smallest change that reaches one of nine other classes, cut to ε where it is larger.",
+    ),
+    # 50 queries a step, about half of which are saved by early successes of a usual picture
     "square": Attack(
         square, "linf", False, 25, "A random search that sees the answers only: no gradient."
+    ),
+    "autoattack": Attack(
+        autoattack,
+        "linf",
+        False,
+        145,
+        "apgd-ce, apgd-t, fab-t and square in turn; as published with 100 steps: very slow.",
     ),
     "gaussian": Attack(
         gaussian, "linf", False, 0, "A control: normal noise, the model is never asked.", weak=True

@@ -68,7 +68,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """(B,) difference of logits ratio: margin / (1st - 3rd largest logit) (arXiv 2003.01690).
 
     Unlike cross-entropy it does not change with the scale of the logits. Targeted attacks lower it
-    at the target; the paper's own targeted form would need the true label too.
+    at the target; the paper's own targeted form, which needs the label to leave too, is `towards`.
 
     Raises:
         InvalidInput: fewer than 3 classes.
@@ -77,6 +77,23 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
         raise InvalidInput(f"the dlr loss needs at least 3 classes; got {logits.shape[1]}")
     top = logits.topk(3).values  # (B, 3)
     return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
+
+
+def towards(logits: Tensor, course: Tensor) -> Tensor:
+    """(B,) the targeted form of `dlr`: (z_reach - z_leave) / (z_1st - (z_3rd + z_4th) / 2).
+
+    With fewer than 4 classes there is no such ratio, and it is the difference of the two logits:
+    attacks that step along the sign of a gradient take the same first step on either.
+
+    Args:
+        logits: (B, K).
+        course: (B, 2) int64: the class to leave, and the one to reach.
+    """
+    leave, reach = logits.gather(1, course).unbind(1)  # (B,) each
+    if logits.shape[1] < 4:
+        return reach - leave
+    top = logits.topk(4).values  # (B, 4)
+    return (reach - leave) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 
 
 def ce(logits: Tensor, y: Tensor) -> Tensor:
@@ -175,10 +192,16 @@ class Task:
 
     def gradient(self, adversarial: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of the summed loss, (B, C, H, W), and the logits it comes from."""
+        return self.gradient_of(adversarial, lambda logits: LOSS[self.loss](logits, self.y))
+
+    def gradient_of(
+        self, adversarial: Tensor, value: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The same of any value (B,) of the logits (B, K)."""
         with torch.enable_grad():
             leaf = adversarial.detach().requires_grad_()
             logits = self.logits(leaf)
-            (gradient,) = torch.autograd.grad(LOSS[self.loss](logits, self.y).sum(), leaf)
+            (gradient,) = torch.autograd.grad(value(logits).sum(), leaf)
         return gradient, logits.detach()
 
     def random_start(self) -> Tensor:

@@ -23,11 +23,14 @@ from nls_core.evidence import (
 from nls_core.evidence.cells import Table
 from nls_core.evidence.collect import Measurements, Store
 from nls_core.evidence.findings import markdown
-from nls_core.evidence.parts import PARTS, Subject
+from nls_core.evidence.parts import PARTS, USUAL, Subject
 from nls_core.settings import Settings
 from nls_core.training import publish
 
-ONLY = f"Parts to measure, comma-separated: {', '.join(PARTS)}; all where it is not given."
+ONLY = (
+    f"Parts to measure, comma-separated: {', '.join(PARTS)}; where it is not given, all but "
+    f"{', '.join(name for name in PARTS if name not in USUAL)}."
+)
 
 
 def command(
@@ -87,8 +90,8 @@ def _models(
     made = [_out_of_fold(group, settings, parts) for group in out_of_fold]
     for name, group in split.items():
         loaded = collect.subjects(group, settings, name, download=download)
-        made.append(_split(loaded, parts or list(PARTS), store, settings.models_dir))
-    options = ["--only", ",".join(parts or PARTS)] if parts or split else []
+        made.append(_split(loaded, parts or USUAL, store, settings.models_dir))
+    options = ["--only", ",".join(parts or USUAL)] if parts or split else []
     command = " ".join(["nls evaluate", *ids, *options])
     record = merged([each for each, _ in made]) | {"command": command}
     return record, [table for _, tables in made for table in tables]
@@ -178,8 +181,9 @@ def measure_all(
     parts: Sequence[str],
     store: Store,
     others: Mapping[str, Subject],
+    more: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Measurements]:
-    """Measure with a progress bar for each model and part."""
+    """`collect.gather` with a progress bar for each model and part."""
     first = next(iter(group.values()))
     with progress_bar() as bar:
         tasks: dict[tuple[str, str], Any] = {}
@@ -190,11 +194,13 @@ def measure_all(
                 tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
             bar.advance(tasks[model, part], done)
 
-        return collect.gather(group, parts, store, others=others, progress=progress)
+        return collect.gather(group, parts, store, others=others, more=more, progress=progress)
 
 
 def measured_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
     """Measure every published seed of a family, write raw results and report.json.
+
+    Of the seeds whose weights are shipped, also the parts that are not usual.
 
     Raises:
         CheckpointError: `runs` holds no published seeds of the family.
@@ -211,11 +217,23 @@ def measured_family(family: str, settings: Settings, runs: Path, store: Store) -
         first = next(iter(group.values()))
         others = _sources(group, folders[i + 1 :] + folders[:i])
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
-        measured = measure_all(group, list(PARTS), store, others)
+        measured = measure_all(group, USUAL, store, others, _shipped(group, settings))
         for name, each in measured.items():
             curve = publish.rows(folder / name / publish.CURVE)
             stored_runs.write(each, first.test.labels, curve, target)
     return reported_family(family, settings, runs, store)
+
+
+def _shipped(group: Mapping[str, Subject], settings: Settings) -> dict[str, list[str]]:
+    """The parts that are not usual, for those models whose very weights are shipped."""
+    more = [name for name in PARTS if name not in USUAL]
+    ids = set(zoo.available(settings.models_dir))
+    return {
+        name: more
+        for name, subject in group.items()
+        if name in ids
+        and zoo.read_manifest(name, settings.models_dir).sha256 == subject.manifest.sha256
+    }
 
 
 def reported_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
 from nls_core.evidence import agreement, collect, commands
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
-from nls_core.evidence.parts import PARTS
+from nls_core.evidence.parts import USUAL
 from nls_core.settings import Settings
 
 FIRST = next(iter(families.FAMILIES))
@@ -34,7 +34,7 @@ def command(
     Nothing that was measured before is read. All parts of a model take five minutes on one core.
     """
     settings = Settings()
-    parts = chosen_parts(only) or list(PARTS)
+    parts = chosen_parts(only) or USUAL
     asked = ids or list(zoo.available(settings.models_dir, family))
     if not asked:
         raise CheckpointError(f"no models of {family} in {settings.models_dir}")

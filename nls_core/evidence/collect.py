@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nls_core import families, files, zoo
 from nls_core.errors import CheckpointError, InvalidInput, choose
-from nls_core.evidence import measure, robustness
+from nls_core.evidence import masking, measure, robustness
 from nls_core.evidence.parts import PARTS, Arrays, Progress, Subject, data_digest, digest, shares
 from nls_core.settings import Settings
 from nls_core.types import Manifest
@@ -126,6 +126,7 @@ def gather(
     store: Store,
     *,
     others: Mapping[str, Subject] | None = None,
+    more: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str, str, int], None] = lambda model, part, done: None,
 ) -> dict[str, Measurements]:
     """Measure all parts of all models; with 'attacks', also how attacks transfer among them.
@@ -135,6 +136,7 @@ def gather(
         parts: keys of `PARTS`.
         store: where parts are kept.
         others: not measured, but their attacks are tried on all of the group too, by name.
+        more: further parts of some of the models, by name.
         progress: called with the model's name, the part and the number of images done.
     """
     result: dict[str, Measurements] = {}
@@ -142,7 +144,7 @@ def gather(
     for name, subject in group.items():
         found: dict[str, Any] = {}
         arrays: Arrays = {}
-        for part in parts:
+        for part in dict.fromkeys([*parts, *(more or {}).get(name, ())]):
             more_found, more_arrays = store.part(subject, part, partial(progress, name, part))
             found, arrays = found | more_found, arrays | more_arrays
         if "crafted" in arrays:
@@ -159,7 +161,10 @@ def gather(
 def _with_transfer(
     name: str, subject: Subject, evidence: Measurements, crafted: Mapping[str, Tensor]
 ) -> Measurements:
-    """Add the accuracy on others' images, the worst case, and the verdict on masking."""
+    """Add the accuracy on others' images, the worst case, and the signs of masking.
+
+    The preset of AutoAttack, where it was measured, is a case beside the worst, not part of it.
+    """
     device = subject.x.device
     moved = {
         source: robustness.transferred(subject.model, images.to(device), subject.y).cpu()
@@ -170,18 +175,20 @@ def _with_transfer(
     if moved:
         own[robustness.TRANSFER] = torch.stack(list(moved.values())).all(0)
     own[robustness.WORST] = torch.stack(list(own.values())).all(0)
+    signs = {
+        key.removeprefix("sign "): torch.from_numpy(each)
+        for key, each in evidence.arrays.items()
+        if key.startswith("sign ")
+    }
+    found = dict(evidence.found)
     accuracy = {case: shares(right) for case, right in own.items()}
-    shown = robustness.masking(accuracy, evidence.found["signs"])
-    found = dict(evidence.found) | {
+    if robustness.AUTOATTACK in found:
+        accuracy[robustness.AUTOATTACK] = found.pop(robustness.AUTOATTACK)
+    found |= {
         "robust": accuracy,
         "transfer": {source: shares(right) for source, right in moved.items()},
-        "masking": {
-            "verdict": "masking" if any(shown.values()) else "no sign",
-            "signs": [sign for sign, there in shown.items() if there],
-            **evidence.found["signs"],
-        },
+        "masking": masking.of_run(own, signs),
     }
-    del found["signs"]
     arrays = dict(evidence.arrays) | {f"right {case}": right.numpy() for case, right in own.items()}
     return Measurements(evidence.manifest, found, arrays)
 

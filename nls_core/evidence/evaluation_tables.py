@@ -32,7 +32,8 @@ def of_models(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
             *([key, *(_figure(r.get(key)) for r in rows.values())] for key in names),
         ]
     ]
-    attacked = {name: found for name, found in models.items() if "robust" in found}
+    preset = robustness.AUTOATTACK
+    attacked = {n: found for n, found in models.items() if "robust" in found or preset in found}
     if attacked:
         head = ["model", "attack", *(f"{key}/255" for key in report.epsilon_keys())]
         made.append([head, *_attack_rows(attacked)])
@@ -42,11 +43,15 @@ def of_models(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
 def _attack_rows(models: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = []
     for name, found in models.items():
-        cases = dict(found["robust"])
-        cases |= {f"transfer from {k}": v for k, v in found["transfer"].items()}
+        cases = dict(found.get("robust", {}))
+        if robustness.AUTOATTACK in found:  # measured by itself
+            cases[robustness.AUTOATTACK] = found[robustness.AUTOATTACK]
+        cases |= {f"transfer from {k}": v for k, v in found.get("transfer", {}).items()}
         rows += [
             [name, case, *(f"{100 * v:.1f}" for v in values)] for case, values in cases.items()
         ]
+        if "masking" not in found:
+            continue
         masking = found["masking"]
         signs = ", ".join(masking["signs"]) or "-"
         rows.append(

@@ -64,17 +64,28 @@ def _outside(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arra
 def _attacks(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays]:
     model, x, y = subject.model, subject.x, subject.y
     attacked = robustness.attack(model, x, y, progress=progress)
-    logits = [robustness.logits_of(model, images.to(x.device)) for images in attacked.crafted]
+    crafted = attacked.crafted[robustness.CRAFTED]
+    logits = [robustness.logits_of(model, images.to(x.device)) for images in crafted]
     found = {
         "robust": {case: shares(right) for case, right in attacked.right.items()},
-        "signs": robustness.signs(model, x, y),
         "attacked": {
             "ece": [calibration.ece(z.softmax(1), y) for z in logits],
             "mean_confidence": [float(z.softmax(1).amax(1).mean()) for z in logits],
         },
     }
-    arrays = {f"right {case}": right.numpy() for case, right in attacked.right.items()}
-    return found, arrays | {"crafted": attacked.crafted.numpy()}
+    arrays = {f"right {case}": right.cpu().numpy() for case, right in attacked.right.items()}
+    signs = robustness.signs(model, x, y)
+    arrays |= {f"sign {name}": each.cpu().numpy() for name, each in signs.items()}
+    return found, arrays | {"crafted": crafted.cpu().numpy()}
+
+
+def _autoattack(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays]:
+    attacked = robustness.attack(
+        subject.model, subject.x, subject.y, cases=robustness.PRESET, progress=progress
+    )
+    right = attacked.right[robustness.AUTOATTACK]
+    found = {robustness.AUTOATTACK: shares(right)}
+    return found, {f"right {robustness.AUTOATTACK}": right.cpu().numpy()}
 
 
 def _maps(subject: Subject, progress: Progress) -> tuple[dict[str, Any], Arrays]:
@@ -91,12 +102,14 @@ class Part:
     """One thing that is measured of a model.
 
     `run` gives JSON and arrays; `images` is how many images it reports to `progress`; `settings`
-    are those that decide its figures besides the weights and the data, as JSON can hold them.
+    are those that decide its figures besides the weights and the data, as JSON can hold them. A
+    part that is not `usual` is measured where it is named, and of shipped seeds.
     """
 
     run: Callable[[Subject, Progress], tuple[dict[str, Any], Arrays]]
     images: Callable[[Subject], int]
     settings: Callable[[Subject], Mapping[str, Any]]
+    usual: bool = True
 
 
 def _attack_settings(subject: Subject) -> Mapping[str, Any]:
@@ -106,6 +119,14 @@ def _attack_settings(subject: Subject) -> Mapping[str, Any]:
         "cases": {name: asdict(case) for name, case in robustness.CASES.items()},
         "crafted": robustness.CRAFTED,
         "signs": [robustness.VANISHED, robustness.FAR, robustness.FAR_STEPS],
+    }
+
+
+def _preset_settings(subject: Subject) -> Mapping[str, Any]:
+    return {
+        "images": len(subject.y),
+        "epsilons": robustness.EPSILONS,
+        "cases": {name: asdict(case) for name, case in robustness.PRESET.items()},
     }
 
 
@@ -143,8 +164,15 @@ PARTS: dict[str, Part] = {
         lambda subject: len(robustness.CASES) * len(robustness.EPSILONS) * len(subject.y),
         _attack_settings,
     ),
+    "autoattack": Part(
+        _autoattack,
+        lambda subject: len(robustness.EPSILONS) * len(subject.y),
+        _preset_settings,
+        usual=False,
+    ),
     "maps": Part(_maps, lambda subject: min(MAP_IMAGES, len(subject.y)), _map_settings),
 }
+USUAL = [name for name, part in PARTS.items() if part.usual]
 
 
 def digest(*parts: bytes) -> str:

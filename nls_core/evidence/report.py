@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nls_core import families, files
 from nls_core.errors import CheckpointError
-from nls_core.evidence import commands, out_of_fold, robustness, stored_runs
+from nls_core.evidence import commands, masking, out_of_fold, robustness, stored_runs
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
 from nls_core.metrics import bootstrap, calibration, intervals, resampling
@@ -202,7 +202,7 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
 def _believed(attacked: Mapping[int, Run]) -> dict[str, Any]:
     """`masking` and `transfer` of a cell: whether its attacks can be believed."""
     signs = [run.found["masking"] for run in attacked.values()]
-    shown = sorted({sign for each in signs for sign in each["signs"]})
+    shown = _shown(attacked)
     return {
         "masking": {
             "verdict": "masking" if shown else "no sign",
@@ -216,6 +216,30 @@ def _believed(attacked: Mapping[int, Run]) -> dict[str, Any]:
     }
 
 
+def _shown(attacked: Mapping[int, Run]) -> list[str]:
+    """The signs of masking whose interval over seeds and images lies above their limit."""
+    found = []
+    for sign, places in masking.measures(attacked).items():
+        for measure in places.values():
+            drawn = _drawn(measure.by_image) if measure.by_image else None
+            own = intervals.interval(measure.by_seed, drawn)
+            if own and own.low is not None and own.low > measure.limit:
+                found.append(sign)
+                break
+    return found
+
+
+def _drawn(by_image: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Seed -> (R,) means of figures (N,) of the same N images, on the same resamples."""
+    images = min(len(each) for each in by_image.values())
+    draws = bootstrap.draws(images, RESAMPLES)
+    resamples = [resampling.Resamples.of(part) for part in torch.split(draws, resampling.CHUNK)]
+    return {
+        seed: torch.cat([r.mean(each[:images]) for r in resamples])
+        for seed, each in by_image.items()
+    }
+
+
 def _against(mine: Mapping[int, Tensor], base: Mapping[int, Tensor]) -> dict[str, Any]:
     """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed.
 
@@ -223,14 +247,10 @@ def _against(mine: Mapping[int, Tensor], base: Mapping[int, Tensor]) -> dict[str
     same permutation.
     """
     images = min(len(each) for each in (*mine.values(), *base.values()))
-    draws = bootstrap.draws(images, RESAMPLES)
-    resamples = [resampling.Resamples.of(part) for part in torch.split(draws, resampling.CHUNK)]
 
     def measured(right: Mapping[int, Tensor]) -> tuple[dict[int, float], dict[int, Tensor]]:
         cut = {seed: each[:images].double() for seed, each in right.items()}
-        means = {seed: float(each.mean()) for seed, each in cut.items()}
-        drawn = {s: torch.cat([r.mean(each) for r in resamples]) for s, each in cut.items()}
-        return means, drawn
+        return {seed: float(each.mean()) for seed, each in cut.items()}, _drawn(cut)
 
     (ours, our_draws), (theirs, their_draws) = measured(mine), measured(base)
     gap = _stated(intervals.difference(ours, theirs, (our_draws, their_draws)))

@@ -32,13 +32,15 @@ class Run:
     """One run's raw results: JSON, logits, and case -> (E, M) bool right answers under attack.
 
     `logits` are (N, K) float32, kept as float16 with the largest of each row at 0. `scores` are
-    mask scores, (state, method or control, score) -> (N,), where the data set has masks.
+    mask scores, (state, method or control, score) -> (N,), where the data set has masks. `signs`
+    are those of `robustness.signs`, name -> (M,) bool, where the run kept them.
     """
 
     found: Mapping[str, Any]
     logits: Tensor
     right: Mapping[str, Tensor]
     scores: Mapping[tuple[str, str, str], Tensor] = field(default_factory=dict)
+    signs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 Runs = dict[str, dict[int, Run]]  # cell -> seed -> run
@@ -90,7 +92,8 @@ def read(folder: Path) -> tuple[Runs, Tensor]:
             seed, logits = int(found["seed"]), torch.from_numpy(arrays["logits"].astype(np.float32))
             if logits.ndim != 2 or len(logits) != len(labels):
                 raise ValueError(f"{len(labels)} rows of logits expected, got {logits.shape}")
-            scalars(run := Run(found, logits, _named(arrays, "right "), _mask_scores(arrays)))
+            right, signs = _named(arrays, "right "), _named(arrays, "sign ")
+            scalars(run := Run(found, logits, right, _mask_scores(arrays), signs))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{files.shown(path)} or its .npz is damaged: {brief(repr(error))}"

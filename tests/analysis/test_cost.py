@@ -52,6 +52,14 @@ def test_a_refusal_says_what_helps_and_the_most_helpful_first() -> None:
     assert "one attack step" not in text  # that would hardly help
 
 
+def test_autoattack_on_a_large_picture_is_refused_and_a_cheaper_attack_named() -> None:
+    request = replace(ORDINARY, attack="autoattack")
+    with pytest.raises(TooCostly, match="the attack pgd-linf instead of autoattack would take"):
+        cost.check(request, LARGE, 120)
+    small = {name: replace(speed, seconds=0.0005) for name, speed in LARGE.items()}
+    cost.check(request, small, 120)
+
+
 def test_the_analyzer_refuses_before_it_computes(models_dir: Path) -> None:
     strict = Analyzer(Settings(models_dir=models_dir, device="cpu", max_seconds=1e-6))
     request = AnalysisRequest(models=TINY, steps=100)

@@ -26,7 +26,10 @@ EVERY = tuple(ATTACKS)
 NORMS = {name: attack.norm for name, attack in ATTACKS.items()}
 PGD = ("pgd-linf", "pgd-l2")
 GRADIENT = ("fgsm", *PGD)
-SEARCHING = (*GRADIENT, "apgd-dlr", "square")  # those that run the model
+AIMED = ("apgd-t", "fab-t")  # at one class after the other
+DONE = ("apgd-ce", *AIMED, "autoattack")  # with a sample at its first success
+SEARCHING = (*GRADIENT, *DONE, "apgd-dlr", "square")  # those that run the model
+NEAREST = ("fab-t", "autoattack")  # which look for a small change
 NOISE = ("gaussian", "salt-pepper")
 SHARED: dict[str, Any] = {
     "targeted": False,
@@ -46,8 +49,10 @@ small = settings(
 
 
 def options(name: str, **more: Any) -> dict[str, Any]:
-    """Few steps, and few queries for Square."""
-    return {"steps": 3} | ({"queries": 8} if name == "square" else {}) | more
+    """Few steps, targets and queries."""
+    fewer = {key: {"targets": 2} for key in AIMED} | {"square": {"queries": 8}}
+    known: dict[str, Any] = fewer.get(name, {"steps": 1} if name == "autoattack" else {})
+    return {"steps": 3} | known | more
 
 
 def images(count: int = 3, channels: int = 1, size: int = 28, seed: int = 7) -> Tensor:
@@ -115,7 +120,8 @@ class NaNGradient(nn.Module):
 
 def test_names_and_norms() -> None:
     assert set(EVERY) == {
-        "fgsm", "pgd-linf", "pgd-l2", "apgd-dlr", "square", "gaussian", "salt-pepper"
+        "fgsm", "pgd-linf", "pgd-l2", "apgd-ce", "apgd-t", "apgd-dlr", "fab-t", "square",
+        "autoattack", "gaussian", "salt-pepper",
     }  # fmt: skip
     assert {name for name, norm in NORMS.items() if norm == "l2"} == {"pgd-l2"}
     assert {name for name, norm in NORMS.items() if norm == "linf"} == {*EVERY} - {"pgd-l2"}
@@ -205,7 +211,7 @@ def test_epsilon_0_gives_exactly_x(name: str) -> None:
         assert out.data_ptr() != x.data_ptr()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in NEAREST])
 def test_the_whole_budget_is_used(name: str) -> None:
     x = torch.full((3, 1, 28, 28), 0.5)
     y = predictions(MODEL, x)
@@ -249,7 +255,7 @@ def test_the_model_is_as_before(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [*((name, 0) for name in SEARCHING), *((name, 1) for name in SEARCHING[1:])],
+    [*((name, 0) for name in SEARCHING), *((name, 1) for name in SEARCHING[1:])],  # fgsm asks once
 )
 def test_the_model_is_as_before_when_it_raises(name: str, allowed: int) -> None:
     model = Counting(unusual_state(), allowed)
@@ -288,7 +294,7 @@ def test_seed_fixes_the_result_and_the_global_generator_rests(name: str) -> None
     assert torch.equal(before, torch.random.get_rng_state())
     torch.rand(10)
     assert torch.equal(first, run(5))
-    if name != "fgsm":  # FGSM draws nothing
+    if name not in ("fgsm", *NEAREST):  # FGSM draws nothing; a first success may be the same
         assert not torch.equal(first, run(6))
 
 
@@ -331,7 +337,7 @@ def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     assert together.dtype == torch.float64
 
 
-@pytest.mark.parametrize("name", [*GRADIENT, "square"])  # apgd-dlr climbs another loss
+@pytest.mark.parametrize("name", [*GRADIENT, "square"])  # others climb another loss
 def test_attacks_raise_the_loss_and_targeted_ones_lower_it(name: str) -> None:
     x = images(6)
     y = predictions(MODEL, x)

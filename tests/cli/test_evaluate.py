@@ -14,7 +14,7 @@ import torch
 from nls_core import families, zoo
 from nls_core.data import datasets
 from nls_core.evidence import out_of_fold, report
-from nls_core.evidence.parts import PARTS
+from nls_core.evidence.parts import USUAL
 from nls_core.settings import Settings
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.command import Nls, noise_data
@@ -63,7 +63,7 @@ def test_all_parts_of_all_models_as_tables_and_as_a_file(nls: Nls, tmp_path: Pat
     row = " | ".join(f"{100 * value:.1f}" for value in worst)
     assert f"| {TINY[1]} | worst | {row} |" in attacks
     kept = count(tmp_path / "evaluate")
-    assert kept == 2 * len(PARTS)
+    assert kept == 2 * len(USUAL)
     assert nls("evaluate", *where).status == 0
     assert count(tmp_path / "evaluate") == kept
 
@@ -235,3 +235,12 @@ def test_the_advice_on_missing_runs_is_a_command_that_is_accepted(
     (command,) = re.findall("`nls (train [^`]+)`", advice)
     ended = nls(*command.split(), "--runs", str(tmp_path / "runs"), "--finished")
     assert ended.status == 1  # not 2, wrong use: nothing is finished, or no data set is there
+
+
+def test_the_preset_of_autoattack_is_measured_by_itself(nls: Nls, tmp_path: Path) -> None:
+    where = ["--dataset", "noise", "--runs", str(tmp_path), "--output", str(tmp_path / "r.json")]
+    ended = nls("evaluate", TINY[0], "--only", "autoattack", *where)
+    assert ended.status == 0, ended.err
+    found = json.loads((tmp_path / "r.json").read_text())["models"][TINY[0]]
+    row = " | ".join(f"{100 * value:.1f}" for value in found["autoattack"])
+    assert f"| {TINY[0]} | autoattack | {row} |" in ended.out

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from nls_core.evidence import parts, robustness
-from nls_core.evidence.robustness import CASES, Case
+from nls_core.evidence.robustness import AUTOATTACK, CASES, PRESET, Case
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack few images with few steps."""
     monkeypatch.setitem(CASES, "square", Case("square", {"queries": 5}))
-    monkeypatch.setitem(CASES, "apgd-dlr", Case("apgd-dlr", {"steps": 3}))
+    monkeypatch.setitem(CASES, "apgd-ce", Case("apgd-ce", {"steps": 2}, nested=True))
+    monkeypatch.setitem(CASES, "apgd-t", Case("apgd-t", {"steps": 2, "targets": 2}, nested=True))
+    monkeypatch.setitem(PRESET, AUTOATTACK, Case("autoattack", {"steps": 1}, nested=True))
     monkeypatch.setitem(CASES, "pgd", Case("pgd-linf", {"steps": 3}))
     monkeypatch.setattr(robustness, "IMAGES", 6)
     monkeypatch.setattr(parts, "MAP_IMAGES", 4)

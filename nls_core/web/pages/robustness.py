@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.evidence import robustness, verdicts
+from nls_core.evidence import masking, robustness, verdicts
 from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
@@ -115,7 +115,7 @@ def how_to_read(evidence: Evidence) -> str:
     text = READ.format(images=images, error=50 / max(images, 1) ** 0.5, attacks=attacks)
     if not any("masking" in cell for cell in evidence.cells.values()):
         return text
-    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in robustness.SIGNS.items())
+    signs = "; ".join(f"<i>{name}</i>: {text}" for name, text in masking.SIGNS.items())
     return text + SIGNS_READ.format(signs=signs)
 
 

@@ -15,7 +15,7 @@ from nls_core.errors import CheckpointError
 from nls_core.evidence import verdicts
 from nls_core.evidence.cells import label
 from nls_core.evidence.findings import FINDINGS
-from nls_core.evidence.robustness import SIGNS
+from nls_core.evidence.masking import SIGNS
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
 from nls_core.web.pages import calibration as calibration_page

@@ -1,0 +1,64 @@
+"""AutoAttack: four attacks that fail for different reasons, in turn (arXiv 2003.01690)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from nls_core.attacks.auto_pgd import STEPS, apgd_ce, apgd_t
+from nls_core.attacks.fast_boundary import fab_t
+from nls_core.attacks.square_search import square
+from nls_core.attacks.threat import Progress, margin, prepare
+
+STAGES: dict[str, Callable[..., Tensor]] = {
+    "apgd-ce": apgd_ce,
+    "apgd-t": apgd_t,
+    "fab-t": fab_t,
+    "square": square,
+}
+
+
+def autoattack(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float | Tensor,
+    steps: int = STEPS,
+    progress: Progress | None = None,
+    **shared: Any,
+) -> Tensor:
+    """AutoAttack's standard preset in L∞: each of `STAGES` on what the ones before left.
+
+    Croce & Hein 2020, arXiv 2003.01690. `steps` are those of each search, and Square makes 50
+    queries for each; as published there are 100, and so 5,000 queries. Samples on which all fail
+    keep the result of the highest `margin`. Arguments, result and errors as `gradient.pgd`.
+    """
+    with prepare(
+        model, x, y, epsilon=epsilon, norm="linf", steps=steps, progress=progress, **shared
+    ) as task:
+        best, logits = task.x.clone(), task.logits(task.x)
+        hit, top = task.succeeded(logits), task.value(logits, margin)
+        for number, stage in enumerate(STAGES.values()):
+            rows = (~hit).nonzero()[:, 0]
+            if not len(rows):
+                break
+
+            def share(done: float, number: int = number) -> None:
+                if done < 1:  # the last 1 is that of `prepare`
+                    task.options.done((number + done) / len(STAGES))
+
+            part = task.take(rows)
+            radius = part.epsilon.flatten()
+            found = stage(
+                model, part.x, part.y, epsilon=radius, steps=steps, progress=share, **shared
+            )
+            logits = part.logits(found)
+            value, success = part.value(logits, margin), part.succeeded(logits)
+            better = success | (value > top[rows])
+            chosen = rows[better]
+            best[chosen], top[chosen] = found[better], value[better]
+            hit[rows] = success
+        return best
