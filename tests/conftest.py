@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ["COLUMNS"] = "200"  # of tables; in the processes of xdist there is no terminal to ask
 os.environ.setdefault("NLS_ALLOWED_HOSTS", "testserver")  # what starlette's client calls itself
 
 import numpy as np

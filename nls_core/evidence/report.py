@@ -174,15 +174,17 @@ def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
     table: dict[str, dict[str, Any]] = {}
     first = next(iter(attacked.values())).found
     keys = first.get("epsilons_255", epsilon_keys())
-    for case in first["robust"]:
+    # some runs met more than others: the whole preset is for the seed that ships
+    for case in dict.fromkeys(case for run in attacked.values() for case in run.found["robust"]):
+        met = {k: run for k, run in attacked.items() if case in run.found["robust"]}
+        theirs = {k: run for k, run in base.items() if case in run.right}
         table[case] = {}
         for i, key in enumerate(keys):
-            mine = {k: run.found["robust"][case][i] for k, run in attacked.items()}
-            entry: dict[str, Any] = spread(mine.values())
-            if cell != BASE and base:
+            entry: dict[str, Any] = spread(run.found["robust"][case][i] for run in met.values())
+            if cell != BASE and theirs:
                 entry |= _against(
-                    {k: r.right[case][i] for k, r in attacked.items()},
-                    {k: r.right[case][i] for k, r in base.items() if case in r.right},
+                    {k: run.right[case][i] for k, run in met.items()},
+                    {k: run.right[case][i] for k, run in theirs.items()},
                 )
             table[case][key] = entry
     found = {

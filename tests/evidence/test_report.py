@@ -215,6 +215,20 @@ def test_a_sign_of_masking_holds_over_seeds(
     assert masking["verdict"] == ("masking" if masking["signs"] else "no sign")
 
 
+def test_an_attack_that_one_run_alone_met_is_reported_of_it(models: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "tiny" / stored_runs.FOLDER
+    shutil.copytree(models / "tiny", tmp_path / "tiny")
+    made = make("nls-zero", 1, 1.0)
+    robust = {**made.found["robust"], "autoattack": [0.25] * EPSILONS}
+    right = torch.arange(40).expand(EPSILONS, 40) < 10
+    arrays = {**made.arrays, "right autoattack": right.numpy()}
+    found = {**made.found, "robust": robust}
+    stored_runs.write(replace(made, found=found, arrays=arrays), made_labels(), CURVE, raw)
+    table = report.build("tiny", tmp_path)["cells"]["nls-zero"]["robust"]
+    assert (table["autoattack"]["2"]["mean"], table["autoattack"]["2"]["n"]) == (0.25, 1)
+    assert table["pgd"]["2"]["n"] == 3
+
+
 def test_the_report_is_the_same_each_time(models: Path) -> None:
     path = models / "tiny" / report.REPORT
     first = path.read_bytes()
