@@ -41,7 +41,7 @@ NAMES = {
 READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
 split. Diagrams show the seed that ships, all test images, 15 equal-width bins closed on the
 right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
-paired bootstrap over images and seeds. Where models are measured out of fold, each picture is
+Student's t over seeds and images. Where models are measured out of fold, each picture is
 answered by a network that never saw its object, and the T of the table's 'ce + T' saw all their
 answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat."""
 
