@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from nls_core.analysis import cost
+from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from nls_core.analysis.analyzer import Analyzer
-from nls_core.analysis.loaded import Loaded
 
 QUERIES = 500  # of Square, the clean picture included
 

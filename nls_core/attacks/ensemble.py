@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nls_core.attacks.auto_pgd import STEPS, apgd_ce, apgd_t
 from nls_core.attacks.fast_boundary import fab_t
 from nls_core.attacks.square_search import square
-from nls_core.attacks.threat import Progress, margin, prepare
+from nls_core.attacks.threat import Kept, Progress, margin, prepare
 
 STAGES: dict[str, Callable[..., Tensor]] = {
     "apgd-ce": apgd_ce,
@@ -39,10 +39,10 @@ def autoattack(
     with prepare(
         model, x, y, epsilon=epsilon, norm="linf", steps=steps, progress=progress, **shared
     ) as task:
-        best, logits = task.x.clone(), task.logits(task.x)
-        hit, top = task.succeeded(logits), task.value(logits, margin)
+        logits = task.logits(task.x)
+        kept = Kept(task.x.clone(), task.value(logits, margin), task.succeeded(logits))
         for number, stage in enumerate(STAGES.values()):
-            rows = (~hit).nonzero()[:, 0]
+            rows = kept.left()
             if not len(rows):
                 break
 
@@ -55,10 +55,5 @@ def autoattack(
             found = stage(
                 model, part.x, part.y, epsilon=radius, steps=steps, progress=share, **shared
             )
-            logits = part.logits(found)
-            value, success = part.value(logits, margin), part.succeeded(logits)
-            better = success | (value > top[rows])
-            chosen = rows[better]
-            best[chosen], top[chosen] = found[better], value[better]
-            hit[rows] = success
-        return best
+            kept.take(part, rows, found)
+        return kept.best

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nls_core.attacks.threat import Task, check_count, margin
+from nls_core.attacks.threat import Kept, Task, check_count
 
 TARGETS = 9  # of AutoAttack (arXiv 2003.01690)
 
@@ -42,14 +42,15 @@ def in_turn(task: Task, count: int, aimed: Aimed) -> Tensor:
         InvalidInput: `count` is no integer of at least 1.
     """
     check_count("targets", count)
-    options, best, logits = task.options, task.x.clone(), task.logits(task.x)
-    hit, course = task.succeeded(logits), courses(task, logits, count)
+    options, logits = task.options, task.logits(task.x)
+    course = courses(task, logits, count)
     top = torch.full_like(task.epsilon.flatten(), -torch.inf)  # (B,)
+    kept = Kept(task.x.clone(), top, task.succeeded(logits))
     turns, steps = options.restarts * course.shape[1], options.steps
     for turn in range(turns):
         restart, target = divmod(turn, course.shape[1])
         start = task.random_start() if options.random_start or restart else task.x
-        rows = (~hit).nonzero()[:, 0]
+        rows = kept.left()
         if not len(rows):
             break
 
@@ -58,10 +59,5 @@ def in_turn(task: Task, count: int, aimed: Aimed) -> Tensor:
 
         part = task.take(rows)
         found = aimed(part, start[rows], course[rows, target], progress)
-        logits = part.logits(found)
-        value, success = part.value(logits, margin), part.succeeded(logits)
-        better = success | (value > top[rows])
-        chosen = rows[better]
-        best[chosen], top[chosen] = found[better], value[better]
-        hit[rows] = success
-    return best
+        kept.take(part, rows, found)
+    return kept.best

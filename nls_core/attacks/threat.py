@@ -210,6 +210,31 @@ class Task:
         return self.project(self.x + self.epsilon * in_ball(like, self.norm, self.generator))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The best that several attacks in turn found: changed in place.
+
+    `best` (B, C, H, W), `top` (B,) its `margin`, and `hit` (B,) whether it succeeded.
+    """
+
+    best: Tensor
+    top: Tensor
+    hit: Tensor
+
+    def left(self) -> Tensor:
+        """The rows on which nothing has succeeded."""
+        return (~self.hit).nonzero()[:, 0]
+
+    def take(self, part: Task, rows: Tensor, found: Tensor) -> None:
+        """Keep what was found for `rows`, which `part` holds, where it succeeded or is better."""
+        logits = part.logits(found)
+        value, success = part.value(logits, margin), part.succeeded(logits)
+        better = success | (value > self.top[rows])
+        chosen = rows[better]
+        self.best[chosen], self.top[chosen] = found[better], value[better]
+        self.hit[rows] = success
+
+
 @contextmanager
 def prepare(
     model: nn.Module, x: Tensor, y: Tensor, *, epsilon: float | Tensor, norm: str, **shared: Any

@@ -225,9 +225,10 @@ def maps(evidence: Evidence) -> Finding:
         if metric(cells, cell, "map_drift_cosine")
     ]
     endpoints = [
-        Endpoint(label, (metric(cells, "nls-zero", name) or {}).get("vs_ce_zero"), side, margin)
-        for name, (label, side) in NET_OF_CONTROLS.items()
-        for margin in (MARGINS["maps"],)
+        Endpoint(
+            shown, (metric(cells, "nls-zero", name) or {}).get("vs_ce_zero"), side, MARGINS["maps"]
+        )
+        for name, (shown, side) in NET_OF_CONTROLS.items()
     ]
     text = (
         "GradCAM at the last stage, for the model's own answer; attacked by PGD at 4/255. "

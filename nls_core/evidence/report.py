@@ -234,8 +234,7 @@ def _shown(attacked: Mapping[int, Run]) -> list[str]:
 def _drawn(by_image: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """Seed -> (R,) means of figures (N,) of the same N images, on the same resamples."""
     images = min(len(each) for each in by_image.values())
-    draws = bootstrap.draws(images, RESAMPLES)
-    resamples = [resampling.Resamples.of(part) for part in torch.split(draws, resampling.CHUNK)]
+    resamples = resampling.shared(images, RESAMPLES)
     return {
         seed: torch.cat([r.mean(each[:images]) for r in resamples])
         for seed, each in by_image.items()

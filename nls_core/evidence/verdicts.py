@@ -84,7 +84,7 @@ class Endpoint:
 
     @property
     def outcome(self) -> str | None:
-        """One of `OUTCOMES`; None where there is no interval, as with one run and no images."""
+        """BETTER, WORSE, EQUAL or OPEN; None without an interval (one run, and no images)."""
         gap = self.gap
         if not gap or gap["low"] is None:
             return None
@@ -98,7 +98,6 @@ class Endpoint:
 
 
 BETTER, WORSE, EQUAL, OPEN = "better", "worse", "equal", "undecided"
-OUTCOMES = (BETTER, WORSE, EQUAL, OPEN)
 ALPHA = 0.05
 # what would not matter, written down in docs/rules.md before the runs
 MARGINS: dict[str, float] = {

@@ -83,14 +83,14 @@ def _top1(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
     return confidence.double().clamp(max=1.0), (predicted == y).double()
 
 
-def _edges(bins: int, device: torch.device | None = None) -> Tensor:
+def bin_edges(bins: int, device: torch.device | None = None) -> Tensor:
     """(bins + 1,) float64; i / bins is the closest number to each edge, unlike i * (1 / bins)."""
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise InvalidInput(f"bins must be an integer of at least 1; got {bins!r}")
     return torch.arange(bins + 1, dtype=torch.float64, device=device) / bins
 
 
-def _index(values: Tensor, inner_edges: Tensor) -> Tensor:
+def bin_index(values: Tensor, inner_edges: Tensor) -> Tensor:
     """The right-closed bin of each value, given the edges between bins; of any shape."""
     return torch.bucketize(values.float(), inner_edges.float())
 
@@ -104,8 +104,8 @@ def _sums(index: Tensor, bins: int, *values: Tensor) -> list[Tensor]:
 def _equal_width(probs: Arrays, labels: Arrays, bins: int) -> list[Tensor]:
     """(bins,) counts, sums of confidence and sums of hits."""
     confidence, hit = _top1(probs, labels)
-    edges = _edges(bins, confidence.device)
-    return _sums(_index(confidence, edges[1:-1]), bins, confidence, hit)
+    edges = bin_edges(bins, confidence.device)
+    return _sums(bin_index(confidence, edges[1:-1]), bins, confidence, hit)
 
 
 def accuracy(probs: Arrays, labels: Arrays) -> float:
@@ -147,9 +147,9 @@ def adaptive_ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
     """
     confidence, hit = _top1(probs, labels)
     rows = len(confidence)
-    ends = [i * rows // bins for i in range(1, len(_edges(bins)) - 1)]
+    ends = [i * rows // bins for i in range(1, len(bin_edges(bins)) - 1)]
     last = torch.tensor([end - 1 for end in ends if end > 0], device=confidence.device)
-    index = _index(confidence, confidence.sort().values[last.long()])
+    index = bin_index(confidence, confidence.sort().values[last.long()])
     _, confidences, hits = _sums(index, bins, confidence, hit)
     return float((hits - confidences).abs().sum() / rows)
 
@@ -161,7 +161,7 @@ def classwise_ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
     """
     p, y = _check(probs, labels)
     rows, classes = p.shape
-    index = _index(p, _edges(bins, p.device)[1:-1])  # (N, K)
+    index = bin_index(p, bin_edges(bins, p.device)[1:-1])  # (N, K)
     index = index + bins * torch.arange(classes, device=p.device)  # K histograms in one
     gaps = torch.nn.functional.one_hot(y, classes).double() - p.double()  # (N, K)
     (_, sums) = _sums(index.flatten(), bins * classes, gaps.flatten())
@@ -203,10 +203,10 @@ def bin_of(confidence: float, bins: int = BINS) -> int:
     Raises:
         InvalidInput: the confidence is outside [0, 1] by more than rounding, or `bins` < 1.
     """
-    edges = _edges(bins)
+    edges = bin_edges(bins)
     if not -1e-6 <= confidence <= 1.0 + 1e-6:
         raise InvalidInput(f"a confidence must lie in [0, 1]; got {confidence!r}")
-    return int(_index(torch.tensor(confidence, dtype=torch.float64), edges[1:-1]))
+    return int(bin_index(torch.tensor(confidence, dtype=torch.float64), edges[1:-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +264,7 @@ def reliability(probs: Arrays, labels: Arrays, bins: int = BINS) -> Reliability:
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * np.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
     return Reliability(
-        edges=_edges(bins).numpy(),
+        edges=bin_edges(bins).numpy(),
         counts=counts.astype(np.int64),
         accuracy=rate,
         confidence=confidence / n,

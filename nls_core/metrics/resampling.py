@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from nls_core.metrics import calibration, selective
+from nls_core.metrics.bootstrap import draws
 
 CHUNK = 100  # resamples at a time: (100, 10,000) float64 are 8 MB
 
@@ -70,13 +72,18 @@ class Resamples:
         return places.repeat_interleave(counts).view(rows, images)
 
 
+@lru_cache(maxsize=1)
+def shared(images: int, count: int) -> tuple[Resamples, ...]:
+    """`count` resamples of some images, in parts of `CHUNK`; for figures that have no others."""
+    return tuple(Resamples.of(part) for part in torch.split(draws(images, count), CHUNK))
+
+
 def _bins(index: Tensor, bins: int) -> Tensor:
     return torch.nn.functional.one_hot(index, bins).double()  # (N, bins)
 
 
 def _equal_width(p: Predictions) -> Tensor:
-    edges = torch.arange(calibration.BINS + 1, dtype=torch.float64) / calibration.BINS
-    return torch.bucketize(p.confidence.float(), edges[1:-1].float())
+    return calibration.bin_index(p.confidence, calibration.bin_edges(calibration.BINS)[1:-1])
 
 
 def accuracy(p: Predictions, r: Resamples) -> Tensor:
@@ -117,8 +124,7 @@ def adaptive_ece(p: Predictions, r: Resamples) -> Tensor:
 def classwise_ece(p: Predictions, r: Resamples) -> Tensor:
     """(R,) of `calibration.classwise_ece`."""
     classes, bins = p.probs.shape[1], calibration.BINS
-    edges = torch.arange(bins + 1, dtype=torch.float64) / bins
-    index = torch.bucketize(p.probs.float(), edges[1:-1].float())  # (N, K)
+    index = calibration.bin_index(p.probs, calibration.bin_edges(bins)[1:-1])  # (N, K)
     gaps = torch.nn.functional.one_hot(p.labels, classes).double() - p.probs.double()
     sums = sum(
         r.mean(_bins(index[:, k], bins) * gaps[:, k : k + 1]).abs().sum(1) for k in range(classes)
@@ -180,19 +186,19 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
 }
 
 
-def resampled(probs: Tensor, labels: Tensor, draws: Tensor) -> Mapping[str, Tensor]:
+def resampled(probs: Tensor, labels: Tensor, drawn: Tensor) -> Mapping[str, Tensor]:
     """All of `RESAMPLED` on each resample.
 
     Args:
         probs: (N, K); labels: (N,).
-        draws: (R, N) indices of the drawn images.
+        drawn: (R, N) indices of the drawn images.
 
     Returns:
         name -> (R,) float64.
     """
     prepared = Predictions.of(probs, labels)
     parts: dict[str, list[Tensor]] = {name: [] for name in RESAMPLED}
-    for part in torch.split(draws, CHUNK):
+    for part in torch.split(drawn, CHUNK):
         resamples = Resamples.of(part)
         for name, metric in RESAMPLED.items():
             parts[name].append(metric(prepared, resamples))
