@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nls_core.evidence import report
-from nls_core.evidence.cells import gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import TEMPERED, WITH_T, gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
 from nls_core.evidence.stored_runs import THRESHOLDS
 from nls_core.evidence.verdicts import (
@@ -51,7 +50,7 @@ def calibration(evidence: Evidence) -> Finding:
             percent(metric(cells, cell, "accuracy")),
             percent(metric(cells, cell, "ece")),
             gap(metric(cells, cell, "ece")),
-            percent(metric(cells, cell, f"ece{report.WITH_T}")),
+            percent(metric(cells, cell, f"ece{WITH_T}")),
             number(metric(cells, cell, "nll"), 4),
             number(metric(cells, cell, "brier"), 4),
             percent(metric(cells, cell, "aurc")),
@@ -59,7 +58,7 @@ def calibration(evidence: Evidence) -> Finding:
         for cell in ordered(cells)
     ]
     ece = {loss: percent(metric(cells, f"{loss}-zero", "ece")) for loss in ("ce", "ls", "nls")}
-    tempered = percent(metric(cells, f"{report.TEMPERED}-zero", "ece"))
+    tempered = percent(metric(cells, f"{TEMPERED}-zero", "ece"))
     text = (
         f"As trained, `nls` has an ECE of {ece['nls']} % and `ce` one of {ece['ce']} % (zero "
         f"padding); `ls` has {ece['ls']} %. One temperature fitted on the validation split brings "

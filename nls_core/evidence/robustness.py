@@ -94,6 +94,11 @@ class Attacked:
     crafted: Mapping[str, Tensor]
 
 
+def epsilon_keys() -> list[str]:
+    """`EPSILONS` in 1/255, as reports name them: '0.5', '1', '2', …."""
+    return [f"{epsilon * 255:g}" for epsilon in EPSILONS]
+
+
 def subset(test: datasets.Data, count: int = IMAGES) -> tuple[Tensor, Tensor]:
     """The same images for every model: x (N, C, H, W) in [0, 1] and labels (N,).
 

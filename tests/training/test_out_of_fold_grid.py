@@ -22,6 +22,7 @@ from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.families import FAMILIES, Attacked
 from nls_core.families.recipe import Recipe
 from nls_core.metrics import calibration
+from nls_core.metrics.temperature import fit_temperature, with_temperature
 from nls_core.settings import Settings
 from nls_core.training import (
     finetune,
@@ -126,8 +127,8 @@ def test_a_folds_temperature_is_fitted_on_the_others() -> None:
     wanted = torch.zeros(60, 3)
     for fold in range(5):
         own = folds == fold
-        t = calibration.fit_temperature(logits[~own], labels[~own])
-        wanted[own] = calibration.with_temperature(logits[own], t)
+        t = fit_temperature(logits[~own], labels[~own])
+        wanted[own] = with_temperature(logits[own], t)
     assert found.metrics["nll_calibrated"] == pytest.approx(calibration.nll(wanted, labels))
 
 
