@@ -6,7 +6,9 @@ was measured, also when it is measured again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from nls_core.evidence.cells import TEMPERED, WITH_T, gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
@@ -97,32 +99,37 @@ def robustness(evidence: Evidence) -> Finding:
     found = verdict(endpoints)
     if found == HOLDS and cells["nls-zero"]["masking"]["signs"]:
         found = PARTLY
-    left = nls[keys[-1]]["mean"] if nls else 0.0
-    masked = [label(cell) for cell in attacked if cells[cell]["masking"]["signs"]]
-    signs = (
-        f"Signs of gradient masking: {'; '.join(masked)}."
-        if masked
-        else ("No cell shows a sign of gradient masking.")
-    )
     images = evidence.record["data"]["attacked_images"]
-    gaps = "; ".join(f"{key}/255: {gap(nls.get(key))}" for key in keys)
     text = f"Accuracy under the worst attack for each of {images} test images. "
     if nls:
-        text += (
-            f"`nls` (zero padding) against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` "
-            f"keeps {100 * left:.1f} %: smoothed losses shift the curve, they do not make a "
-            f"network robust. "
-        )
-    text += f"{outcomes(endpoints)} {signs}" if attacked else "No cell was attacked."
-    head = ["cell", *(f"{key}/255" for key in keys), "masking"]
+        text += _under_attack(nls, keys)
+    masked = [label(cell) for cell in attacked if cells[cell]["masking"]["signs"]]
+    text += f"{outcomes(endpoints)} {_masked(masked)}" if attacked else "No cell was attacked."
     return Finding(
         "robustness",
         "Normalized soft labels resist adversarial attacks better.",
         found,
         text,
-        [head, *rows],
+        [["cell", *(f"{key}/255" for key in keys), "masking"], *rows],
         evidence.record["command"],
     )
+
+
+def _under_attack(nls: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> str:
+    """What `nls` keeps under the worst attack, ε of `keys` -> entry, as two sentences."""
+    gaps = "; ".join(f"{key}/255: {gap(nls.get(key))}" for key in keys)
+    return (
+        f"`nls` (zero padding) against `ce-zero`, in points: {gaps}. At {keys[-1]}/255 `nls` "
+        f"keeps {100 * nls[keys[-1]]['mean']:.1f} %: smoothed losses shift the curve, they do not "
+        "make a network robust. "
+    )
+
+
+def _masked(cells: Sequence[str]) -> str:
+    """Which cells show a sign of gradient masking, as a sentence."""
+    if not cells:
+        return "No cell shows a sign of gradient masking."
+    return f"Signs of gradient masking: {'; '.join(cells)}."
 
 
 def generalization(evidence: Evidence) -> Finding:
