@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from nls_core.analysis.results import FlipPoint
 from nls_core.attacks import ATTACKS, objectives
 
-ATTACK, STEPS = "pgd-linf", 10
+ATTACK = "pgd-linf"
+STEPS = 10
 PLACES = 16  # strengths within 1/255
 
 

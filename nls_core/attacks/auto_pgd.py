@@ -20,7 +20,8 @@ from nls_core.attacks.objectives import LOSS, towards
 from nls_core.attacks.threat import Task, prepare
 from nls_core.errors import choose
 
-MOMENTUM, ENOUGH = 0.75, 0.75  # α of the move, ρ of the first condition
+MOMENTUM = 0.75  # α of the move
+ENOUGH = 0.75  # ρ of the first condition: this share of the steps raised the loss
 STEPS = 100  # of the published attacks
 TRIAL = 10  # steps after which a search may be given up
 

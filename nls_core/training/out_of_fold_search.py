@@ -29,7 +29,8 @@ Row = dict[str, Any]
 Key = tuple[tuple[str, float], ...]  # settings, as a key
 ROTATIONS = (0, 2)  # folds left out of a try, with the next one, which is answered
 SETTINGS = ("lr", "smoothing", "weight")  # what a search may choose
-WIDENINGS, STEP = 2, 2.0  # how often, and by which factor, rates go on beyond an edge
+WIDENINGS = 2  # how often rates go on beyond an edge that is best
+STEP = 2.0  # by which factor
 CRITERION = (
     "lowest NLL, pooled over folds that a network of three others answers; for the network that "
     "answers a fold, over tries that did not ask about it"

@@ -161,7 +161,7 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     data = family_reports.load(*where)
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
-    tempered = [f"{TEMPERED}-{c[3:]}" for c in cells if c.startswith("ce-")]
+    tempered = [f"{TEMPERED}-{c.removeprefix('ce-')}" for c in cells if c.startswith("ce-")]
     head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {BASE}"]
     rows = []
     for cell in [*cells, *(c for c in tempered if c in every)]:

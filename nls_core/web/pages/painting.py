@@ -20,9 +20,11 @@ from nls_core.views import focus_html
 from nls_core.web.pages.compare_work import Compare, Values
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
-MAX_BYTES, MAX_PIXELS = 1_000_000, 4 * focus_html.CANVAS**2
+MAX_BYTES = 1_000_000
+MAX_PIXELS = 4 * focus_html.CANVAS**2
 PREFIX = "data:image/png;base64,"
-YOURS, KNOWN = "Your paint", "The object's mask"
+YOURS = "Your paint"
+KNOWN = "The object's mask"
 MASKS_BYTES = 32_000_000  # of all visitors' masks together
 
 
