@@ -1,4 +1,4 @@
-"""The bootstrap over images: shared draws and percentile intervals."""
+"""The bootstrap over images: shared draws, and metrics on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_the_interval_is_about_as_wide_as_theory_says() -> None:
     whole = calibration.accuracy(probs, labels)
     drawn = torch.tensor([each["m"][0]["accuracy"] for each in rounds])
     found = intervals.interval({0: whole}, {0: drawn})
-    assert found and found.low and found.high
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
     assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.9 * 0.1 / 2000), rel=0.2)
     assert found.low < whole < found.high
 
