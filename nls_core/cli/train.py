@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,10 @@ import typer
 
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
+from nls_core.data.aberrations import KINDS
 from nls_core.errors import InvalidInput, choose
 from nls_core.families import FAMILIES, Family
-from nls_core.families.recipe import SCHEDULES, Recipe
+from nls_core.families.recipe import SCHEDULES, TRANSFER, Recipe
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
 from nls_core.settings import Settings
@@ -21,7 +23,8 @@ from nls_core.training.options import Options
 from nls_core.training.processes import processes, stops_raise
 
 DEFAULT = Recipe()
-RECIPE = tuple(DEFAULT.to_dict())  # one option each
+# one option each
+RECIPE = tuple(each.name for each in fields(Recipe) if each.name not in TRANSFER)
 
 
 # options of a single run and of a grid
@@ -59,7 +62,14 @@ Amp = Annotated[
     bool | None, typer.Option("--amp/--no-amp", help="bf16 autocast; default: what is quicker.")
 ]
 FreezeBatchNorm = Annotated[bool, typer.Option(help="Batch norm in eval mode.")]
-Weight = Annotated[float | None, typer.Option(help="λ of nls_ls.")]
+Weight = Annotated[float | None, typer.Option(help="λ of a sum of two losses, such as nls_ls.")]
+Margin = Annotated[float | None, typer.Option(help="m of nls_margin and ce_margin, in logits.")]
+Tau = Annotated[float | None, typer.Option(help="τ of logitnorm.")]
+LabelNoise = Annotated[float | None, typer.Option(help="Share of wrong training labels.")]
+NoiseKind = Annotated[str | None, typer.Option(help=" or ".join(KINDS))]
+Imbalance = Annotated[
+    float | None, typer.Option(help="Images of the first class for one of the last.")
+]
 
 
 def command(  # one option per field of Recipe
@@ -92,6 +102,11 @@ def command(  # one option per field of Recipe
     freeze_bn: FreezeBatchNorm = DEFAULT.freeze_bn,
     seed: int = DEFAULT.seed,
     weight: Weight = DEFAULT.weight,
+    margin: Margin = DEFAULT.margin,
+    tau: Tau = DEFAULT.tau,
+    label_noise: LabelNoise = DEFAULT.label_noise,
+    noise_kind: NoiseKind = DEFAULT.noise_kind,
+    imbalance: Imbalance = DEFAULT.imbalance,
 ) -> None:
     """Train one model into --out (also under torchrun), or a family with --grid.
 
