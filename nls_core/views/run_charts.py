@@ -7,7 +7,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
+from nls_core.evidence.over_epochs import Course
 from nls_core.evidence.stored_runs import Runs
 from nls_core.views.cell_style import SHARES, colour, finish, line
 
@@ -27,6 +29,43 @@ def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
     what = key.replace("val_", "validation ").replace("ece", "ECE-15").replace("nll", "NLL")
     figure.update_yaxes(title=what)
     return finish(figure, f"{what} while training")
+
+
+def over_epochs(courses: Sequence[Course]) -> go.Figure:
+    """ECE after each epoch, a plot per training, a line per loss; a star at the lowest NLL."""
+    titles = list(dict.fromkeys(course.title for course in courses))
+    gap = 0.3 / len(titles)
+    figure = make_subplots(len(titles), 1, subplot_titles=titles, vertical_spacing=gap)
+    for course in courses:
+        place: dict[str, Any] = {"row": titles.index(course.title) + 1, "col": 1}
+        hue, best = colour(f"{course.loss}-zero"), course.best
+        figure.add_scatter(
+            x=[row["epoch"] for row in course.rows],
+            y=[row["val_ece"] for row in course.rows],
+            name=course.loss,
+            legendgroup=course.loss,
+            showlegend=place["row"] == 1,
+            line={"color": hue, "width": 2.5},
+            customdata=[[row["val_accuracy"], row["val_nll"]] for row in course.rows],
+            hovertemplate="epoch %{x}: ECE-15 %{y:.2%}, accuracy %{customdata[0]:.1%}, "
+            "NLL %{customdata[1]:.3f}<extra>%{fullData.name}</extra>",
+            **place,
+        )
+        figure.add_scatter(
+            x=[best["epoch"]],
+            y=[best["val_ece"]],
+            mode="markers",
+            marker={"color": hue, "symbol": "star", "size": 14},
+            hovertemplate="lowest NLL: epoch %{x}<extra></extra>",
+            showlegend=False,
+            **place,
+        )
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title="epoch", row=len(titles))
+    figure.update_yaxes(title="ECE-15", rangemode="tozero", **SHARES)
+    figure.update_annotations(font_size=12)
+    what = "ECE-15 over the epochs (star: lowest NLL)"
+    return finish(figure, what, 110 + 190 * len(titles), showlegend=True)
 
 
 def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> go.Figure:

@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.evidence import findings
+from nls_core.evidence import findings, over_epochs
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, Evidence, Finding
 from nls_core.families import protocol_of
-from nls_core.views import evidence_charts, html
+from nls_core.views import evidence_charts, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 
@@ -40,6 +40,25 @@ def build(analyzer: Analyzer) -> None:
             outputs.append(gr.HTML())
     work = partial(show, analyzer.settings.models_dir)
     gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
+    begun = [gr.HTML(elem_id=f"finding-{findings.OVER_EPOCHS}"), gr.Plot(show_label=False)]
+    with gr.Accordion("Table", open=False):
+        begun.append(gr.HTML())
+    courses = partial(show_courses, analyzer.settings.models_dir)
+    gr.on(None, courses, None, begun, show_progress="hidden", **PRIVATE)
+
+
+def show_courses(folder: Path) -> list[Any]:
+    """When networks become overconfident, of all families: text, chart and table."""
+    courses = over_epochs.read(folder)
+    if not courses:
+        return [gr.skip(), gr.update(visible=False), gr.skip()]
+    why = escape(over_epochs.sentence(courses)).replace("`", "")
+    head = f"<h2>{over_epochs.TITLE}</h2><p class=nls-explain>{why}</p>"
+    return [
+        f'<div class="nls-finding">{head}</div>',
+        run_charts.over_epochs(courses),
+        html.table(over_epochs.table(courses)),
+    ]
 
 
 def judged(evidence: Evidence) -> bool:
