@@ -54,8 +54,8 @@ def run(
     Args:
         recipe: what to train; `check` is called first.
         out: folder for last.pt, best.pt, best_nll.pt, log.csv and TensorBoard events.
-        data: the training split, clean; validation images are held out of it by
-            `datasets.hold_out`, and both get the recipe's aberrations by `prepared`.
+        data: the training split, clean; `parts_of` holds validation images out of it, and
+            makes the recipe's aberrations.
         resume: go on from last.pt where there is one; without it an existing run is an error.
         max_steps: stop after this many steps, the checkpoint written, for tests.
         device: None takes the GPU where there is one.
@@ -106,8 +106,7 @@ class Trainer:
             )
         auto = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.device = device or auto
-        train, held = datasets.hold_out(data)
-        self.data, self.held = prepared(recipe, data.take(train), data.take(held))
+        self.data, self.held = parts_of(data, recipe)
         if len(self.data) < self.world:
             raise InvalidInput(
                 f"{len(self.data)} training images are too few for {self.world} processes"
@@ -276,18 +275,16 @@ class Trainer:
         )
 
 
-def prepared(
-    recipe: Recipe, train: datasets.Data, held: datasets.Data
-) -> tuple[datasets.Data, datasets.Data]:
-    """The training and the validation part with the recipe's aberrations, drawn from its seed.
+def parts_of(data: datasets.Data, recipe: Recipe) -> tuple[datasets.Data, datasets.Data]:
+    """The training and the validation part, with the recipe's aberrations drawn from its seed.
 
     Validation carries them too: what chooses the epoch must not know clean labels that whoever has
     such data lacks. They are the same for all losses and for a resumed run.
     """
     made = {name: getattr(recipe, name) for name in ABERRANT}
     train, held = (
-        aberrant(part, **made, generator=_generator(recipe.seed, -place))
-        for place, part in enumerate((train, held), 1)
+        aberrant(data.take(index), **made, generator=_generator(recipe.seed, -place))
+        for place, index in enumerate(datasets.hold_out(data), 1)
     )
     return train, held
 

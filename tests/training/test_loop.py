@@ -102,12 +102,10 @@ def test_validation_images_are_not_trained_on(tmp_path: Path) -> None:
 
 def test_training_and_validation_carry_the_noise_of_the_seed_whatever_the_loss() -> None:
     data = separable(300)
-    index = datasets.hold_out(data)
-    train, held = data.take(index[0]), data.take(index[1])
-    noisy = loop.prepared(NOISY, train, held)
-    again = loop.prepared(replace(NOISY, loss="nls", lr=9.0), train, held)
-    other = loop.prepared(replace(NOISY, seed=4), train, held)
-    for made, same, clean in zip(noisy, again, (train, held), strict=True):
+    noisy = loop.parts_of(data, NOISY)
+    again = loop.parts_of(data, replace(NOISY, loss="nls", lr=9.0))
+    other = loop.parts_of(data, replace(NOISY, seed=4))
+    for made, same, clean in zip(noisy, again, loop.parts_of(data, SHORT), strict=True):
         assert torch.equal(made.labels, same.labels)
         assert torch.equal(made.images, same.images)
         assert len(made) < len(clean)
@@ -115,7 +113,8 @@ def test_training_and_validation_carry_the_noise_of_the_seed_whatever_the_loss()
         wrong = float((place.clamp(max=2) != made.labels).double().mean())
         assert wrong == pytest.approx(0.5, abs=0.03)
     assert not torch.equal(other[0].labels, noisy[0].labels)
-    assert loop.prepared(SHORT, train, held) == (train, held)
+    for part, index in zip(loop.parts_of(data, SHORT), datasets.hold_out(data), strict=True):
+        assert torch.equal(part.labels, data.labels[index])
 
 
 def test_fewer_images_than_a_batch_still_train(tmp_path: Path) -> None:
