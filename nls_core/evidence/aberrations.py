@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from nls_core import files
 from nls_core.errors import CheckpointError
-from nls_core.evidence import report
+from nls_core.evidence.cells import BASE
 from nls_core.metrics import bootstrap, intervals, resampling
+from nls_core.metrics.intervals import spread
 
 FILE = "aberrations.json"  # in the folder of a family
 METRICS = ("accuracy", "ece", "nll", "aurc")
@@ -53,12 +53,11 @@ def cells(
         mine, ours = _of(values[cell], name), _of(drawn[cell], name)
         own = intervals.interval(mine, ours)
         ends = {"low": own and own.low, "high": own and own.high}
-        found: dict[str, Any] = {**report.spread(mine.values()), **ends}
-        if cell != report.BASE and report.BASE in values:
-            base, theirs = _of(values[report.BASE], name), _of(drawn[report.BASE], name)
+        found: dict[str, Any] = {**spread(mine.values()), **ends}
+        if cell != BASE and BASE in values:
+            base, theirs = _of(values[BASE], name), _of(drawn[BASE], name)
             if gap := intervals.difference(mine, base, (ours, theirs)):
-                stated = asdict(gap)
-                found["vs_ce_zero"] = {"difference": stated.pop("mean")} | stated
+                found["vs_ce_zero"] = gap.as_difference()
         return found
 
     return {

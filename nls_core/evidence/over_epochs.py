@@ -98,15 +98,15 @@ def _length(recipe: Any) -> str:
 
 def sentence(courses: Sequence[Course]) -> str:
     """What the courses show, in words, from their figures alone."""
-    said = []
+    sentences = []
     for course in courses:
         best, last = course.best, course.rows[-1]
-        said.append(
+        sentences.append(
             f"{course.title}, `{course.loss}`: {100 * best['val_ece']:.2f} % at epoch "
             f"{best['epoch']:.0f}, {100 * last['val_ece']:.2f} % at the last, where its confidence "
             f"is {_over(last):+.2f} points above its accuracy"
         )
-    return INTRO + "; ".join(said) + "."
+    return INTRO + "; ".join(sentences) + "."
 
 
 def _over(row: Mapping[str, float]) -> float:

@@ -99,7 +99,10 @@ class Endpoint:
         return EQUAL if equal else OPEN
 
 
-BETTER, WORSE, EQUAL, OPEN = "better", "worse", "equal", "undecided"
+BETTER = "better"
+WORSE = "worse"
+EQUAL = "equal"
+OPEN = "undecided"
 ALPHA = 0.05
 # what would not matter, written down in docs/rules.md before the runs
 MARGINS: dict[str, float] = {

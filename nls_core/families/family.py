@@ -9,8 +9,10 @@ from typing import Any
 
 from nls_core.families.recipe import Recipe
 
-HEADLINE_FROM, HEADLINE_MORE = 3, 2  # with 3 seeds or more, 2 more for the headline cells
-SPLIT, OUT_OF_FOLD = "split", "out_of_fold"
+HEADLINE_FROM = 3  # with so many seeds or more, the headline cells get further ones
+HEADLINE_MORE = 2
+SPLIT = "split"
+OUT_OF_FOLD = "out_of_fold"
 
 
 @dataclass(frozen=True)

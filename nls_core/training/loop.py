@@ -92,7 +92,7 @@ def _train(trainer: Trainer, progress: Callable[[Position, int], None], max_step
 
 
 class Trainer:
-    """The state of one run; `run` is its reader's guide."""
+    """The state of one run; `run` shows in which order its methods are called."""
 
     def __init__(
         self, recipe: Recipe, out: Path, data: datasets.Data, device: torch.device | None = None

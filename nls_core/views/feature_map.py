@@ -7,6 +7,7 @@ on a phone, by tapping (focus). So a thousand points need neither scripts nor a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -34,7 +35,7 @@ def class_colour(index: int, classes: int) -> str:
 def sprite(sample: Sample) -> raster.Pixels:
     """All images (N, C, h, w) as one picture (rows·h, COLUMNS·w) or (…, …, 3), row by row."""
     n, channels, height, width = sample.images.shape
-    rows = -(-n // COLUMNS)
+    rows = math.ceil(n / COLUMNS)
     sheet = np.zeros((rows * COLUMNS, channels, height, width), np.uint8)
     sheet[:n] = sample.images
     grid = sheet.reshape(rows, COLUMNS, channels, height, width).transpose(0, 3, 1, 4, 2)
@@ -54,7 +55,7 @@ def sheet_uri(sample: Sample) -> str:
 
 def style(sample: Sample, classes: Sequence[str]) -> str:
     """The rules that hold the sprite sheet and the classes' colours."""
-    rows = -(-len(sample) // COLUMNS)
+    rows = math.ceil(len(sample) / COLUMNS)
     sheet = (
         f".nls-map .p:is(:hover, :focus)::before, .nls-near .t "
         f"{{ background-image: url({sheet_uri(sample)}); "

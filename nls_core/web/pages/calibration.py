@@ -12,9 +12,10 @@ from torch import Tensor
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
-from nls_core.evidence import report, verdicts
-from nls_core.evidence.cells import gap, label, number, percent
+from nls_core.evidence import verdicts
+from nls_core.evidence.cells import BASE, TEMPERED, gap, label, number, percent
 from nls_core.metrics import calibration
+from nls_core.metrics.temperature import with_temperature
 from nls_core.views import analysis_charts, cell_style, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Reports, Where
@@ -119,7 +120,7 @@ def measured(
 ) -> tuple[calibration.Reliability, dict[str, float]]:
     """The diagram and the figures of a cell's shipped seed at a temperature."""
     logits, labels = data.run(cell).logits, data.labels
-    probs: Tensor = calibration.with_temperature(logits, t)
+    probs: Tensor = with_temperature(logits, t)
     found = {name: calibration.METRICS[name](probs, labels) for name in ("accuracy", "ece", "nll")}
     found["confidence"] = float(probs.amax(1).mean())
     return calibration.reliability(probs, labels), found
@@ -160,8 +161,8 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     data = family_reports.load(*where)
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
-    tempered = [f"{report.TEMPERED}-{c[3:]}" for c in cells if c.startswith("ce-")]
-    head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {report.BASE}"]
+    tempered = [f"{TEMPERED}-{c.removeprefix('ce-')}" for c in cells if c.startswith("ce-")]
+    head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {BASE}"]
     rows = []
     for cell in [*cells, *(c for c in tempered if c in every)]:
         found = every[cell]["metrics"]
