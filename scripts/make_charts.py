@@ -34,7 +34,8 @@ def main(family: str) -> None:
     models_dir = Settings().models_dir
     data = family_reports.load(family, models_dir)
     figures = {
-        key: draw(data.evidence, data.runs) for key, draw in evidence_charts.OF_FINDING.items()
+        each.key: evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
+        for each in findings.all_of(data.evidence)
     }
     if family == findings.first():
         figures[findings.OVER_EPOCHS] = run_charts.over_epochs(over_epochs.read(models_dir))

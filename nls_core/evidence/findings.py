@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nls_core import families, files
 from nls_core.errors import InvalidInput
-from nls_core.evidence import over_epochs, own_claims, paper_claims, verdicts
+from nls_core.evidence import aberration_claim, over_epochs, own_claims, paper_claims, verdicts
 from nls_core.evidence.cells import Table
 from nls_core.evidence.over_epochs import Course
 from nls_core.evidence.verdicts import Evidence, Finding
@@ -21,6 +21,7 @@ FINDINGS: dict[str, Callable[[Evidence], Finding]] = {
     "smoothing": own_claims.smoothing,
     "own-loss": own_claims.own_loss,
 }
+ABERRATIONS = aberration_claim.KEY  # a claim about runs that not every family has
 OVER_EPOCHS = "over-epochs"  # a section without a verdict
 # protocols whose reports hold what the claims are about: shift, attacks, several seeds
 JUDGED = (families.SPLIT,)
@@ -41,8 +42,9 @@ When a claim *holds*, *holds in part*, *does not hold* or is *undecided* was fix
 
 
 def all_of(evidence: Evidence) -> list[Finding]:
-    """Every finding of a family."""
-    return [make(evidence) for make in FINDINGS.values()]
+    """Every finding of a family; that of aberrant data where it was trained on such."""
+    found = [make(evidence) for make in FINDINGS.values()]
+    return found + ([aberration_claim.aberrations(evidence)] if evidence.aberrations else [])
 
 
 def document(evidence: Evidence, courses: Sequence[Course] = ()) -> str:

@@ -19,7 +19,7 @@ from nls_core.evidence import attack_figures, commands, out_of_fold, robustness,
 from nls_core.evidence.cells import BASE, TEMPERED, WITH_T
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
-from nls_core.metrics import bootstrap, calibration, intervals, resampling
+from nls_core.metrics import bootstrap, calibration, fair_calibration, intervals, resampling
 from nls_core.metrics.intervals import Interval, spread
 from nls_core.metrics.resampling import METRICS
 from nls_core.metrics.temperature import with_temperature
@@ -91,8 +91,10 @@ def _figures(
     for seed, run in seeds.items():
         probs = with_temperature(run.logits, run.found["temperature"])
         with_t = {f"{name}{WITH_T}": METRICS[name](probs, labels) for name in CALIBRATING}
-        values[seed] = stored_runs.scalars(run) | with_t
-        drawn[seed] = resampling.resampled(run.logits.softmax(1), labels, draws)
+        plain = run.logits.softmax(1)
+        fair = fair_calibration.figures(plain, labels)  # of the raw outputs, whatever the run's age
+        values[seed] = stored_runs.scalars(run) | with_t | fair
+        drawn[seed] = resampling.resampled(plain, labels, draws)
         progress(1)
     return Figures(values, drawn)
 
@@ -104,6 +106,7 @@ def _tempered(seeds: Mapping[int, Run], labels: Tensor, draws: Tensor) -> Figure
     return Figures(
         {
             seed: {k: metric(p, labels) for k, metric in METRICS.items()}
+            | fair_calibration.figures(p, labels)
             for seed, p in probs.items()
         },
         {seed: resampling.resampled(p, labels, draws) for seed, p in probs.items()},

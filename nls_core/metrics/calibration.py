@@ -84,7 +84,7 @@ def _check(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
     return p, check_labels(labels, p)
 
 
-def _top1(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
+def top1(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
     """(N,) float64 confidences and (N,) float64 hits in {0, 1}."""
     p, y = _check(probs, labels)
     confidence, predicted = p.max(1)
@@ -111,14 +111,14 @@ def _sums(index: Tensor, bins: int, *values: Tensor) -> list[Tensor]:
 
 def _equal_width(probs: Arrays, labels: Arrays, bins: int) -> list[Tensor]:
     """(bins,) counts, sums of confidence and sums of hits."""
-    confidence, hit = _top1(probs, labels)
+    confidence, hit = top1(probs, labels)
     edges = bin_edges(bins, confidence.device)
     return _sums(bin_index(confidence, edges[1:-1]), bins, confidence, hit)
 
 
 def accuracy(probs: Arrays, labels: Arrays) -> float:
     """The fraction of rows whose most probable class is the label; in [0, 1]."""
-    return float(_top1(probs, labels)[1].mean())
+    return float(top1(probs, labels)[1].mean())
 
 
 def ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
@@ -153,7 +153,7 @@ def adaptive_ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
     The edges are order statistics of the confidences, so bins differ by at most one sample;
     equal confidences share a bin, whatever their order, and then bins are less even.
     """
-    confidence, hit = _top1(probs, labels)
+    confidence, hit = top1(probs, labels)
     rows = len(confidence)
     ends = [i * rows // bins for i in range(1, len(bin_edges(bins)) - 1)]
     last = torch.tensor([end - 1 for end in ends if end > 0], device=confidence.device)

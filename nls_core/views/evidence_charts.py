@@ -163,4 +163,5 @@ OF_FINDING: dict[str, Callable[[Evidence, Runs], go.Figure]] = {
     ),
     "smoothing": lambda e, runs: run_charts.smoothing(e.ablations),
     "own-loss": lambda e, runs: tradeoff(e.cells),
+    "aberrations": lambda e, runs: run_charts.aberrations(e.aberrations, "accuracy"),
 }

@@ -16,6 +16,11 @@ LOSS_COLOURS = {
     "nls_ls": "#7c3aed",
     "focal": "#2563eb",
     "cosine": "#be185d",
+    "nls_margin": "#0369a1",
+    "ce_margin": "#a16207",
+    "nls_ce": "#4d7c0f",
+    "logitnorm": "#9333ea",
+    "nce_rce": "#b45353",
 }
 MARK_COLOUR = "#dc2626"  # this picture; the colour of no loss
 DASHES = {"zero": "solid", "partial": "dash"}

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from nls_core.evidence.cells import label, ordered
 from nls_core.evidence.over_epochs import Course
 from nls_core.evidence.stored_runs import Runs
 from nls_core.views.cell_style import SHARES, colour, finish, line
@@ -84,6 +85,41 @@ def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> 
     figure.update_xaxes(title="severity (0: clean)", dtick=1)
     figure.update_yaxes(title="ECE-15" if key == "ece" else key, rangemode="tozero", **SHARES)
     return finish(figure, f"{'ECE-15' if key == 'ece' else 'Accuracy'} under {corruption}")
+
+
+def aberrations(record: Mapping[str, Any], name: str, group: str | None = None) -> go.Figure:
+    """A metric on clean test labels over the data that were learnt from, a line per cell.
+
+    Bars are 95 % intervals. `record` is aberrations.json; `group` one of its groups, None being
+    all conditions.
+    """
+    figure = go.Figure()
+    conditions = record.get("conditions", {})
+    shown = record["groups"][group] if group else list(conditions)
+    for cell in ordered(
+        {c: each["cells"][c] for each in conditions.values() for c in each["cells"]}
+    ):
+        at = [n for n in shown if cell in conditions[n]["cells"]]
+        found = [conditions[n]["cells"][cell]["metrics"][name] for n in at]
+        means = [entry["mean"] for entry in found]
+        figure.add_scatter(
+            x=at,
+            y=means,
+            error_y={
+                "array": [(e["high"] or m) - m for e, m in zip(found, means, strict=True)],
+                "thickness": 1,
+            },
+            name=label(cell),
+            mode="lines+markers" if group else "markers",
+            line={"color": colour(cell), "width": 2.5},
+            hovertemplate="%{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
+        )
+    if not figure.data:
+        figure.add_annotation(text="not measured yet", showarrow=False)
+    axis = {"nll": "NLL", "ece": "ECE-15", "aurc": "AURC"}.get(name, name)
+    figure.update_xaxes(title="trained on", type="category", automargin=True)
+    figure.update_yaxes(title=f"{axis} on clean labels", **({} if name == "nll" else SHARES))
+    return finish(figure, f"{axis} after training on {group or 'aberrant data'}")
 
 
 def search(record: Mapping[str, Any]) -> go.Figure:

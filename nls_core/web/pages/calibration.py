@@ -30,9 +30,11 @@ MODES = {
     "the T of the slider": "own",
 }
 PLAIN = ("brier", "nll")  # not shares
-METRICS = ("ece", "adaptive_ece", "classwise_ece", "mce", "brier", "nll")
 NAMES = {
     "ece": "ECE-15 %",
+    "ece_floor": "noise floor %",
+    "ece_debiased": "debiased ECE %",
+    "ece_smooth": "smooth ECE %",
     "adaptive_ece": "adaptive ECE %",
     "classwise_ece": "class-wise ECE %",
     "mce": "MCE %",
@@ -44,7 +46,12 @@ split. Diagrams show the seed that ships, all test images, 15 equal-width bins c
 right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
 Student's t over seeds and images. Where models are measured out of fold, each picture is
 answered by a network that never saw its object, and the T of the table's 'ce + T' saw all their
-answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat."""
+answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat.
+<br><b>How much of an ECE is chance?</b> The noise floor is the mean ECE of a model that is right as
+often as it says, on as many images (200 draws of the labels from its own probabilities); an ECE
+near it says nothing against a model. The debiased ECE has an estimate of that bias taken off
+(Kumar et al. 2019, arXiv 1909.10155), the smooth ECE has a kernel instead of bins (Błasiok and
+Nakkiran 2023, arXiv 2309.12236)."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -162,13 +169,16 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
     tempered = [f"{TEMPERED}-{c.removeprefix('ce-')}" for c in cells if c.startswith("ce-")]
-    head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {BASE}"]
+    listed = [*cells, *(c for c in tempered if c in every)]
+    # a report of an older version lacks some
+    names = [name for name in NAMES if any(name in every[c]["metrics"] for c in listed)]
+    head = ["model", "seeds", *(NAMES[name] for name in names), f"ECE: difference to {BASE}"]
     rows = []
-    for cell in [*cells, *(c for c in tempered if c in every)]:
+    for cell in listed:
         found = every[cell]["metrics"]
         values = [
             number(found.get(name), 4) if name in PLAIN else percent(found.get(name))
-            for name in METRICS
+            for name in names
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
     table = html.table([head, *rows])
