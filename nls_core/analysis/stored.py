@@ -39,7 +39,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
         moved = [(p.adversarial - analysis.x) / p.epsilon for p in points]
         levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
         arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
-    said = {
+    entries = {
         "key": key,
         "request": asdict(analysis.request),
         "seconds": analysis.seconds,
@@ -54,7 +54,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
             for m in analysis.models
         ],
     }
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
     files.write_arrays(path, about=text, **arrays)
 
 
@@ -65,10 +65,10 @@ def about(path: Path) -> dict[str, Any]:
         CheckpointError: it is damaged.
     """
     try:
-        said: dict[str, Any] = files.parse_json(files.read_arrays(path)["about"].tobytes())
+        entries: dict[str, Any] = files.parse_json(files.read_arrays(path)["about"].tobytes())
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path.name} is damaged: {error}") from error
-    return said
+    return entries
 
 
 def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis:
@@ -77,14 +77,14 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
     Raises:
         CheckpointError: it is damaged, or of other weights than the manifests name.
     """
-    said = about(path)
-    request = _request(said["request"])
+    entries = about(path)
+    request = _request(entries["request"])
     picture = decode_image(image)
     first = manifest(request.models[0])
     prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
     models = []
     found = files.read_arrays(path)
-    for i, entry in enumerate(said["models"]):
+    for i, entry in enumerate(entries["models"]):
         known = manifest(entry["id"])
         if known.sha256 != entry["sha256"]:
             raise CheckpointError(f"{path.name} is of other weights of {known.id}")
@@ -97,7 +97,7 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
         geometry=prepared.geometry,
         models=tuple(models),
         notes=prepared.notes,
-        seconds=said["seconds"],
+        seconds=entries["seconds"],
         sha256=hashlib.sha256(image).hexdigest(),
     )
 
