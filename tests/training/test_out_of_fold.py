@@ -123,6 +123,7 @@ def test_maps_are_scored_as_those_of_the_whole_network(ready: PreparedFolds) -> 
     test = ready.test.take(ready.firsts & (ready.test.folds == 0))
     found = out_of_fold_measure.map_scores(ready.model, test, MASKS)
     assert {key.split(" ")[0] for key in found} == set(MASKS.states)
+    assert {key.split(" ")[1] for key in found} == {*MASKS.methods, "control"}
     x = test.images.float() / 255
     named = ready.model(x).argmax(1)
     maps = torch.as_tensor(cams.activation_maps(ready.model, x, named, method="gradcam"))
