@@ -11,30 +11,29 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["COLUMNS"] = "200"  # of tables; in the processes of xdist there is no terminal to ask
 os.environ.setdefault("NLS_ALLOWED_HOSTS", "testserver")  # what starlette's client calls itself
+# two threads beside other work are far slower than one, here and in started processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from nls_core import nets, zoo
-from nls_core.analysis.results import Analysis, AnalysisRequest
-from nls_core.data import sample
-from nls_core.metrics import calibration
-from nls_core.settings import ROOT, Settings
-from nls_core.types import Manifest
-
+# what takes seconds is imported where it is used: the process that gives tests to others, and
+# waits, reads this file too
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
     from fastapi import FastAPI
     from playwright.sync_api import Browser
     from starlette.testclient import TestClient
+    from xdist.remote import Producer
 
+    from nls_core import nets
     from nls_core.analysis.analyzer import Analyzer
+    from nls_core.analysis.results import Analysis
+    from nls_core.data import sample
+    from nls_core.types import Manifest
     from tests.helpers.command import Nls
-
-torch.set_num_threads(1)  # two threads beside other work are far slower than one
+    from tests.helpers.sharing import ByApp
 
 MARKERS = {  # by folder, or file beside them
     "browser": "browser",
@@ -56,6 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place_of(item) not in MARKERS)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByApp:
+    """Give the tests to processes so that each app is started once."""
+    from tests.helpers.sharing import ByApp
+
+    return ByApp(config, log)
+
+
 def place_of(item: pytest.Item) -> str:
     """The folder in tests/ that holds it, or the file beside the folders."""
     return item.path.relative_to(Path(__file__).parent).parts[0]
@@ -70,11 +77,17 @@ def tiny_model() -> nets.Classifier:
 @pytest.fixture
 def tiny_images() -> torch.Tensor:
     """(6, 1, 28, 28) seeded images in [0, 1]."""
+    import torch
+
     return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(7))
 
 
 def make_model(channels: int = 1, seed: int = 0, padding: str = "zero") -> nets.Classifier:
     """A seeded SmallResNet of width 8 with random batch-norm statistics, in eval mode."""
+    import torch
+
+    from nls_core import nets
+
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     net = nets.build("smallresnet-8", 10, channels, padding)
@@ -89,6 +102,11 @@ def make_model(channels: int = 1, seed: int = 0, padding: str = "zero") -> nets.
 
 def tiny_manifest(model_id: str) -> Manifest:
     """A manifest for `make_model`, its figures made from seeded random predictions."""
+    import torch
+
+    from nls_core.metrics import calibration
+    from nls_core.types import Manifest
+
     loss, padding = model_id.split("/")[1].split("-")
     generator = torch.Generator().manual_seed(len(model_id))
     probs = torch.randn(500, 10, generator=generator).mul(2).softmax(1)
@@ -124,6 +142,9 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests do not write to it.
     """
+    from nls_core import zoo
+    from nls_core.data import sample
+
     folder = tmp_path_factory.mktemp("models")
     for seed, model_id in enumerate(TINY):
         manifest = tiny_manifest(model_id)
@@ -149,6 +170,7 @@ def nls(
 def analyzer(models_dir: Path) -> Analyzer:
     """An analyzer over the tiny models that keeps nothing, so that every test computes."""
     from nls_core.analysis.analyzer import Analyzer
+    from nls_core.settings import Settings
 
     return Analyzer(Settings(models_dir=models_dir, device="cpu", max_cache_bytes=0))
 
@@ -156,12 +178,15 @@ def analyzer(models_dir: Path) -> Analyzer:
 @pytest.fixture(scope="session")
 def analysis(analyzer: Analyzer) -> Analysis:
     """A finished comparison of the tiny models on `picture_bytes`."""
+    from nls_core.analysis.results import AnalysisRequest
+
     return analyzer.analyze(picture_bytes(), AnalysisRequest(models=TINY, steps=5))
 
 
 @pytest.fixture(scope="session")
 def api(models_dir: Path) -> FastAPI:
     """REST over the tiny models."""
+    from nls_core.settings import Settings
     from nls_core.web.rest.api import create_api
 
     return create_api(Settings(models_dir=models_dir, device="cpu"))
@@ -178,6 +203,9 @@ def client(api: FastAPI) -> Iterator[TestClient]:
 
 def shipped_sample() -> sample.Sample:
     """The test images of the family `fashion`."""
+    from nls_core.data import sample
+    from nls_core.settings import ROOT
+
     return sample.read("fashion", ROOT / "models")
 
 
@@ -206,6 +234,9 @@ def browser() -> Iterator[Browser]:
 
 def picture_bytes(width: int = 60, height: int = 80) -> bytes:
     """A PNG of a dark, shaded shape on white, like a product photo."""
+    import numpy as np
+    from PIL import Image
+
     rows, columns = np.mgrid[0:height, 0:width]
     inside = abs(columns - width / 2) < width / 4 + rows / height * width / 8
     inside &= (rows > 8) & (rows < height - 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
@@ -22,6 +20,7 @@ from nls_core.settings import ROOT, Settings
 from tests.conftest import picture_bytes
 from tests.helpers import digits
 from tests.helpers.evidence import hurry
+from tests.helpers.whole import whole_app
 
 IDS = tuple(f"{digits.NAME}/{cell}" for cell in ("ce-zero", "nls-zero"))
 SHIPPED = ("fashion", "photos")
@@ -68,12 +67,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 @pytest.fixture(scope="module")
 def client(home: Home) -> Iterator[TestClient]:
     """A client of the real app over the three families."""
-    from nls_core.web.server import create_app
-
-    async def make() -> FastAPI:  # outside a running loop Gradio opens loops and leaves them open
-        return create_app(Settings(models_dir=home.models, device="cpu"))
-
-    with TestClient(asyncio.run(make())) as client:
+    with whole_app(Settings(models_dir=home.models, device="cpu")) as client:
         yield client
 
 

@@ -9,7 +9,7 @@ the logits to the layer and no further (`recording`).
 A map belongs to what the layer itself returns, before a later in-place operation (densenet's
 last ReLU) changes it. Not thread-safe: a model may run one map at a time.
 
-`methods` holds the registry `CAMS`, `layers` what a map can be taken at.
+`methods` holds the registry `CAMS`, `formulas` its classes, `layers` what a map can be taken at.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nls_core.cams.methods import CAMS, BatchedScoreCAM, Progress
+from nls_core.cams.methods import CAMS, Progress
 from nls_core.errors import InvalidInput
 from nls_core.types import FloatArray
 
@@ -78,7 +78,7 @@ def maps_of(
     """
     cam = CAMS[method].make(model, [])  # without layers the library adds no hooks
     gradients = _array(_gradient(seen, targets)) if cam.uses_gradients else None
-    if reports := isinstance(cam, BatchedScoreCAM):
+    if reports := hasattr(cam, "progress"):
         cam.progress = progress
     values = cam.get_cam_image(
         x.detach(), None, targets, _array(seen.activations), gradients, False

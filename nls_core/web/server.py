@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+import nls_core.cams.formulas  # noqa: F401 - now, so that no visitor waits for it
 from nls_core.analysis.analyzer import Accelerate
 from nls_core.settings import Settings
 from nls_core.web import logs

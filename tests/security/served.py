@@ -21,6 +21,7 @@ from nls_core.settings import ROOT
 UI, API = "/ui", "/ui/gradio_api"
 Form = dict[str, str | tuple[str, bytes]]  # of names; a pair is a file
 BOUNDARY = "b0undary"
+PATIENCE = 240  # seconds for a start; 5 to 10 where nothing else runs
 PLACES = 4  # of the app that the fixture `busy` starts
 
 
@@ -127,14 +128,14 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
         )
     served = Served(port, log, process)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 served.ask("GET", "/healthz", timeout=2)
                 break
             except OSError:
                 assert process.poll() is None, f"stopped at the start: {log.read_text()[-2000:]}"
-                assert time.monotonic() < deadline, "the app did not answer in 90 s"
+                assert time.monotonic() < deadline, f"the app did not answer in {PATIENCE} s"
                 time.sleep(0.1)
         yield served
     finally:

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from nls_core import images
 from nls_core.decode import BUDGET, decode_image, decode_mask
 from nls_core.errors import ImageRejected, TooLarge
 from nls_core.settings import ROOT
-from tests.helpers.scripts import script
 from tests.security import building as made
 from tests.security import corpus
 
@@ -209,27 +206,3 @@ def test_a_slow_picture_holds_up_no_other() -> None:
         waited.append(time.perf_counter() - begin)
     thread.join()
     assert len(waited) > 20
-
-
-# --- the real app ----------------------------------------------------------------------------
-
-
-def test_the_app_refuses_them_at_once(url: str, tmp_path: Path) -> None:
-    wanted = (
-        "a line of",
-        "black JPEG of 3,000 scans",
-        "APNG",
-        "PNG 16384x16384",
-        "large JPEG of 60",
-    )
-    files = [(name, data) for name, data in corpus.hostile() if name.startswith(wanted)]
-    assert len(files) >= len(wanted)
-    post: Callable[[Path], object] = script("try_images").poster(url)
-    for name, data in files:
-        path = tmp_path / name
-        path.write_bytes(data)
-        tried = post(path)
-        assert tried.outcome.startswith("422"), tried  # type: ignore[attr-defined]
-        assert tried.seconds < SECONDS, tried  # type: ignore[attr-defined]
-        with urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS) as answer:
-            assert answer.status == 200

@@ -14,8 +14,10 @@ from PIL import Image
 from nls_core.errors import DiskFull
 from nls_core.settings import Settings
 from nls_core.web.edge import scratch
-from tests.conftest import TINY, picture_bytes
-from tests.security.served import API, Served, multipart, serving
+from tests.conftest import TINY
+from tests.helpers.rest import post
+from tests.helpers.whole import whole_app
+from tests.security.served import API, Served, serving
 
 CAP = 30_000_000
 
@@ -24,7 +26,8 @@ CAP = 30_000_000
 def small(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The real app with little room."""
     folder = tmp_path_factory.mktemp("small")
-    with serving(folder, NLS_MODELS_DIR=str(models_dir), NLS_MAX_DISK_BYTES=str(CAP)) as app:
+    caps = {"NLS_MAX_DISK_BYTES": str(CAP), "NLS_MAX_UPLOAD_BYTES": str(2 * CAP)}
+    with serving(folder, NLS_MODELS_DIR=str(models_dir), **caps) as app:
         yield app
 
 
@@ -48,12 +51,11 @@ def test_uploads_stay_under_the_cap_and_the_oldest_go(small: Served) -> None:
     assert all(p in shown for p in (str(small.log.parent / "scratch"),))
 
 
-def test_what_can_never_fit_is_507(small: Served, models_dir: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, NLS_MODELS_DIR=str(models_dir), NLS_MAX_DISK_BYTES="1000") as app:
-        answer = app.upload(bytes(100_000))
-        assert answer.status == 507
-        assert answer.json()["title"] == "Disk full"
-        assert "NLS_MAX_DISK_BYTES" in answer.json()["detail"]
+def test_what_can_never_fit_is_507(small: Served) -> None:
+    answer = small.upload(bytes(CAP + 1))
+    assert answer.status == 507
+    assert answer.json()["title"] == "Disk full"
+    assert "NLS_MAX_DISK_BYTES" in answer.json()["detail"]
 
 
 def test_a_small_file_does_not_become_a_large_one(small: Served) -> None:
@@ -71,19 +73,20 @@ def test_a_small_file_does_not_become_a_large_one(small: Served) -> None:
 def test_a_full_disk_is_told_by_uploads_rest_and_readiness(
     models_dir: Path, tmp_path: Path
 ) -> None:
-    wanted = str(10**15)
-    with serving(tmp_path, NLS_MODELS_DIR=str(models_dir), NLS_MIN_FREE_BYTES=wanted) as app:
-        form = multipart({"image": ("a.png", picture_bytes()), "models": TINY[0]})
-        for answer in (app.upload(b"a"), app.ask("POST", "/api/v1/analyze", *form)):
-            assert answer.status == 507
+    scratch_dir = tmp_path / "scratch"
+    settings = Settings(models_dir=models_dir, scratch_dir=scratch_dir, min_free_bytes=10**15)
+    with whole_app(settings) as app:
+        uploaded = app.post(f"{API}/upload", files={"files": ("a.png", b"a")})
+        for answer in (uploaded, post(app)):
+            assert answer.status_code == 507
             assert answer.json()["type"] == "/docs#disk-full"
             assert "NLS_MIN_FREE_BYTES" in answer.json()["detail"]
-        ready = app.ask("GET", "/readyz")
-        assert ready.status == 503
+        ready = app.get("/readyz")
+        assert ready.status_code == 503
         assert "bytes free" in ready.json()["detail"]
         assert str(tmp_path) not in ready.text
-        assert app.ask("GET", "/healthz").status == 200
-        assert app.ask("GET", f"{API}/info").status == 200
+        assert app.get("/healthz").status_code == 200
+        assert app.get(f"{API}/info").status_code == 200
 
 
 def test_what_is_old_goes_and_what_is_pinned_stays(tmp_path: Path) -> None:

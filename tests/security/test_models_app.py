@@ -1,16 +1,17 @@
-"""The real app with a model that cannot be used: it says so, and serves the others."""
+"""The real app with models that cannot be used: it says so, and serves the others."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nls_core import zoo
-from tests.conftest import TINY, picture_bytes
-from tests.security.served import Form, multipart, serving
+from tests.conftest import TINY, make_model, picture_bytes, tiny_manifest
+from tests.security.served import Form, Served, multipart, serving
 from tests.security.stranger import Stranger
 
 
@@ -26,30 +27,62 @@ def cut_manifest(folder: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", [alter_weights, cut_manifest])
-def test_one_bad_model_takes_nothing_else_down(
-    models_dir: Path, tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    models = tmp_path / "models"
+DAMAGED = {TINY[0]: "weights", "tiny/ls-zero": "manifest"}  # of each, what is damaged
+GOOD, LATER = TINY[1], "zz/ce-zero"  # the second is damaged while the app runs
+
+
+@pytest.fixture(scope="module")
+def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The real app over two models that can be used and two that cannot."""
+    folder = tmp_path_factory.mktemp("damaged")
+    models = folder / "models"
     shutil.copytree(models_dir, models)
-    damage(models / TINY[0])
-    with serving(tmp_path, NLS_MODELS_DIR=str(models)) as app:
-        ready = app.ask("GET", "/readyz")
-        assert ready.status == 200
-        assert ready.json()["status"] == "degraded"
-        assert ready.json()["models"][TINY[1]] == "ready"
-        assert TINY[0] in ready.json()["models"][TINY[0]]  # the sentence names it
-        assert [m["id"] for m in app.ask("GET", "/api/v1/models").json()] == [TINY[1]]
-        for ids, status in ((TINY[1], 200), (TINY[0], 500)):
-            form: Form = {"models": ids, "image": ("a.png", picture_bytes()), "attack": "fgsm"}
-            assert app.ask("POST", "/api/v1/analyze", *multipart(form)).status == status
-        config = app.ask("GET", "/ui/config").text
-        assert f"Not served: the {'weights' if damage is alter_weights else 'manifest'}" in config
-        assert str(tmp_path) not in ready.text
-        assert any(
-            line.get("event") == "model_unusable" and line["model"] == TINY[0]
-            for line in app.lines()
-        )
-        stranger = Stranger(app)
-        values = [stranger.upload(picture_bytes()), TINY[1], TINY[1], "fgsm", "gradcam"]
-        assert stranger.ask(stranger.event("compare"), values)["success"]
+    for added in ("tiny/ls-zero", LATER):
+        zoo.store(make_model().net, replace(tiny_manifest(TINY[0]), id=added), models)
+    alter_weights(models / TINY[0])
+    cut_manifest(models / "tiny/ls-zero")
+    with serving(folder, NLS_MODELS_DIR=str(models), NLS_DEVICE="cpu") as app:
+        yield app
+
+
+def test_bad_models_take_nothing_else_down(app: Served) -> None:
+    ready = app.ask("GET", "/readyz")
+    assert ready.status == 200
+    assert ready.json()["status"] == "degraded"
+    assert ready.json()["models"][GOOD] == "ready"
+    assert str(app.log.parent) not in ready.text
+    assert [m["id"] for m in app.ask("GET", "/api/v1/models").json()] == [GOOD, LATER]
+    assert analyze(app, GOOD) == 200
+    stranger = Stranger(app)
+    values = [stranger.upload(picture_bytes()), GOOD, GOOD, "fgsm", "gradcam"]
+    assert stranger.ask(stranger.event("compare"), values)["success"]
+
+
+@pytest.mark.parametrize(("bad", "part"), DAMAGED.items())
+def test_a_bad_model_is_named(app: Served, bad: str, part: str) -> None:
+    assert bad in app.ask("GET", "/readyz").json()["models"][bad]  # the sentence names it
+    assert analyze(app, bad) == 500
+    assert f"Not served: the {part} of {bad}" in app.ask("GET", "/ui/config").text
+    assert any(
+        line.get("event") == "model_unusable" and line["model"] == bad for line in app.lines()
+    )
+
+
+def test_what_went_wrong_in_a_menu_is_said_over_the_network(app: Served) -> None:
+    """Weights that change while the app runs: the handler has no place for a message."""
+    stranger = Stranger(app)
+    event = stranger.event("pick_family")
+    weights = app.log.parent / "models" / LATER / zoo.WEIGHTS
+    whole = weights.read_bytes()
+    weights.write_bytes(b"altered")
+    answer = stranger.ask(event, ["zz"])
+    weights.write_bytes(whole)
+    assert not answer["success"]
+    assert LATER in answer["output"]["error"]
+    assert stranger.ask(event, ["tiny"])["success"]
+
+
+def analyze(app: Served, models: str) -> int:
+    """The status of an analysis by these models."""
+    form: Form = {"models": models, "image": ("a.png", picture_bytes()), "attack": "fgsm"}
+    return app.ask("POST", "/api/v1/analyze", *multipart(form)).status

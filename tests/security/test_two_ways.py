@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.conftest import TINY
+from tests.helpers.scripts import script
 from tests.security import corpus
 from tests.security.served import Served, multipart
 from tests.security.stranger import Stranger
+
+SECONDS = 3.0  # for any file
 
 
 def logits(answer: Any) -> list[list[float]]:
@@ -52,3 +58,25 @@ def test_hostile_files_are_refused_both_ways(served: Served) -> None:
         assert by_page(stranger, compare, data, "a.png") is None, name
     assert stranger.app.ask("GET", "/healthz").status == 200
     assert not any(line.get("event") == "crashed" for line in served.lines())
+
+
+def test_the_app_refuses_them_at_once(served: Served, tmp_path: Path) -> None:
+    wanted = (
+        "a line of",
+        "black JPEG of 3,000 scans",
+        "APNG",
+        "PNG 16384x16384",
+        "large JPEG of 60",
+    )
+    files = [(name, data) for name, data in corpus.hostile() if name.startswith(wanted)]
+    assert len(files) >= len(wanted)
+    url = f"http://127.0.0.1:{served.port}"
+    post: Callable[[Path], object] = script("try_images").poster(url)
+    for name, data in files:
+        path = tmp_path / name
+        path.write_bytes(data)
+        tried = post(path)
+        assert tried.outcome.startswith("422"), tried  # type: ignore[attr-defined]
+        assert tried.seconds < SECONDS, tried  # type: ignore[attr-defined]
+        with urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS) as answer:
+            assert answer.status == 200

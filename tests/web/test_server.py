@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -16,24 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from nls_core.settings import ROOT, Settings
 from nls_core.web.edge.middleware import SECURITY_HEADERS
 from tests.conftest import picture_bytes
 from tests.helpers.rest import check_problem, post
+from tests.helpers.whole import whole_app
 
 
 @pytest.fixture(scope="module")
 def whole(models_dir: Path) -> Iterator[TestClient]:
-    from nls_core.web.server import create_app
-
-    async def make() -> FastAPI:  # outside a running loop Gradio opens loops and leaves them open
-        settings = Settings(models_dir=models_dir, device="cpu", max_upload_bytes=20_000)
-        return create_app(settings)
-
-    with TestClient(asyncio.run(make())) as client:
+    settings = Settings(models_dir=models_dir, device="cpu", max_upload_bytes=20_000)
+    with whole_app(settings) as client:
         yield client
 
 
