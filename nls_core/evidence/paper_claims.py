@@ -10,7 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nls_core.evidence.cells import TEMPERED, WITH_T, gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import (
+    TEMPERED,
+    WITH_T,
+    Cells,
+    gap,
+    label,
+    metric,
+    number,
+    ordered,
+    percent,
+)
 from nls_core.evidence.robustness import WORST
 from nls_core.evidence.stored_runs import THRESHOLDS
 from nls_core.evidence.verdicts import (
@@ -39,7 +49,7 @@ def calibration(evidence: Evidence) -> Finding:
     cells = evidence.cells
     endpoints = [
         endpoint(cells, f"nls-{padding}", name)
-        for name in ("ece", "nll", "brier", "aurc", "ece_shift")
+        for name in _calibrating(cells)
         for padding in PADDINGS
         if f"nls-{padding}" in cells
     ]
@@ -77,6 +87,12 @@ def calibration(evidence: Evidence) -> Finding:
     )
 
 
+def _calibrating(cells: Cells) -> list[str]:
+    """The measures that the claim looks at; shift is not measured by every protocol."""
+    measured = any("ece_shift" in cell["metrics"] for cell in cells.values())
+    return ["ece", "nll", "brier", "aurc", *(["ece_shift"] if measured else [])]
+
+
 def robustness(evidence: Evidence) -> Finding:
     """Claim 2: they resist adversarial attacks."""
     cells = evidence.cells
@@ -86,7 +102,7 @@ def robustness(evidence: Evidence) -> Finding:
         [
             label(cell),
             *(percent(cells[cell]["robust"][WORST][key], 1) for key in keys),
-            cells[cell]["masking"]["verdict"],
+            cells[cell].get("masking", {}).get("verdict", "not tested"),
         ]
         for cell in attacked
     ]
@@ -97,14 +113,16 @@ def robustness(evidence: Evidence) -> Finding:
         if key in nls
     ]
     found = verdict(endpoints)
-    if found == HOLDS and cells["nls-zero"]["masking"]["signs"]:
+    tested = [cell for cell in attacked if "masking" in cells[cell]]
+    masked = [label(cell) for cell in tested if cells[cell]["masking"]["signs"]]
+    if found == HOLDS and label("nls-zero") in masked:
         found = PARTLY
     images = evidence.record["data"]["attacked_images"]
     text = f"Accuracy under the worst attack for each of {images} test images. "
     if nls:
         text += _under_attack(nls, keys)
-    masked = [label(cell) for cell in attacked if cells[cell]["masking"]["signs"]]
-    text += f"{outcomes(endpoints)} {_masked(masked)}" if attacked else "No cell was attacked."
+    text += outcomes(endpoints) if attacked else "No cell was attacked."
+    text += _masked(masked) if tested else ""
     return Finding(
         "robustness",
         "Normalized soft labels resist adversarial attacks better.",
@@ -128,8 +146,8 @@ def _under_attack(nls: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> 
 def _masked(cells: Sequence[str]) -> str:
     """Which cells show a sign of gradient masking, as a sentence."""
     if not cells:
-        return "No cell shows a sign of gradient masking."
-    return f"Signs of gradient masking: {'; '.join(cells)}."
+        return " No cell shows a sign of gradient masking."
+    return f" Signs of gradient masking: {'; '.join(cells)}."
 
 
 def generalization(evidence: Evidence) -> Finding:

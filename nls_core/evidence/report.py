@@ -26,6 +26,8 @@ from nls_core.metrics.temperature import with_temperature
 
 REPORT = "report.json"
 RESAMPLES = 2000
+# the ECE less a share of the baseline's: below 0 where it is at most that share
+SHARES = {"vs_third_of_ce_zero": 1 / 3, "vs_half_of_ce_zero": 1 / 2}
 CALIBRATING = ("ece", "nll", "brier")  # what a temperature changes; it keeps accuracy and AURC
 
 
@@ -122,8 +124,9 @@ def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
             if gap := _gap(name, mine, figures.get(other)):
                 found[name][key] = gap
     base = figures.get(BASE)
-    if "ece" in found and (third := _gap("ece", mine, base, factor=1 / 3)):
-        found["ece"]["vs_third_of_ce_zero"] = third
+    for key, factor in SHARES.items():
+        if "ece" in found and (of_base := _gap("ece", mine, base, factor=factor)):
+            found["ece"][key] = of_base
     return found
 
 
