@@ -235,7 +235,7 @@ def with_padding(model: nn.Module, padding: str) -> nn.Module:
             plain = len(module.padding) != 4 and not (
                 module.padding == "same" and module.stride != (1, 1)
             )
-            module.__class__ = nn.Conv2d if plain else PaddedConv2d  # type: ignore[assignment]
+            module.__class__ = nn.Conv2d if plain else PaddedConv2d
         if type(module) is not PartialConv2d:
             for name in _CACHES:
                 module.__dict__.pop(name, None)

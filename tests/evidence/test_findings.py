@@ -220,7 +220,6 @@ def test_no_cell_of_a_report_is_left_out() -> None:
 )  # fmt: skip
 def test_a_cell_is_a_loss_and_a_padding(cell: str, wanted: tuple[str, str]) -> None:
     assert cells.parts(cell) == wanted
-    assert cells.label(cell) == ", ".join(wanted)
 
 
 @pytest.mark.parametrize("key", ["calibration", "robustness", "generalization", "maps"])
