@@ -212,6 +212,16 @@ def test_no_cell_of_a_report_is_left_out() -> None:
     assert cells.ordered({"ce-mirror": {}, "ce-zero": {}}) == ["ce-zero", "ce-mirror"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [("nls-zero", ("nls", "zero")), ("nls_ls-partial", ("nls_ls", "partial")),
+     ("ce-partial-authors", ("ce", "partial-authors")), ("dummy-loss-zero", ("dummy-loss", "zero")),
+     ("ce-mirror", ("ce", "mirror"))],
+)  # fmt: skip
+def test_a_cell_is_a_loss_and_a_padding(cell: str, wanted: tuple[str, str]) -> None:
+    assert cells.parts(cell) == wanted
+
+
 @pytest.mark.parametrize("key", ["calibration", "robustness", "generalization", "maps"])
 def test_a_cell_of_another_loss_stands_in_the_table(key: str, evidence: Evidence) -> None:
     record = copy.deepcopy(dict(evidence.record))
