@@ -36,7 +36,11 @@ FAMILY = Family(
     },
     search_epochs=4,
     protocol=OUT_OF_FOLD,
-    tuned={"ls": ({"smoothing": 0.02}, {"smoothing": 0.05})},
+    # at λ = 0.1 the step of the second term is that of ls at its own rate
+    tuned={
+        "ls": ({"smoothing": 0.02}, {"smoothing": 0.05}),
+        "nls_ls": tuple({"weight": weight, "smoothing": 0.02} for weight in (0.02, 0.05, 0.1)),
+    },
     # swapping the padding of pretrained weights costs accuracy, so the first candidate is zero
     headline=("ce-zero", "nls-zero"),
     # how much is trained, and how: shorter runs, of which the held-out part chose the recipe
