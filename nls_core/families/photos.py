@@ -45,14 +45,14 @@ FAMILY = Family(
     headline=("ce-zero", "nls-zero"),
     # how much is trained, and how: shorter runs, of which the held-out part chose the recipe
     ablations={
-        "last block": ({"frozen": 6} | _SHORT,),
         "last two blocks": ({"frozen": 5} | _SHORT,),
-        "last four blocks": ({"frozen": 3} | _SHORT,),
-        "all blocks": ({"frozen": 0} | _SHORT,),
         "last two blocks, batch norm in training mode": ({"freeze_bn": False} | _SHORT,),
         "last two blocks, last weights instead of the average": ({"averaging": 0.0} | _SHORT,),
         "last two blocks, one rate for all": ({"layer_decay": 1.0} | _SHORT,),
         "last two blocks, 12 epochs": ({"epochs": 12, "renderings": 6},),
+        "last block": ({"frozen": 6} | _SHORT,),
+        "last four blocks": ({"frozen": 3} | _SHORT,),
+        "all blocks": ({"frozen": 0} | _SHORT,),
     },
     # trained with ls, the logits of ordinary photographs lie below those of cut-outs, so that
     # energy would warn of every fourth
