@@ -84,8 +84,7 @@ class PartialConv2d(PaddedConv2d):
     in that window), then the bias is added: 1 inside, 1.5 at the edges and 2.25 at the corners of
     a 3x3 kernel with padding 1. Parameters and state_dict are those of `Conv2d`.
 
-    (The code published with arXiv 2012.06876 multiplies the whole input by one scalar, which a
-    following batch norm cancels; this is the per-window form.)
+    (The code published with arXiv 2012.06876 has another form: `AuthorsConv2d`.)
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -175,6 +174,23 @@ class PartialConv2d(PaddedConv2d):
         return ((taps >= 0) & (taps < size)).sum(1).float()
 
 
+class AuthorsConv2d(PaddedConv2d):
+    """The partial convolution of the code published with arXiv 2012.06876 (uppalutkarsh).
+
+    The whole input is multiplied by one scalar, (padded area) / (area), and padded with zeros. A
+    batch norm that follows without anything between divides it out again, so that training is that
+    of zero padding up to the norm's 1e-5. (A convolution of stride 2 is padded at its beginning
+    alone there, which is the same for maps of an even size.)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out_channels, H', W')."""
+        height, width = x.shape[-2:]
+        left, right, top, bottom = self.pads(height, width)
+        scale = (height + top + bottom) * (width + left + right) / (height * width)
+        return self._convolve(x * scale, self.bias, (left, right, top, bottom))
+
+
 def _traced(like: Tensor) -> bool:
     """Whether what is made now belongs to a trace, and must not outlive it."""
     return torch.compiler.is_compiling() or isinstance(like, FakeTensor)
@@ -185,7 +201,8 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]
     return total // 2, total - total // 2
 
 
-PADDINGS = ("zero", "partial")
+KINDS: dict[str, type[PaddedConv2d]] = {"partial": PartialConv2d, "partial-authors": AuthorsConv2d}
+PADDINGS = ("zero", *KINDS)
 
 
 def with_padding(model: nn.Module, padding: str) -> nn.Module:
@@ -197,7 +214,7 @@ def with_padding(model: nn.Module, padding: str) -> nn.Module:
 
     Args:
         model: any module; convolutions with another `padding_mode` are left alone.
-        padding: 'zero' or 'partial'.
+        padding: of `PADDINGS`.
 
     Returns:
         The same model.
@@ -212,13 +229,14 @@ def with_padding(model: nn.Module, padding: str) -> nn.Module:
             continue
         if type(module).__name__ == "Conv2dSame":  # by name: timm takes 2 s to import
             module.__class__, module.padding = PaddedConv2d, "same"
-        if padding == "partial" and type(module) in (nn.Conv2d, PaddedConv2d):
-            module.__class__ = PartialConv2d
-        elif padding == "zero" and type(module) is PartialConv2d:
+        if padding in KINDS and type(module) in (nn.Conv2d, PaddedConv2d, *KINDS.values()):
+            module.__class__ = KINDS[padding]
+        elif padding == "zero" and type(module) in KINDS.values():
             plain = len(module.padding) != 4 and not (
                 module.padding == "same" and module.stride != (1, 1)
             )
-            module.__class__ = nn.Conv2d if plain else PaddedConv2d  # type: ignore[assignment]
+            module.__class__ = nn.Conv2d if plain else PaddedConv2d
+        if type(module) is not PartialConv2d:
             for name in _CACHES:
                 module.__dict__.pop(name, None)
     return model

@@ -177,6 +177,82 @@ def test_export_keeps_the_values_and_leaves_no_fake_tensor(dynamic: bool) -> Non
     assert not isinstance(net.get_submodule("0").ratio(12, 10, x), FakeTensor)
 
 
+def five_steps(padding: str, epsilon: float) -> tuple[Tensor, float]:
+    """Training-mode logits (32, 10) of a fresh net, and its loss after five steps, in float64.
+
+    `epsilon` is what its batch norms add to a variance.
+    """
+    torch.manual_seed(0)
+    net = build("smallresnet-8", 10, 1, padding).double().train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = epsilon
+    x, y = torch.randn(32, 1, 28, 28, dtype=torch.float64), torch.arange(32) % 10
+    optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-6)
+    first = net(x).detach()
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return first, nn.functional.cross_entropy(net(x), y).item()
+
+
+@pytest.mark.parametrize(("epsilon", "logits", "loss"), [(1e-5, 1e-4, 1e-4), (1e-13, 1e-9, 1e-9)])
+def test_batch_norm_cancels_the_authors_partial_convolution(
+    epsilon: float, logits: float, loss: float
+) -> None:
+    """All that is left is what the norm adds to a variance: without it nothing differs."""
+    zero, authors, partial = (
+        five_steps(padding, epsilon) for padding in ("zero", "partial-authors", "partial")
+    )
+    assert (authors[0] - zero[0]).abs().max() < logits
+    assert abs(authors[1] - zero[1]) < loss
+    assert (partial[0] - zero[0]).abs().max() > 0.05
+    assert abs(partial[1] - zero[1]) > 1e-3
+
+
+@pytest.mark.parametrize("size", [(28, 28), (5, 9)])
+def test_the_authors_scale_is_the_padded_area_over_the_area(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    conv = nn.Conv2d(3, 4, 3, padding=1).double()
+    bare = nn.functional.conv2d(x, conv.weight, None, padding=1)
+    scale = (size[0] + 2) * (size[1] + 2) / (size[0] * size[1])
+    bias = conv.bias
+    assert bias is not None
+    wanted = scale * bare + bias.view(-1, 1, 1)
+    torch.testing.assert_close(with_padding(conv, "partial-authors")(x), wanted)
+    pointwise = nn.Conv2d(3, 4, 1).double()
+    plain = pointwise(x)
+    assert torch.equal(with_padding(pointwise, "partial-authors")(x), plain)
+
+
+def test_every_padding_turns_into_every_other() -> None:
+    conv = nn.Conv2d(1, 1, 3, padding=1)
+    x = torch.rand(1, 1, 5, 5)
+    each = {padding: with_padding(conv, padding)(x) for padding in nets.PADDINGS}
+    for first in nets.PADDINGS:
+        for second in nets.PADDINGS:
+            with_padding(conv, first)(x)
+            assert torch.equal(with_padding(conv, second)(x), each[second])
+    assert type(with_padding(conv, "zero")) is nn.Conv2d
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_without_the_pool_the_last_map_is_twice_as_wide(name: str) -> None:
+    wanted = {name: 7, f"{name}-no-pool": 14}
+    got: dict[str, int] = {}
+    with torch.device("meta"):  # shapes alone
+        for arch in wanted:
+            net = build(arch, 10, 3)
+            net.get_submodule("layer4").register_forward_hook(
+                lambda _, __, out, arch=arch: got.update({arch: out.shape[-1]})
+            )
+            assert net(torch.rand(1, 3, 224, 224)).shape == (1, 10)
+    assert got == wanted
+    with_pool, without = (build(arch, 10, 3).state_dict() for arch in wanted)
+    assert with_pool.keys() == without.keys()
+
+
 @pytest.mark.parametrize("padding", nets.PADDINGS)
 @pytest.mark.parametrize("arch", ["smallresnet-16", "resnet18", "mobilenet_v2"])
 def test_every_tensor_is_made_on_the_inputs_device(arch: str, padding: str) -> None:

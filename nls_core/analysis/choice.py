@@ -11,7 +11,7 @@ from typing import Any
 from nls_core import families
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report
-from nls_core.evidence.cells import BASE, TEMPERED
+from nls_core.evidence.cells import BASE, TEMPERED, parts
 from nls_core.types import Manifest
 
 NORMALIZED = "nls"  # what the names of losses with normalized labels begin with
@@ -100,5 +100,5 @@ def of_manifest(manifest: Manifest) -> Measured:
 
 
 def loss_of(cell: str) -> str:
-    """The loss of `<loss>-<padding>`; only the last hyphen parts them."""
-    return cell.rpartition("-")[0]
+    """The loss of `<loss>-<padding>`."""
+    return parts(cell)[0]

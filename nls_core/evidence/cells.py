@@ -41,9 +41,16 @@ def gap(entry: Mapping[str, Any] | None, key: str = "vs_ce_zero", scale: float =
     return f"{middle} [{scale * found['low']:+.2f}, {scale * found['high']:+.2f}]"
 
 
+def parts(cell: str) -> tuple[str, str]:
+    """The loss and the padding of `<loss>-<padding>`; both may have hyphens themselves."""
+    known = [each for each in PADDINGS if cell.endswith(f"-{each}")]
+    padding = max(known, key=len) if known else cell.rpartition("-")[2]
+    return cell.removesuffix(f"-{padding}"), padding
+
+
 def label(cell: str) -> str:
     """A cell's name for people: 'nls, partial padding'."""
-    loss, padding = cell.rsplit("-", 1)
+    loss, padding = parts(cell)
     return f"{NAMES.get(loss, loss)}, {padding}"
 
 
@@ -54,7 +61,7 @@ def ordered(cells: Cells) -> list[str]:
     paddings = {padding: place for place, padding in enumerate(PADDINGS)}
 
     def key(cell: str) -> tuple[float, str, int, str]:
-        loss, _, padding = cell.rpartition("-")
+        loss, padding = parts(cell)
         place = places.get(loss, len(places))
         return place, loss, paddings.get(padding, len(paddings)), padding
 

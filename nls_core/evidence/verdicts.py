@@ -9,7 +9,7 @@ from typing import Any
 
 from nls_core import files
 from nls_core.evidence import aberrations, report
-from nls_core.evidence.cells import Cells, Table
+from nls_core.evidence.cells import Cells, Table, parts
 from nls_core.metrics.intervals import holm
 
 HOLDS = "holds"
@@ -124,7 +124,7 @@ def endpoint(cells: Cells, cell: str, name: str, key: str = "vs_ce_zero") -> End
     """The endpoint of a metric of `MARGINS`: a cell against the baseline, or by `key`."""
     found = cells.get(cell, {}).get("metrics", {}).get(name, {}).get(key)
     better = -1 if name in LESS_IS_BETTER else 1
-    padding = cell.rpartition("-")[2]
+    _, padding = parts(cell)
     return Endpoint(f"{name.replace('_', ' ')} ({padding})", found, better, MARGINS[name])
 
 

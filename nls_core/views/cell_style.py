@@ -35,13 +35,13 @@ TEMPERED = "#94a3b8"  # a paler ce
 
 def colour(cell: str) -> str:
     """The colour of a cell's loss."""
-    loss = cell.rpartition("-")[0]
+    loss, _ = cells.parts(cell)
     return TEMPERED if loss == cells.TEMPERED else loss_colour(loss)
 
 
 def dash(cell: str) -> str:
-    """Solid for zero padding, dashed for partial."""
-    return dash_of(cell.rpartition("-")[2])
+    """Solid for zero padding, dashed for partial, dotted for others."""
+    return dash_of(cells.parts(cell)[1])
 
 
 def dot(cell: str) -> dict[str, Any]:

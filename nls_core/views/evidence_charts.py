@@ -11,7 +11,7 @@ from nls_core.evidence import robustness
 from nls_core.evidence.cells import BASE, TEMPERED, Cells, gap, label, ordered
 from nls_core.evidence.stored_runs import Runs
 from nls_core.evidence.verdicts import Evidence
-from nls_core.views import palette, run_charts
+from nls_core.views import mask_charts, palette, run_charts
 from nls_core.views.cell_style import SHARES, dot, finish, line
 
 
@@ -161,6 +161,7 @@ OF_FINDING: dict[str, Callable[[Evidence, Runs], go.Figure]] = {
     "maps": lambda e, runs: by_cell(
         e.cells, "map_drift_cosine", "cosine of clean and attacked map", share=False
     ),
+    "objects": lambda e, runs: mask_charts.chart(e.cells, "clean", "gradcam", "Energy inside"),
     "smoothing": lambda e, runs: run_charts.smoothing(e.ablations),
     "own-loss": lambda e, runs: tradeoff(e.cells),
     "aberrations": lambda e, runs: run_charts.aberrations(e.aberrations, "accuracy"),

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from nls_core import families
-from nls_core.errors import InvalidInput
 from nls_core.evidence import cells, findings, over_epochs, verdicts
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Endpoint, Evidence
@@ -195,29 +194,15 @@ def test_each_family_has_a_document_of_its_own(
     assert "fashion/report.json is missing" in ended.line
 
 
-def test_the_first_family_is_the_first_whose_claims_are_judged(
+def test_the_first_declared_family_has_the_document_without_a_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    photos, fashion = families.FAMILIES["photos"], families.FAMILIES["fashion"]
-    monkeypatch.setattr(families, "FAMILIES", {"photos": photos, "fashion": fashion})
-    assert findings.first() == "fashion"
     assert findings.document_path("fashion") == Path("docs/findings.md")
     assert findings.chart_name("maps", "fashion") == "finding-maps.svg"
     assert findings.document_path("photos") == Path("docs/findings-photos.md")
-    monkeypatch.setattr(families, "FAMILIES", {"photos": photos})
-    with pytest.raises(InvalidInput, match="no family is measured by one of"):
-        findings.first()
-
-
-def test_claims_are_not_judged_out_of_fold(
-    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NLS_MODELS_DIR", str(MODELS))
-    monkeypatch.chdir(tmp_path)
-    ended = nls("findings", "photos")
-    assert ended.status == 2
-    assert "`nls evaluate --family photos`" in ended.line
-    assert not (tmp_path / "docs").exists()
+    photos, fashion = families.FAMILIES["photos"], families.FAMILIES["fashion"]
+    monkeypatch.setattr(families, "FAMILIES", {"photos": photos, "fashion": fashion})
+    assert findings.first() == "photos"
 
 
 def test_no_cell_of_a_report_is_left_out() -> None:
@@ -225,6 +210,16 @@ def test_no_cell_of_a_report_is_left_out() -> None:
     known = ["ce-zero", "ce-partial", "ce_temperature-zero", "nls-zero", "cosine-zero"]
     assert cells.ordered({name: {} for name in names}) == [*known, "mine-zero"]
     assert cells.ordered({"ce-mirror": {}, "ce-zero": {}}) == ["ce-zero", "ce-mirror"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [("nls-zero", ("nls", "zero")), ("nls_ls-partial", ("nls_ls", "partial")),
+     ("ce-partial-authors", ("ce", "partial-authors")), ("dummy-loss-zero", ("dummy-loss", "zero")),
+     ("ce-mirror", ("ce", "mirror"))],
+)  # fmt: skip
+def test_a_cell_is_a_loss_and_a_padding(cell: str, wanted: tuple[str, str]) -> None:
+    assert cells.parts(cell) == wanted
 
 
 @pytest.mark.parametrize("key", ["calibration", "robustness", "generalization", "maps"])

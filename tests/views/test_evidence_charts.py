@@ -6,7 +6,8 @@ import pytest
 
 from nls_core.evidence import robustness
 from nls_core.evidence.cells import label, ordered
-from nls_core.evidence.findings import ABERRATIONS, FINDINGS
+from nls_core.evidence.findings import ABERRATIONS, CLAIMS, FINDINGS, KEYS
+from nls_core.families import OUT_OF_FOLD
 from nls_core.settings import Settings
 from nls_core.views import cell_style, evidence_charts, palette, run_charts
 from nls_core.web.pages import family_reports
@@ -25,11 +26,18 @@ def cells(data: Reports) -> list[str]:
 
 
 def test_every_finding_has_its_chart(data: Reports) -> None:
-    assert set(evidence_charts.OF_FINDING) == {*FINDINGS, ABERRATIONS}
-    for draw in evidence_charts.OF_FINDING.values():
-        figure = draw(data.evidence, data.runs)
+    assert set(evidence_charts.OF_FINDING) == set(KEYS)
+    for key in (*FINDINGS, ABERRATIONS):
+        figure = evidence_charts.OF_FINDING[key](data.evidence, data.runs)
         assert figure.layout.title.text
         assert figure.layout.xaxis.title.text
+
+
+def test_every_finding_out_of_fold_has_its_chart() -> None:
+    photos = family_reports.load("photos", Settings().models_dir)
+    for key in CLAIMS[OUT_OF_FOLD]:
+        figure = evidence_charts.OF_FINDING[key](photos.evidence, photos.runs)
+        assert figure.layout.title.text
 
 
 def test_every_loss_has_its_own_colour(data: Reports) -> None:

@@ -11,9 +11,8 @@ import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.evidence import findings, over_epochs
-from nls_core.evidence.findings import FINDINGS
-from nls_core.evidence.verdicts import HOLDS, NOT, Evidence, Finding
-from nls_core.families import protocol_of
+from nls_core.evidence.findings import KEYS
+from nls_core.evidence.verdicts import HOLDS, NOT, Finding
 from nls_core.views import evidence_charts, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
@@ -27,16 +26,17 @@ CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Findings", INTRO)
-    names = family_reports.families(analyzer, judged)
+    names = family_reports.families(analyzer)
     if not names:
         no_report()
         return
     family = family_reports.menu(names)
     outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
-    for key in FINDINGS:
-        outputs += _places(key)
-    with gr.Column(visible=False) as aberrant:
-        outputs += [aberrant, *_places(findings.ABERRATIONS)]
+    for key in KEYS:
+        with gr.Column() as place:
+            outputs += [place, gr.HTML(elem_id=f"finding-{key}"), gr.Plot(show_label=False)]
+            with gr.Accordion("Table and command", open=False):
+                outputs.append(gr.HTML())
     work = partial(show, analyzer.settings.models_dir)
     gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
     begun = [gr.HTML(elem_id=f"finding-{findings.OVER_EPOCHS}"), gr.Plot(show_label=False)]
@@ -44,14 +44,6 @@ def build(analyzer: Analyzer) -> None:
         begun.append(gr.HTML())
     courses = partial(show_courses, analyzer.settings.models_dir)
     gr.on(None, courses, None, begun, show_progress="hidden", **PRIVATE)
-
-
-def _places(key: str) -> list[Any]:
-    """Where a finding's text, chart and table go."""
-    places = [gr.HTML(elem_id=f"finding-{key}"), gr.Plot(show_label=False)]
-    with gr.Accordion("Table and command", open=False):
-        places.append(gr.HTML())
-    return places
 
 
 def show_courses(folder: Path) -> list[Any]:
@@ -68,27 +60,20 @@ def show_courses(folder: Path) -> list[Any]:
     ]
 
 
-def judged(evidence: Evidence) -> bool:
-    """Whether the claims are about what a family's report holds."""
-    return protocol_of(evidence.family) in findings.JUDGED
-
-
 def show(folder: Path, family: str) -> list[Any]:
-    """All findings: the overview, then text, chart and table of each.
-
-    Those of the claim about aberrant data come last, behind whether it was measured.
-    """
+    """The overview, then of each of `KEYS` whether it is shown, its text, chart and table."""
     data = family_reports.load(family, folder)
-    found = findings.all_of(data.evidence)
-    parts: list[Any] = [overview(found)]
-    for each in found:
-        if each.key == findings.ABERRATIONS:
-            parts.append(gr.update(visible=True))
+    found = {each.key: each for each in findings.all_of(data.evidence)}
+    parts: list[Any] = [overview(list(found.values()))]
+    for key in KEYS:
+        if key not in found:
+            parts += [gr.update(visible=False), *[gr.skip()] * 3]
+            continue
+        each = found[key]
         command = f"<p class=nls-explain>Command: <code>{escape(each.command)}</code></p>"
-        chart = evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
-        parts += [text(each), chart, html.table(each.table) + command]
-    if found[-1].key != findings.ABERRATIONS:
-        parts += [gr.update(visible=False), *[gr.skip()] * 3]
+        chart = evidence_charts.OF_FINDING[key](data.evidence, data.runs)
+        table = html.table(each.table) + command
+        parts += [gr.update(visible=True), text(each), chart, table]
     return parts
 
 
