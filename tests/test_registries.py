@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_grad_cam import HiResCAM
 from starlette.testclient import TestClient
 from torch import Tensor, nn
 
@@ -54,7 +53,7 @@ def weighted(
 def _entries(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = Attack(shifted, "l2", False, 50, "Brighter.", weak=True)
     monkeypatch.setitem(ATTACKS, "dummy-attack", attack)
-    monkeypatch.setitem(CAMS, "dummy-cam", Cam(HiResCAM, 7, "as hirescam"))
+    monkeypatch.setitem(CAMS, "dummy-cam", Cam(CAMS["hirescam"].formula, 7, "as hirescam"))
     monkeypatch.setitem(LOSSES, "dummy-loss", LOSSES["ls"])
     monkeypatch.setitem(LOSSES, "dummy-weighted", weighted)
 

@@ -6,12 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 from nls_core.errors import InvalidInput
 
@@ -25,7 +19,7 @@ def error_auroc(probs: Tensor, labels: Tensor) -> float:
     right = index == labels
     if bool(right.all()) or not bool(right.any()):
         return float("nan")
-    return float(binary_auroc(confidence.double(), right.long()))
+    return float(_torchmetrics("binary_auroc")(confidence.double(), right.long()))
 
 
 def aurc(probs: Tensor, labels: Tensor) -> float:
@@ -58,21 +52,29 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
     """AUROC in [0, 1] of scores (N,) and (M,), none empty, that should be higher for the known."""
     scores = torch.cat([known, unknown]).double()
     kind = torch.cat([torch.ones(len(known)), torch.zeros(len(unknown))]).long()
-    return float(binary_auroc(scores, kind.to(scores.device)))
+    return float(_torchmetrics("binary_auroc")(scores, kind.to(scores.device)))
 
 
-def _macro(metric: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], float]:
+def _torchmetrics(name: str) -> Callable[..., Tensor]:
+    """A function of torchmetrics, which a server that shows what was measured does not need."""
+    from torchmetrics.functional import classification  # noqa: PLC0415 - seconds, and 160 MB
+
+    found: Callable[..., Tensor] = getattr(classification, name)
+    return found
+
+
+def _macro(name: str) -> Callable[[Tensor, Tensor], float]:
     def score(probs: Tensor, labels: Tensor) -> float:
-        classes = probs.shape[1]
+        metric, classes = _torchmetrics(f"multiclass_{name}"), probs.shape[1]
         return float(metric(probs.argmax(1), labels, num_classes=classes, average="macro"))
 
     return score
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
-    "precision": _macro(multiclass_precision),
-    "recall": _macro(multiclass_recall),
-    "f1": _macro(multiclass_f1_score),
+    "precision": _macro("precision"),
+    "recall": _macro("recall"),
+    "f1": _macro("f1_score"),
     "error_auroc": error_auroc,
     "aurc": aurc,
 }
