@@ -120,6 +120,8 @@ class EfficientNetLite0(nn.Module):
 
 def _initialize(net: nn.Module) -> None:
     """As TensorFlow's EfficientNets: normal, by what a weight's outputs add up to."""
+    if next(net.parameters()).is_meta:  # nothing to draw; and to ask loads torch's compiler: 2 s
+        return
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
