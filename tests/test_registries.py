@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_the_page_offers_and_shows_them(analyzer: Analyzer) -> None:
     shown = page.work.show(page.work.analyze(values), values)
     assert "Under dummy-attack" in shown[0]
     assert "hold" not in shown[0]
-    assert shown[1].layout.xaxis.title.text == "ε (L2 norm)"
+    assert json.loads(shown[1])["layout"]["xaxis"]["title"]["text"] == "ε (L2 norm)"
 
 
 def test_rest_names_and_computes_them(models_dir: Path) -> None:

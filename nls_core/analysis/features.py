@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.one_model import Progress
 from nls_core.data import sample
 from nls_core.errors import InvalidInput
 from nls_core.images import PREPROCESS

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from nls_core.types import Manifest
 LEVELS = 127
 
 
-def write(path: Path, analysis: Analysis, key: str) -> None:
-    """Write an analysis to a .npz file; `key` names it (see `Analyzer`)."""
+def write(path: Path, analysis: Analysis) -> None:
+    """Write an analysis of an image file to a .npz file."""
     arrays: dict[str, Any] = {}
     for i, model in enumerate(analysis.models):
         points = model.sweep
@@ -40,7 +40,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
         levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
         arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
     said = {
-        "key": key,
+        "sha256": analysis.sha256,
         "request": asdict(analysis.request),
         "seconds": analysis.seconds,
         "models": [
@@ -59,7 +59,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What a file says of itself: its key, request and models.
+    """What a file says of itself: its picture, request and models.
 
     Raises:
         CheckpointError: it is damaged.
@@ -103,27 +103,42 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
 
 
 class Shelf:
-    """The analyses that ship in a folder, by key; damaged ones, and those of other weights, go."""
+    """The analyses that ship in a folder; damaged ones, and those of other weights, go."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[tuple[str, AnalysisRequest], Path] = {}
         for path in folder.glob("opening-*.npz"):
             with contextlib.suppress(CheckpointError):
-                self._paths[about(path)["key"]] = path
+                said = about(path)
+                self._paths[_name(said["sha256"], _request(said["request"]))] = path
 
-    def get(self, key: str, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis | None:
-        """The analysis of a picture, if it is there and of the weights that manifests name."""
-        if key not in self._paths:
+    def get(
+        self,
+        digest: str,
+        request: AnalysisRequest,
+        image: bytes,
+        manifest: Callable[[str], Manifest],
+    ) -> Analysis | None:
+        """The analysis of a picture, if it is there and of the weights that manifests name.
+
+        It is that of the request but for the strengths, which are all that ship.
+        """
+        name = _name(digest, request)
+        if name not in self._paths:
             return None
         try:
-            return read(self._paths[key], image, manifest)
+            return read(self._paths[name], image, manifest)
         except CheckpointError:  # it is computed as any other
-            del self._paths[key]
+            del self._paths[name]
             return None
 
     def clear(self) -> None:
         """Give nothing any more; for those who make them anew."""
         self._paths.clear()
+
+
+def _name(digest: str, request: AnalysisRequest) -> tuple[str, AnalysisRequest]:
+    return digest, replace(request, epsilons=(), flip_point=False)
 
 
 def _request(entry: dict[str, Any]) -> AnalysisRequest:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from nls_core.analysis import masking
 from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.errors import NLSLabError
+from nls_core.errors import Departed, NLSLabError
 from nls_core.views import masking_html, panels
 from nls_core.web.pages import navigation
 from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
+from nls_core.web.pages.visitors import Latest
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -30,6 +32,7 @@ from nls_core.web.pages.widgets import (
     upload,
 )
 
+REMEMBERED = 1000  # visitors whose last question is known
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
@@ -39,6 +42,8 @@ ABOUT_MASKING = explained(
     "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
     f"({masking.QUERIES} queries, no gradient): does it withstand noise, or hide its gradient?"
 )
+PENDING = message("The clean picture is answered; its attack is being computed …")
+FOLLOWS = message("Further strengths and the flip points are being computed …")
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
 
@@ -48,18 +53,23 @@ def attack_menu() -> list[tuple[str, str]]:
     return [(f"{name} (weak)" if a.weak else name, name) for name, a in ATTACKS.items()]
 
 
+def chart(text: str | None) -> PlotData | None:
+    """A chart as the page takes it, of Plotly's JSON."""
+    return None if text is None else PlotData(type="plotly", plot=text)
+
+
 class ComparePage:
     """The components, and what happens when one is touched."""
 
     def __init__(self, compare: Compare) -> None:
-        self.work = compare
+        self.work, self.latest = compare, Latest(REMEMBERED)
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
             # a large picture is computed once somebody opens the page, unless its analysis ships
-            first: Analysis | None = compare.analyze(start) if compare.at_hand(start) else None
+            first: Analysis | None = compare.analyze(start) if compare.opens(start) else None
         except NLSLabError as error:  # the page opens without a result, and says why
             first = None
             wrong.append(str(error))
@@ -128,11 +138,11 @@ class ComparePage:
         self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
-        self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
+        self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
         gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
         with gr.Row():
             self.reliability = [
-                gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
+                gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[2:4]
             ]
         with gr.Accordion("Numbers and export", open=False):
             self.numbers = gr.HTML(shown[4])
@@ -159,7 +169,7 @@ class ComparePage:
             **LANE,
             **PRIVATE,
         )
-        gr.on(
+        moved = gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
             self.show,
             inputs,
@@ -169,6 +179,16 @@ class ComparePage:
             **LOOK,
             **PRIVATE,
         )
+        # what takes longer follows by itself, and stops when something else is asked for
+        for before in (computed, moved):
+            before.then(
+                self.complete,
+                inputs,
+                [self.message, *shown],
+                show_progress="hidden",
+                **LANE,
+                **PRIVATE,
+            )
         self.focus.listen(self.inputs, computed)
         self.ask.click(self.masked, inputs, [self.message, self.masking], **LANE, **PRIVATE)
         for stale in (computed.then, self.inputs["epsilon"].input):  # of another picture or ε
@@ -199,21 +219,55 @@ class ComparePage:
         """Component -> value, as Gradio gives it, to name -> value."""
         return {name: data[component] for name, component in self.inputs.items()}
 
-    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
-        """Analyze the picture; on an error keep what is shown and say why."""
+    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> Iterator[Any]:
+        """Analyze the picture: clean, then at the ε that is shown; `complete` does the rest.
+
+        On an error what is shown stays, and the message says why.
+        """
+        self.latest.begin()
         values = self._values(data)
-        slider = epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
-        keep = [gr.update(**slider), *[gr.skip()] * 5]
+        slider = gr.update(
+            **epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
+        )
+        keep = [slider, *[gr.skip()] * 5]
         if not values["image"]:
-            return [message("Upload, paste or photograph a picture, or click an example."), *keep]
+            yield [message("Upload, paste or photograph a picture, or click an example."), *keep]
+            return
         note = self.work.slow_note(values)
         try:
-            analysis = self.work.analyze(
-                values, lambda done, what: progress(done, desc=what + note)
-            )
+            if not self.work.is_ready(values):
+                yield [PENDING, slider, *self._shown(self.work.clean(values), values)]
+            with self.latest.while_latest():
+                analysis = self.work.look(
+                    values, lambda done, what: progress(done, desc=what + note)
+                )
+        except Departed:  # something else is asked for, and will be shown
+            yield [gr.skip(), *keep]
         except NLSLabError as error:
-            return [message(str(error), wrong=True), *keep]
-        return ["", keep[0], *self.work.show(analysis, values)]
+            yield [message(str(error), wrong=True), *keep]
+        else:
+            yield ["", slider, *self._shown(analysis, values)]
+
+    def _shown(self, analysis: Analysis, values: Values) -> list[Any]:
+        result, *charts, numbers = self.work.show(analysis, values)
+        return [result, *map(chart, charts), numbers]
+
+    def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
+        """The other strengths and the flip points, where they are not there yet."""
+        values, keep = self._values(data), [gr.skip()] * 5
+        try:
+            if not values["image"] or self.work.is_whole(values):
+                yield [gr.skip(), *keep]
+                return
+            yield [FOLLOWS, *keep]
+            with self.latest.while_latest():
+                analysis = self.work.analyze(values)
+        except Departed:
+            yield [gr.skip(), *keep]
+        except NLSLabError as error:
+            yield [message(str(error), wrong=True), *keep]
+        else:
+            yield ["", *self._shown(analysis, values)]
 
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
@@ -224,23 +278,28 @@ class ComparePage:
         return self.work.answer(values)
 
     def show(self, data: dict[Any, Any]) -> list[Any]:
-        """Show the analysis at hand at another ε or on another colour scale.
+        """Show another ε, or the maps on another colour scale.
 
-        No session holds it: `Analyzer` keeps what was computed, and computes again what it let go.
+        No session holds an analysis: `Analyzer` keeps what was computed. An ε that was not, on a
+        large picture, is computed now.
         """
         values = self._values(data)
         if not values["image"]:
             return [gr.skip()] * 6
         try:
-            return ["", *self.work.show(self.work.analyze(values), values)]
+            if not self.work.is_ready(values):
+                self.latest.begin()  # what is still computed can wait
+            result, sweep, *_, numbers = self._shown(self.work.look(values), values)
         except NLSLabError as error:
             return [message(str(error), wrong=True), *[gr.skip()] * 5]
+        # how well the models are calibrated does not depend on ε
+        return ["", result, sweep, gr.skip(), gr.skip(), numbers]
 
     def masked(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Attack each model with the other's picture and with Square, at the ε that is shown."""
         values = self._values(data)
         try:
-            analysis = self.work.analyze(values)
+            analysis = self.work.look(values)
             found = masking.compare(
                 self.work.analyzer,
                 analysis,

@@ -122,7 +122,7 @@ class FocusPanel:
     def _given(self, data: Mapping[Any, Any]) -> tuple[Analysis, Values, Paint]:
         """The analysis that the controls ask for (kept, or computed again), and the paint."""
         values = {name: data[component] for name, component in self.inputs.items()}
-        return self.work.analyze(values), values, data[self.paint]
+        return self.work.look(values), values, data[self.paint]
 
     def follow(self, data: dict[Any, Any]) -> list[Any]:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""
