@@ -20,7 +20,14 @@ import torch
 
 from nls_core import files
 from nls_core.analysis import sweep
-from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, FlipPoint, ModelAnalysis
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    FlipPoint,
+    ModelAnalysis,
+    SweepPoint,
+)
 from nls_core.errors import CheckpointError
 from nls_core.images import PREPROCESS, decode_image, thumbnail
 from nls_core.types import Manifest
@@ -156,9 +163,12 @@ def _model(
     logits, values, moved = (torch.from_numpy(array) for array in arrays)
     predictions = sweep.predictions(logits, manifest.temperature)
     maps = [CamMap(request.cam, entry["layer"], entry["target"], v.numpy()) for v in values]
-    radius = torch.tensor(request.epsilons).reshape(-1, 1, 1, 1)
-    swept = (x + moved.float() * radius / LEVELS).clamp(0, 1)  # (E, C, H, W)
-    seen = list(zip(predictions[1:], maps[1:], strict=True))
-    points = sweep.points(x, swept, request, predictions[0], seen)
+    seen = zip(predictions[1:], maps[1:], strict=True)
+    points: list[SweepPoint] = []
+    for epsilon, levels, each in zip(request.epsilons, moved, seen, strict=True):
+        # one by one: all at once take 90 MB for a moment
+        swept = (x + levels.float() * epsilon / LEVELS).clamp(0, 1)  # (1, C, H, W)
+        one = replace(request, epsilons=(epsilon,))
+        points += sweep.points(x, swept, one, predictions[0], [each])
     flips = entry["flip_point"] and FlipPoint(**entry["flip_point"])
-    return ModelAnalysis(manifest, predictions[0], maps[0], points, flips)
+    return ModelAnalysis(manifest, predictions[0], maps[0], tuple(points), flips)

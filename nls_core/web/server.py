@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nls_core.analysis.analyzer import Accelerate
+from nls_core.analysis.memory import give_back
 from nls_core.settings import Settings
 from nls_core.web import logs
 from nls_core.web.edge import scratch
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
             is_full=app.state.is_full,
         ),
     )
+    give_back()  # what only the making of pages needed
     return app
 
 

@@ -18,7 +18,7 @@ from nls_core.types import Manifest
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.scripts import script
 
-SETTINGS = Settings(device="cpu")
+SETTINGS = Settings(device="cpu", max_seconds=600)  # all strengths, on a busy machine
 MEASURED = read_measured(SETTINGS)
 
 
