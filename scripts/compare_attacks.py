@@ -18,7 +18,9 @@ from nls_core.attacks import ATTACKS
 from nls_core.evidence import measure, robustness
 from nls_core.settings import Settings
 
-IMAGES, EPSILON, STEPS = 300, 4 / 255, 100
+IMAGES = 300
+EPSILON = 4 / 255
+STEPS = 100
 
 # name -> (model, x, y) -> adversarial x
 WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {

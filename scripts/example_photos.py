@@ -23,7 +23,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-LONGEST, LARGEST = 800, 150_000  # pixels, bytes
+LONGEST = 800  # pixels
+LARGEST = 150_000  # bytes
 PACKAGES = {  # package -> version, where its files lie once unpacked
     "fotoxx-common": ("20.08-2", "usr/share/fotoxx/images"),
     "gcompris-qt-data": ("3.1-2", "usr/share/gcompris-qt/rcc"),
@@ -77,7 +78,9 @@ class Photo:
         return f"{self.author}, {self.licence}; {where}{note}"
 
 
-GCOMPRIS, LOMIRI, SCRATCH = "gcompris-qt-data", "lomiri-wallpapers-16.04", "scratch"
+GCOMPRIS = "gcompris-qt-data"
+LOMIRI = "lomiri-wallpapers-16.04"
+SCRATCH = "scratch"
 FARM = "explore_farm_animals.rcc:explore_farm_animals/resource/animals"
 THINGS = "categorization.rcc:categorization/resource/images"
 MUSIC = "explore_world_music.rcc:explore_world_music/resource/music"

@@ -14,9 +14,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from nls_core import families
-from nls_core.evidence import findings
+from nls_core.evidence import findings, over_epochs
 from nls_core.settings import ROOT, Settings
-from nls_core.views import evidence_charts
+from nls_core.views import evidence_charts, run_charts
 from nls_core.web.pages import family_reports
 
 WIDTH = 860  # pixels
@@ -27,16 +27,25 @@ DRAW = """async () => {
 
 
 def main(family: str) -> None:
-    """Write a chart for every finding of a family, as `findings.chart_name` names it."""
-    data = family_reports.load(family, Settings().models_dir)
+    """Write a chart for every finding of a family, as `findings.chart_name` names it.
+
+    With those of the first family comes the one of all families' training.
+    """
+    models_dir = Settings().models_dir
+    data = family_reports.load(family, models_dir)
+    figures = {
+        each.key: evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
+        for each in findings.all_of(data.evidence)
+    }
+    if family == findings.first():
+        figures[findings.OVER_EPOCHS] = run_charts.over_epochs(over_epochs.read(models_dir))
     folder = ROOT / "docs" / "images"
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page()
-        for key, draw in evidence_charts.OF_FINDING.items():
-            figure = draw(data.evidence, data.runs)
+        for key, figure in figures.items():
             figure.update_layout(width=WIDTH)
             page.set_content(figure.to_html(include_plotlyjs=True))
             uri = str(page.evaluate(DRAW % WIDTH))

@@ -37,7 +37,9 @@ DRAWINGS = {  # file in the package -> class, title, what the file says of itsel
     "t-shirt_01": ("T-shirt/top", "T-shirt, drawn", "public domain"),
     "black_dress": ("Dress", "Black dress, drawn", "Ying-Chun Liu, public domain"),
 }
-LONGEST, MARGIN, QUALITY = 400, 40, 90  # pixels, pixels, JPEG
+LONGEST = 400  # pixels of an example
+MARGIN = 40  # pixels around it
+QUALITY = 90  # of its JPEG
 CREDITS = """# Credits of the examples
 
 Made by `scripts/make_examples.py`, which states how they were chosen.

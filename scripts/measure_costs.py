@@ -12,7 +12,9 @@ from nls_core import attacks, cams, zoo
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.settings import Settings
 
-STRENGTHS, STEPS, ROUNDS = 16, 2, 3
+STRENGTHS = 16
+STEPS = 2
+ROUNDS = 3
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from importlib import import_module
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nls_core.losses import LOSSES, OPTIONS, WITHOUT_SMOOTHING
 from nls_core.settings import ROOT, Settings
 from tests.helpers.scripts import script
 
@@ -62,6 +64,22 @@ def test_the_chosen_learning_rates_are_the_best_that_were_tried() -> None:
     for loss, rate in record["chosen"].items():
         tried = {r["lr"]: r["val_accuracy"] for r in record["tried"] if r["loss"] == loss}
         assert tried[rate] == max(tried.values())
+
+
+def test_the_table_of_losses_is_the_registry() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- losses -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert table
+    rows = [[c.strip() for c in r.strip("|").split("|")] for r in table[1].splitlines()[2:]]
+    assert [row[0].strip("`") for row in rows] == list(LOSSES)
+    names = {"λ": "weight", "m": "margin", "τ": "tau"}
+    for name, _, options, _ in rows:
+        loss = name.strip("`")
+        assert ("s" in options.split(", ")) == (loss not in WITHOUT_SMOOTHING)
+        stated = {names[k]: float(v) for k, v in re.findall(r"(\S) = ([\d.]+)", options)}
+        own = inspect.signature(LOSSES[loss]).parameters
+        assert stated == {k: own[k].default for k in OPTIONS if k in own}
+    assert f"{('Ten', 'Eleven')[len(LOSSES) - 11]} more losses" in README
 
 
 def test_the_changelog_counts_the_models_that_ship() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nls_core.errors import InvalidInput, UnknownName
-from nls_core.losses import LOSSES, soft_labels
+from nls_core.losses import LOSSES, accepts, options, soft_labels, stated
 
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10_000)
@@ -92,10 +92,107 @@ def test_smoothing_is_not_cancelled_in_nls_ls() -> None:
     assert (unit["nls_ls"][0] - unit["nls_ls"][1]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("weight", [-0.1, math.inf, math.nan])
-def test_a_weight_outside_its_range_is_refused(weight: float) -> None:
-    with pytest.raises(InvalidInput, match="weight must be at least 0 and finite"):
-        LOSSES["nls_ls"](*draw(1), weight=weight)
+@pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
+@pytest.mark.parametrize("option", ["weight", "margin"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_option_outside_its_range_is_refused(name: str, option: str, value: float) -> None:
+    wanted = f"{option} must be at least 0 and finite" if accepts(name, option) else option
+    with pytest.raises((InvalidInput, TypeError), match=wanted):
+        LOSSES[name](*draw(1), **{option: value})
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_outside_its_range_is_refused(tau: float) -> None:
+    with pytest.raises(InvalidInput, match="tau must be above 0 and finite"):
+        LOSSES["logitnorm"](*draw(1), tau=tau)
+
+
+# the sums, and the loss that each is without its second term
+SUMS = {"nls_ls": "nls", "nls_ce": "nls", "nls_margin": "nls", "ce_margin": "ce", "nce_rce": "nls"}
+
+
+@quick
+@given(seeds, classes, smoothings, st.floats(0, 3))
+def test_without_weight_a_sum_is_its_first_term(seed: int, k: int, s: float, gamma: float) -> None:
+    logits, y = draw(seed, k)
+    for name, base in SUMS.items():
+        own = 0.0 if name == "nce_rce" else s
+        wanted = LOSSES[base](logits, y, smoothing=own, gamma=gamma)
+        got = LOSSES[name](logits, y, smoothing=s, gamma=gamma, weight=0.0)
+        torch.testing.assert_close(got, wanted)
+
+
+@quick
+@given(seeds, classes, smoothings, st.floats(0, 3), st.floats(0, 4))
+def test_nls_ce_is_the_weighted_sum(seed: int, k: int, s: float, w: float, gamma: float) -> None:
+    logits, y = draw(seed, k)
+    both = {"smoothing": s, "gamma": gamma, "reduction": "none"}
+    nls, ce = (LOSSES[name](logits, y, **both) for name in ("nls", "ce"))
+    torch.testing.assert_close(LOSSES["nls_ce"](logits, y, weight=w, **both), nls + w * ce)
+
+
+@quick
+@given(seeds, classes, st.floats(0, 3), st.floats(0, 12), st.sampled_from(["nls", "ce"]))
+def test_the_hinge_is_torchs(seed: int, k: int, w: float, m: float, base: str) -> None:
+    logits, y = draw(seed, k)
+    # of -z against its lowest entry, with the margin -m; torch takes the mean over classes
+    hinge = k * F.multi_margin_loss(-logits, logits.argmax(1), margin=-m, reduction="none")
+    wanted = LOSSES[base](logits, y, reduction="none") + w * hinge
+    got = LOSSES[f"{base}_margin"](logits, y, weight=w, margin=m, reduction="none")
+    torch.testing.assert_close(got, wanted)
+
+
+@quick
+@given(seeds, classes, st.sampled_from(["nls", "ce"]))
+def test_within_the_margin_nothing_is_added(seed: int, k: int, base: str) -> None:
+    logits, y = draw(seed, k)
+    widest = float((logits.amax(1) - logits.amin(1)).max())
+    loss = LOSSES[f"{base}_margin"]
+    assert torch.equal(loss(logits, y, weight=2.0, margin=widest), LOSSES[base](logits, y))
+    assert loss(logits, y, weight=2.0, margin=widest / 2) > LOSSES[base](logits, y)
+
+
+@quick
+@given(seeds, classes, st.floats(0.01, 5), st.floats(0.1, 100))
+def test_logitnorm_by_its_formula_and_free_of_scale(
+    seed: int, k: int, tau: float, scale: float
+) -> None:
+    logits, y = draw(seed, k)
+    wanted = F.cross_entropy(logits / (tau * logits.norm(dim=1, keepdim=True)), y)
+    loss = LOSSES["logitnorm"]
+    torch.testing.assert_close(loss(logits, y, tau=tau), wanted)
+    torch.testing.assert_close(loss(scale * logits, y, tau=tau), wanted)
+    # logits of one length lie at most 2/τ apart
+    assert loss(logits, y, tau=tau) >= math.log1p((k - 1) * math.exp(-2 / tau)) - 1e-12
+
+
+@quick
+@given(seeds, classes, smoothings, st.floats(0, 10))
+def test_nce_rce_is_nce_and_the_absolute_error(seed: int, k: int, s: float, w: float) -> None:
+    """RCE = -A/2 · MAE for labels (arXiv 2006.13554), here with A = -4."""
+    logits, y = draw(seed, k)
+    mae = F.l1_loss(logits.softmax(1), F.one_hot(y, k).double(), reduction="none").sum(1)
+    got = LOSSES["nce_rce"](logits, y, smoothing=s, weight=w, reduction="none")
+    torch.testing.assert_close(got, nce(logits, y) + w * 2 * mae)
+
+
+@quick
+@given(seeds, classes)
+def test_nce_rce_is_symmetric(seed: int, k: int) -> None:
+    """Its sum over all labels is one constant, which makes it robust to symmetric noise."""
+    logits, _ = draw(seed, k)
+    every = [LOSSES["nce_rce"](logits, torch.full((5,), y), reduction="none") for y in range(k)]
+    torch.testing.assert_close(sum(every), torch.full((5,), 1 + 4 * (k - 1.0)).double())
+
+
+def test_manifests_state_the_options_that_change_a_loss() -> None:
+    assert stated("ce_margin", options(0.1, 0.0, weight=0.2, margin=6.0, tau=None)) == {
+        "gamma": 0.0, "weight": 0.2, "margin": 6.0,
+    }  # fmt: skip
+    logits, y = draw(4)
+    for name, loss in LOSSES.items():
+        same = torch.equal(loss(logits, y, smoothing=0.0), loss(logits, y, smoothing=0.3))
+        assert same == ("smoothing" not in stated(name, options(0.1, 0.0)))
 
 
 def test_focal_is_cross_entropy_with_gamma_three() -> None:
@@ -114,7 +211,7 @@ def test_nls_lies_in_its_bounds(seed: int, k: int, s: float) -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("name", ["ce", "ls", "nls"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("cosine", "logitnorm")])
 def test_a_shift_of_the_logits_changes_nothing(name: str, gamma: float) -> None:
     logits, y = draw(3)
     shift = torch.linspace(-50, 50, len(y), dtype=torch.float64)[:, None]

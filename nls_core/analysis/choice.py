@@ -11,6 +11,7 @@ from typing import Any
 from nls_core import families
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report
+from nls_core.evidence.cells import BASE, TEMPERED
 from nls_core.types import Manifest
 
 NORMALIZED = "nls"  # what the names of losses with normalized labels begin with
@@ -53,7 +54,7 @@ def pair(cells: Mapping[str, Measured]) -> tuple[str, str]:
     if not cells:
         raise CheckpointError("expected a model to begin with; got none")
     of_ce = [cell for cell in cells if loss_of(cell) == "ce"]
-    baseline = report.BASE if report.BASE in cells else (of_ce or list(cells))[0]
+    baseline = BASE if BASE in cells else (of_ce or list(cells))[0]
     normalized = [cell for cell in cells if loss_of(cell).startswith(NORMALIZED)]
     normalized = [cell for cell in normalized if cell != baseline]
     enough = max(each.accuracy for each in cells.values()) - MARGIN - 1e-9
@@ -70,7 +71,7 @@ def of_report(record: Mapping[str, Any]) -> dict[str, Measured]:
     return {
         cell: Measured(*(found["metrics"][name]["mean"] for name in ("accuracy", "ece")))
         for cell, found in record["cells"].items()
-        if loss_of(cell) != report.TEMPERED
+        if loss_of(cell) != TEMPERED
     }
 
 

@@ -62,7 +62,7 @@ def read_measured(settings: Settings) -> dict[str, Measured]:
             folder / entry["opening"],
             entry["epsilon"],
             {
-                folder / file: {model_id: Seen(**said) for model_id, said in models.items()}
+                folder / file: {model_id: Seen(**seen) for model_id, seen in models.items()}
                 for file, models in entry["examples"].items()
             },
         )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from nls_core.analysis.results import FlipPoint
-from nls_core.attacks import ATTACKS, threat
+from nls_core.attacks import ATTACKS, objectives
 
-ATTACK, STEPS = "pgd-linf", 10
-PLACES = 16  # strengths that are told apart within 1/255
+ATTACK = "pgd-linf"
+STEPS = 10
+PLACES = 16  # strengths within 1/255
 
 
 def find(
@@ -43,43 +45,56 @@ def find(
         ladder: rising strengths in 1/255, multiples of 1/16.
         progress: called with the done share; between any two steps of an attack.
     """
-    runs, tried = most_runs(ladder), 0
-
-    def other(place: int) -> int | None:
-        """The label at a strength in 1/16 of 1/255, if it is another one."""
-        nonlocal tried
-        begun, tried = tried, tried + 1
-        y, epsilon = torch.tensor([label], device=x.device), place / PLACES / 255
-        moved = ATTACKS[ATTACK](
-            model,
-            x,
-            y,
-            epsilon=epsilon,
-            steps=STEPS,
-            seed=seed,
-            random_start=True,
-            early_stop=True,
-            progress=lambda done: progress(min((begun + done) / runs, 1.0)),
-        )
-        with torch.no_grad():
-            logits = model(moved)
-        return int(logits.argmax(1)) if bool(threat.succeeded(logits, y)) else None
-
+    attack = _Attack(model, x, label, seed, most_runs(ladder), progress)
+    most = ladder[-1] / 255
     low, found = 0, None
     for high in (round(PLACES * strength) for strength in ladder):
-        found = other(high)
+        found = attack.new_label(high)
         if found is not None:
             break
         low = high
     else:
-        return FlipPoint(None, None, ladder[-1] / 255)
+        return FlipPoint(None, None, most)
     while high - low > 1:
         middle = (low + high) // 2
-        if (seen := other(middle)) is None:
+        seen = attack.new_label(middle)
+        if seen is None:
             low = middle
         else:
             high, found = middle, seen
-    return FlipPoint(high / PLACES / 255, found, ladder[-1] / 255)
+    return FlipPoint(high / PLACES / 255, found, most)
+
+
+@dataclass
+class _Attack:
+    """PGD on one picture, at one strength after the other; arguments as `find`."""
+
+    model: nn.Module
+    x: Tensor
+    label: int
+    seed: int
+    runs: int  # at most
+    progress: Callable[[float], None]
+    done: int = 0  # runs so far
+
+    def new_label(self, place: int) -> int | None:
+        """What the model says at a strength in 1/16 of 1/255; None where it keeps its label."""
+        before, self.done = self.done, self.done + 1
+        y = torch.tensor([self.label], device=self.x.device)
+        moved = ATTACKS[ATTACK](
+            self.model,
+            self.x,
+            y,
+            epsilon=place / PLACES / 255,
+            steps=STEPS,
+            seed=self.seed,
+            random_start=True,
+            early_stop=True,
+            progress=lambda share: self.progress(min((before + share) / self.runs, 1.0)),
+        )
+        with torch.no_grad():
+            logits = self.model(moved)
+        return int(logits.argmax(1)) if bool(objectives.succeeded(logits, y)) else None
 
 
 def most_runs(ladder: Sequence[float]) -> int:

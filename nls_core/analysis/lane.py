@@ -24,7 +24,7 @@ T = TypeVar("T")
 LOOK = 0.1  # seconds between two looks at whether somebody who waits is still there
 
 
-def _stays() -> bool:
+def _never() -> bool:
     return False
 
 
@@ -33,7 +33,7 @@ class Visitor:
     """For whom something is computed: turns go round by `name`; `gone` says that nobody waits."""
 
     name: str = "this process"
-    gone: Callable[[], bool] = _stays
+    gone: Callable[[], bool] = _never
 
 
 NOBODY = Visitor()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nls_core.losses import LOSSES, accepts, soft_labels
 
-NOT_SHOWN = ("cosine",)  # it normalizes the logits, so p_y says nothing of its value
+# they normalize the logits, so p_y says nothing of their value
+NOT_SHOWN = ("cosine", "logitnorm")
 DRAWS = 1000  # random logits of the check
 Curve = NDArray[np.float64]
 

@@ -105,8 +105,8 @@ def compare(
         clean = model.prediction.index
         at = (clean, other.epsilon, analysis.request.seed)
         work = partial(_answers, pictures, at, analyzer.settings.max_seconds)
-        said = analyzer.attend(model.manifest.id, work)
-        tried.append(Tried(clean, points[i].prediction.index, *said))
+        transferred, found = analyzer.attend(model.manifest.id, work)
+        tried.append(Tried(clean, points[i].prediction.index, transferred, found))
     return Comparison(points[0].epsilon, analysis.request.attack, pair, (tried[0], tried[1]))
 
 
@@ -139,5 +139,5 @@ def _answers(
         progress=lambda done: check(),
     )
     with torch.no_grad():
-        said = loaded.model(torch.cat([pictures[1:], moved])).argmax(1)
-    return int(said[0]), int(said[1])
+        labels = loaded.model(torch.cat([pictures[1:], moved])).argmax(1)
+    return int(labels[0]), int(labels[1])

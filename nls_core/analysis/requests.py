@@ -14,7 +14,9 @@ from nls_core.errors import InvalidInput, choose, shown
 from nls_core.families.family import L2, Strengths
 from nls_core.types import Manifest
 
-MAX_MODELS, MAX_EPSILONS, MAX_STEPS = 6, 16, 100
+MAX_MODELS = 6
+MAX_EPSILONS = 16
+MAX_STEPS = 100
 UNIT = {"linf": 1 / 255, "l2": 1.0}  # what people count strengths in, by norm, in pixel units
 MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
 

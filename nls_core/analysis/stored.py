@@ -46,7 +46,7 @@ def write(path: Path, analysis: Analysis) -> None:
         moved = [(p.adversarial - analysis.x) / p.epsilon for p in points]
         levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
         arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
-    said = {
+    entries = {
         "sha256": analysis.sha256,
         "request": asdict(analysis.request),
         "seconds": analysis.seconds,
@@ -61,7 +61,7 @@ def write(path: Path, analysis: Analysis) -> None:
             for m in analysis.models
         ],
     }
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
     files.write_arrays(path, about=text, **arrays)
 
 
@@ -72,10 +72,10 @@ def about(path: Path) -> dict[str, Any]:
         CheckpointError: it is damaged.
     """
     try:
-        said: dict[str, Any] = files.parse_json(files.read_arrays(path)["about"].tobytes())
+        entries: dict[str, Any] = files.parse_json(files.read_arrays(path)["about"].tobytes())
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path.name} is damaged: {error}") from error
-    return said
+    return entries
 
 
 def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis:
@@ -84,14 +84,14 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
     Raises:
         CheckpointError: it is damaged, or of other weights than the manifests name.
     """
-    said = about(path)
-    request = _request(said["request"])
+    entries = about(path)
+    request = _request(entries["request"])
     picture = decode_image(image)
     first = manifest(request.models[0])
     prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
     models = []
     found = files.read_arrays(path)
-    for i, entry in enumerate(said["models"]):
+    for i, entry in enumerate(entries["models"]):
         known = manifest(entry["id"])
         if known.sha256 != entry["sha256"]:
             raise CheckpointError(f"{path.name} is of other weights of {known.id}")
@@ -104,7 +104,7 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
         geometry=prepared.geometry,
         models=tuple(models),
         notes=prepared.notes,
-        seconds=said["seconds"],
+        seconds=entries["seconds"],
         sha256=hashlib.sha256(image).hexdigest(),
     )
 
@@ -116,8 +116,8 @@ class Shelf:
         self._paths: dict[tuple[str, AnalysisRequest], Path] = {}
         for path in folder.glob("opening-*.npz"):
             with contextlib.suppress(CheckpointError):
-                said = about(path)
-                self._paths[_name(said["sha256"], _request(said["request"]))] = path
+                entries = about(path)
+                self._paths[_name(entries["sha256"], _request(entries["request"]))] = path
 
     def get(
         self,

@@ -19,7 +19,7 @@ from nls_core.types import FloatArray
 
 @dataclass(frozen=True)
 class View:
-    """How a model is looked at: the maps' layer, the temperature, and whom to tell of progress."""
+    """How a model is looked at: the maps' layer, the temperature, and a callback for progress."""
 
     layer: str
     temperature: float

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from nls_core.attacks import targets as turns
-from nls_core.attacks.threat import LOSS, Task, prepare, towards
+from nls_core.attacks.objectives import LOSS, towards
+from nls_core.attacks.threat import Task, prepare
 from nls_core.errors import choose
 
-MOMENTUM, ENOUGH = 0.75, 0.75  # α of the move, ρ of the first condition
+MOMENTUM = 0.75  # α of the move
+ENOUGH = 0.75  # ρ of the first condition: this share of the steps raised the loss
 STEPS = 100  # of the published attacks
 TRIAL = 10  # steps after which a search may be given up
 
@@ -36,7 +38,7 @@ def checkpoints(steps: int) -> list[int]:
 class Search:
     """The state of the samples still attacked; all of it is indexed by the same rows.
 
-    It climbs the loss of the task, or where `course` (B, 2) is given, `threat.towards`.
+    It climbs the loss of the task, or where `course` (B, 2) is given, `towards`.
     """
 
     _ROWS = (
@@ -217,14 +219,14 @@ def apgd_t(
 ) -> Tensor:
     """Targeted Auto-PGD, the second attack of AutoAttack (arXiv 2003.01690).
 
-    For each of the likeliest other classes in turn, a search of `steps` on `threat.towards` from
+    For each of the likeliest other classes in turn, a search of `steps` on `towards` from
     a random start, each on what the ones before left; any wrong answer is a success. With
     `targeted` there is one such search, towards y and away from the model's answer for x.
     Arguments, result and errors as `gradient.pgd`, and
 
     Args:
         targets: how many classes; all others where there are fewer.
-        give_up: a target is left where after `TRIAL` steps `threat.towards`, which is positive at
+        give_up: a target is left where after `TRIAL` steps `towards`, which is positive at
             a success, was always below -`give_up`; as published, never.
     """
     options: dict[str, Any] = {"steps": steps, "random_start": random_start} | shared

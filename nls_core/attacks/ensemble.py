@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nls_core.attacks.auto_pgd import STEPS, apgd_ce, apgd_t
 from nls_core.attacks.fast_boundary import fab_t
+from nls_core.attacks.objectives import margin
 from nls_core.attacks.square_search import square
-from nls_core.attacks.threat import Kept, Progress, margin, prepare
+from nls_core.attacks.threat import Kept, Progress, prepare
 
 STAGES: dict[str, Callable[..., Tensor]] = {
     "apgd-ce": apgd_ce,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nls_core.attacks import targets as turns
-from nls_core.attacks.threat import Task, margin, prepare
+from nls_core.attacks.objectives import margin
+from nls_core.attacks.threat import Task, prepare
 
 STEPS = 100  # of AutoAttack
 PULL = 0.1  # α_max: how much of a step may start from the picture itself

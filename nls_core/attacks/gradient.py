@@ -10,15 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nls_core.attacks.threat import (
-    DEFAULT_EPSILONS,
-    LOSS,
-    Options,
-    Task,
-    l2_norm,
-    per_sample,
-    prepare,
-)
+from nls_core.attacks.objectives import LOSS
+from nls_core.attacks.threat import DEFAULT_EPSILONS, Options, Task, l2_norm, per_sample, prepare
 from nls_core.errors import InvalidInput, choose
 
 

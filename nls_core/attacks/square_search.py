@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nls_core.attacks.threat import check_count, margin, prepare, signs
+from nls_core.attacks.objectives import margin
+from nls_core.attacks.threat import check_count, prepare, signs
 
 # at these shares of the queries Square halves the area of its squares (the authors' schedule)
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

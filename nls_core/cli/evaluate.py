@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,7 +93,8 @@ def _models(
         loaded = collect.subjects(group, settings, name, download=download)
         made.append(_split(loaded, parts or USUAL, store, settings.models_dir))
     options = ["--only", ",".join(parts or USUAL)] if parts or split else []
-    command = " ".join(["nls evaluate", *ids, *options])
+    options += ["--dataset", dataset] if dataset else []
+    command = shlex.join(["nls", "evaluate", *ids, *options])
     record = merged([each for each, _ in made]) | {"command": command}
     return record, [table for _, tables in made for table in tables]
 

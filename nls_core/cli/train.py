@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,19 +10,25 @@ import typer
 
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
+from nls_core.data.aberrations import KINDS
 from nls_core.errors import InvalidInput, choose
+from nls_core.evidence import aberration_claim
+from nls_core.evidence.findings import markdown
 from nls_core.families import FAMILIES, Family
-from nls_core.families.recipe import SCHEDULES, Recipe
+from nls_core.families.recipe import SCHEDULES, TRANSFER, Recipe
 from nls_core.losses import LOSSES
 from nls_core.nets import ARCHITECTURES, PADDINGS
 from nls_core.settings import Settings
 from nls_core.training import loop, protocols
+from nls_core.training.aberrations import train as train_aberrant
 from nls_core.training.checkpoints import Position
 from nls_core.training.options import Options
 from nls_core.training.processes import processes, stops_raise
 
 DEFAULT = Recipe()
-RECIPE = tuple(DEFAULT.to_dict())  # one option each
+# one option each
+RECIPE = tuple(each.name for each in fields(Recipe) if each.name not in TRANSFER)
+GRID = ("runs", "jobs", "seeds", "finished", "aberrations")  # what a single run has not
 
 
 # options of a single run and of a grid
@@ -35,6 +42,9 @@ Seeds = Annotated[
 ]
 Finished = Annotated[
     bool, typer.Option("--finished", help="Of a grid publish what is finished, train nothing.")
+]
+Aberrant = Annotated[
+    bool, typer.Option("--aberrations", help="Of a grid train its runs on wrong labels and tails.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of a single run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last step.")]
@@ -59,7 +69,14 @@ Amp = Annotated[
     bool | None, typer.Option("--amp/--no-amp", help="bf16 autocast; default: what is quicker.")
 ]
 FreezeBatchNorm = Annotated[bool, typer.Option(help="Batch norm in eval mode.")]
-Weight = Annotated[float | None, typer.Option(help="λ of nls_ls.")]
+Weight = Annotated[float | None, typer.Option(help="λ of a sum of two losses, such as nls_ls.")]
+Margin = Annotated[float | None, typer.Option(help="m of nls_margin and ce_margin, in logits.")]
+Tau = Annotated[float | None, typer.Option(help="τ of logitnorm.")]
+LabelNoise = Annotated[float | None, typer.Option(help="Share of wrong training labels.")]
+NoiseKind = Annotated[str | None, typer.Option(help=" or ".join(KINDS))]
+Imbalance = Annotated[
+    float | None, typer.Option(help="Images of the first class for one of the last.")
+]
 
 
 def command(  # one option per field of Recipe
@@ -70,6 +87,7 @@ def command(  # one option per field of Recipe
     jobs: Jobs = 1,
     seeds: Seeds = 1,
     finished: Finished = False,
+    aberrations: Aberrant = False,
     out_dir: Out = None,
     resume: Resume = False,
     quiet: Quiet = False,
@@ -92,6 +110,11 @@ def command(  # one option per field of Recipe
     freeze_bn: FreezeBatchNorm = DEFAULT.freeze_bn,
     seed: int = DEFAULT.seed,
     weight: Weight = DEFAULT.weight,
+    margin: Margin = DEFAULT.margin,
+    tau: Tau = DEFAULT.tau,
+    label_noise: LabelNoise = DEFAULT.label_noise,
+    noise_kind: NoiseKind = DEFAULT.noise_kind,
+    imbalance: Imbalance = DEFAULT.imbalance,
 ) -> None:
     """Train one model into --out (also under torchrun), or a family with --grid.
 
@@ -101,7 +124,9 @@ def command(  # one option per field of Recipe
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
         _check_grid(ctx, family)
-        options = Options(runs, jobs, seeds, finished=finished, download=download)
+        options = Options(
+            runs, jobs, seeds, finished=finished, download=download, aberrations=aberrations
+        )
         _train_family(family, options, quiet=quiet)
         return
     folder = _checked_out(ctx, out_dir)
@@ -120,7 +145,9 @@ def _check_grid(ctx: typer.Context, family: Family) -> None:
 def _checked_out(ctx: typer.Context, out_dir: Path | None) -> Path:
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
-    stray = [name for name in ("runs", "jobs", "seeds", "finished") if _given(ctx, name)]
+    stray = [
+        name for name in ("runs", "jobs", "seeds", "finished", "aberrant") if _given(ctx, name)
+    ]
     if stray:
         raise InvalidInput(f"{stray} belong to --grid FAMILY; a single run into --out has none")
     return out_dir
@@ -183,6 +210,10 @@ def _train_family(family: Family, options: Options, *, quiet: bool) -> None:
                 tasks[stage] = bar.add_task(title, total=total)
             bar.update(tasks[stage], completed=done)
 
+        if options.aberrations:
+            record = train_aberrant(family, Settings(), options, progress)
+            out.print(markdown(aberration_claim.table(record)), markup=False, soft_wrap=True)
+            return
         made = protocol.train(family, Settings(), options, progress)
     for manifest in made:
         accuracy = 100 * manifest.metrics["accuracy"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FOLDS, SEED = 5, 0
+FOLDS = 5
+SEED = 0
 NEAR = 6  # of 64 bits in which the hashes of near-duplicates may differ
 
 

@@ -27,11 +27,16 @@ from nls_core.errors import CheckpointError, DatasetMissing, ExtraMissing, Inval
 SELECTION: dict[str, Any] = json.loads(
     Path(__file__).with_name("everyday_objects.json").read_text(encoding="utf-8")
 )
-NAME, INDEX, SCHEMA = "everyday-objects", "index.json", 1
-PACKAGE, STAMPS = "tuxpaint-stamps-default", Path("/usr/share/tuxpaint/stamps")
+NAME = "everyday-objects"
+INDEX = "index.json"
+SCHEMA = 1
+PACKAGE = "tuxpaint-stamps-default"
+STAMPS = Path("/usr/share/tuxpaint/stamps")
 TWIN = re.compile(r"_(mirror|flip)(_flip|_mirror)?$")
-LONGEST, SMALLEST = 256, 48  # pixels of a cut-out's longest edge; smaller stamps are left out
-PHOTO_EDGE, QUALITY = 448, 90  # a background photo's shorter edge, JPEG
+LONGEST = 256  # pixels of a cut-out's longest edge
+SMALLEST = 48  # of the longest edge; smaller stamps are left out
+PHOTO_EDGE = 448  # pixels of a background photo's shorter edge
+QUALITY = 90  # of its JPEG
 DPI = 96.0  # of CSS: resvg takes sizes in points or centimetres for zero without it
 MAX_PIXELS = 16_000_000  # of one SVG rendering
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Callable, Collection, Iterator
@@ -55,13 +56,14 @@ TURNS = {  # EXIF orientation -> what sets the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 MAX_SIDE = 16_384
-BUDGET = (
-    145_000_000  # bytes that one picture may take at once, above rest; measured: up to 3 % more
-)
+# bytes that one picture may take at once, above rest; measured: up to 3 % more
+BUDGET = 145_000_000
 DEPTHS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # bytes per pixel in memory; else 4
 STRIP = 1 << 18  # pixels that are converted at once
 # bytes beside the pictures that decoding, converting and making a model's input take
-ROWS, STRIPS, INPUT = 4_000_000, 8_000_000, 18_000_000
+ROWS = 4_000_000
+STRIPS = 8_000_000
+INPUT = 18_000_000
 MAX_BLOCKS = 12_000_000  # 8 × 8 blocks of JPEG, those of every scan together: 1 s
 
 
@@ -176,7 +178,7 @@ def _scale(image: Image.Image, contents: Contents, size: int, limits: _Limits) -
     """
     width, height = image.size
     scales = (1, 2, 4, 8) if contents.scalable else (1,)
-    pixels = {s: -(-width // s) * -(-height // s) for s in scales}
+    pixels = {s: math.ceil(width / s) * math.ceil(height / s) for s in scales}
     if min(image.size) < 1 or min(pixels.values()) > limits.pixels:
         raise ImageRejected(
             f"expected 1 to {limits.pixels:,} pixels, got {width} × {height}; "

@@ -8,6 +8,7 @@ read them, nothing else; of EXIF we read the orientation ourselves.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -19,7 +20,8 @@ from nls_core.errors import ImageRejected
 MAX_PARTS = 65_536  # segments or chunks; a PNG of 10 MB in pieces of 1 KB has 10,000
 MAX_FRAMES = 1_000
 MAX_SCANS = 64  # a progressive JPEG of the usual encoders has 6 to 14
-RLE_BYTES, RLE_PIXELS = 2_000_000, 4_000_000  # Pillow reads run lengths in Python: 1 s at most
+RLE_BYTES = 2_000_000  # Pillow reads run lengths in Python: with these limits 1 s at most
+RLE_PIXELS = 4_000_000
 BLOCK_BYTES = 128  # libjpeg keeps the 64 coefficients of a block as 16-bit integers
 
 
@@ -131,7 +133,7 @@ def _blocks(frame: bytes) -> tuple[int, int]:
     across, down = (max([1, *side]) for side in zip(*samplings, strict=True))
     total = 0
     for h, v in samplings:  # h × v blocks of each component make a unit, and units are whole
-        units = -(-width // (8 * across)) * -(-height // (8 * down))
+        units = math.ceil(width / (8 * across)) * math.ceil(height / (8 * down))
         total += units * h * v
     return total, components
 

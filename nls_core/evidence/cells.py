@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nls_core import losses
-from nls_core.evidence import report
 from nls_core.padding import PADDINGS
 
-NAMES = {report.TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
+BASE = "ce-zero"  # with which cells are compared
+TEMPERED = "ce_temperature"  # the loss's name in cells that are ce with its temperature
+WITH_T = "_with_t"  # of metrics after one temperature, fitted on the validation split
+NAMES = {TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
 
 Cells = Mapping[str, Mapping[str, Any]]
 Table = list[list[str]]
@@ -48,7 +50,7 @@ def label(cell: str) -> str:
 def ordered(cells: Cells) -> list[str]:
     """All cells of a report in the order of tables: that of the registries, then the unknown."""
     places = {loss: float(place) for place, loss in enumerate(losses.LOSSES)}
-    places[report.TEMPERED] = places["ce"] + 0.5
+    places[TEMPERED] = places["ce"] + 0.5
     paddings = {padding: place for place, padding in enumerate(PADDINGS)}
 
     def key(cell: str) -> tuple[float, str, int, str]:

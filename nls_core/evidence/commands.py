@@ -26,3 +26,8 @@ def train(family: str) -> str:
 def measure(family: str) -> str:
     """The command that makes the raw results of a family."""
     return MEASURE[families.protocol_of(family)].format(family=family)
+
+
+def aberrations(family: str) -> str:
+    """The command that trains and measures a family on aberrant data."""
+    return f"nls train --grid {family} --aberrations"

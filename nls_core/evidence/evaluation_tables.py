@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from nls_core.evidence import report, robustness
+from nls_core.evidence import robustness
 from nls_core.evidence.cells import Table, number, percent
 
 HIDDEN = ("images",)
@@ -35,7 +35,7 @@ def of_models(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     preset = robustness.AUTOATTACK
     attacked = {n: found for n, found in models.items() if "robust" in found or preset in found}
     if attacked:
-        head = ["model", "attack", *(f"{key}/255" for key in report.epsilon_keys())]
+        head = ["model", "attack", *(f"{key}/255" for key in robustness.epsilon_keys())]
         made.append([head, *_attack_rows(attacked)])
     return made
 

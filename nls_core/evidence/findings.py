@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nls_core import families, files
 from nls_core.errors import InvalidInput
-from nls_core.evidence import own_claims, paper_claims, verdicts
+from nls_core.evidence import aberration_claim, over_epochs, own_claims, paper_claims, verdicts
 from nls_core.evidence.cells import Table
+from nls_core.evidence.over_epochs import Course
 from nls_core.evidence.verdicts import Evidence, Finding
 
 FINDINGS: dict[str, Callable[[Evidence], Finding]] = {
@@ -20,6 +21,8 @@ FINDINGS: dict[str, Callable[[Evidence], Finding]] = {
     "smoothing": own_claims.smoothing,
     "own-loss": own_claims.own_loss,
 }
+ABERRATIONS = aberration_claim.KEY  # a claim about runs that not every family has
+OVER_EPOCHS = "over-epochs"  # a section without a verdict
 # protocols whose reports hold what the claims are about: shift, attacks, several seeds
 JUDGED = (families.SPLIT,)
 HEAD = """# Findings: {family}
@@ -39,12 +42,13 @@ When a claim *holds*, *holds in part*, *does not hold* or is *undecided* was fix
 
 
 def all_of(evidence: Evidence) -> list[Finding]:
-    """Every finding of a family."""
-    return [make(evidence) for make in FINDINGS.values()]
+    """Every finding of a family; that of aberrant data where it was trained on such."""
+    found = [make(evidence) for make in FINDINGS.values()]
+    return found + ([aberration_claim.aberrations(evidence)] if evidence.aberrations else [])
 
 
-def document(evidence: Evidence) -> str:
-    """`docs/findings.md`."""
+def document(evidence: Evidence, courses: Sequence[Course] = ()) -> str:
+    """`docs/findings.md`; with `courses` the first family's, which shows those of all families."""
     found = all_of(evidence)
     verdict_rows = "\n".join(f"| [{f.claim}](#{f.key}) | {f.verdict} |" for f in found)
     resamples = evidence.record["data"]["resamples"]
@@ -52,7 +56,21 @@ def document(evidence: Evidence) -> str:
     attacks = evidence.record["data"]["attacks"]
     legend = "\n".join(f"- `{name}`: {meaning}" for name, meaning in attacks.items())
     sections = (section(each, evidence.family) for each in found)
-    return "\n".join([head, *sections, f"## Attacks\n{legend}\n"])
+    rest = [course_section(courses)] if courses else []
+    return "\n".join([head, *sections, *rest, f"## Attacks\n{legend}\n"])
+
+
+def course_section(courses: Sequence[Course]) -> str:
+    """When networks become overconfident, in Markdown."""
+    return f"""## {OVER_EPOCHS}
+**{over_epochs.TITLE}**
+
+![{over_epochs.TITLE}](images/{chart_name(OVER_EPOCHS, first())})
+
+{over_epochs.sentence(courses)}
+
+{markdown(over_epochs.table(courses))}
+"""
 
 
 def first() -> str:
@@ -113,5 +131,6 @@ def write(family: str, models_dir: Path, to: Path) -> list[Finding]:
             f"`nls evaluate --family {family}`"
         )
     evidence = verdicts.read(family, models_dir)
-    files.write_text(to, document(evidence))
+    courses = over_epochs.read(models_dir) if family == first() else []
+    files.write_text(to, document(evidence, courses))
     return all_of(evidence)

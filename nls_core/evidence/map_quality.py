@@ -1,10 +1,7 @@
 """Quality of class activation maps: do they show what the model uses, and do they hold still?
 
-Faithfulness by insertion, deletion and masking, stability under noise and under attack, and the
+Faithfulness (see `map_faithfulness`), stability under noise and under attack, and the
 weight-randomization check. All is per image, so that models can be compared in pairs.
-
-Confidence is the softmax probability of the explained class, without temperature: a model that is
-less confident on the whole image has lower areas under its curves too, whatever its maps are.
 
 Measures about pixels (insertion, deletion, drop, overlap) upsample the maps bilinearly; those that
 compare two maps as a whole (cosine, sensitivity, ranks) take the cells as they are.
@@ -15,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, float64, nn
@@ -23,15 +19,19 @@ from torch import Tensor, float64, nn
 from nls_core.attacks.threat import check_count, uniform
 from nls_core.cams import activation_maps, border_mass
 from nls_core.errors import InvalidInput
+from nls_core.evidence.map_faithfulness import (
+    check_batch,
+    deletion_auc,
+    drop_and_increase,
+    insertion_auc,
+)
 from nls_core.metrics.map_similarity import (
     cosine,
     norm,
-    places,
     rank_correlation,
     to_pixels,
     top_overlap,
 )
-from nls_core.nets import Classifier, frozen
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, x, y) -> maps (B, h, w), ≥ 0
 _BATCH = 128
@@ -58,100 +58,6 @@ METRICS: dict[str, Metric] = {
     "randomization_similarity": Metric("lower", "rank correlation with a random model's map"),
     "border_mass": Metric("lower", "share of the map on its outer ring of cells"),
 }
-
-
-@torch.no_grad()
-def confidence(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """(B,) float64: the softmax probability of class y (B,) for x (B, C, H, W)."""
-    with frozen(model):
-        probs: Tensor = model(x).double().softmax(1)
-    return probs.gather(1, y[:, None].long())[:, 0]
-
-
-def confidence_curve(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    *,
-    insert: bool,
-    steps: int = 28,
-    baseline: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Confidence as the most salient pixels are inserted or deleted (RISE, arXiv 1806.07421).
-
-    Equally salient pixels go in reading order. A pixel goes with all its channels.
-
-    Args:
-        model: from x to logits (B, K).
-        x: (B, C, H, W) in [0, 1]; all at once in a forward.
-        y: (B,) explained classes.
-        maps: (B, h, w), finite and ≥ 0.
-        insert: put pixels of x into the baseline; else the baseline's into x.
-        steps: equal ones, to a pixel.
-        baseline: of a shape that broadcasts to x. None is the model's per-channel mean, where its
-            normalized input is 0, or without a `Classifier` the image's own. That is what RISE's
-            authors delete with. They insert into a blurred image, but their blur in proportion
-            to 28 pixels leaves fashion/ce-zero a confidence of 0.92, and the mean 0.07.
-
-    Returns:
-        The share of changed pixels, (steps + 1,) from 0 to 1, and the confidence in [0, 1],
-        (B, steps + 1), both float64.
-
-    Raises:
-        InvalidInput: maps or steps are not as above.
-    """
-    check_count("steps", steps)
-    _check(x, y, maps)
-    mean = model.mean if isinstance(model, Classifier) else x.mean((2, 3), keepdim=True)
-    fill = mean if baseline is None else baseline
-    height, width = x.shape[2:]
-    place = places(to_pixels(maps, height, width).flatten(1)).view(-1, 1, height, width)
-    counts = [step * height * width // steps for step in range(steps + 1)]
-    values = [
-        confidence(model, torch.where((place < count) == insert, x, fill), y) for count in counts
-    ]
-    shares = torch.tensor(counts, dtype=float64, device=x.device) / (height * width)
-    return shares, torch.stack(values, 1)
-
-
-def insertion_auc(model: nn.Module, x: Tensor, y: Tensor, maps: Tensor, **options: Any) -> Tensor:
-    """(B,) float64 in [0, 1]: the trapezoidal area under the insertion curve; higher is better.
-
-    Arguments, options and errors as `confidence_curve` (RISE, arXiv 1806.07421).
-    """
-    shares, values = confidence_curve(model, x, y, maps, insert=True, **options)
-    return torch.trapezoid(values, shares, dim=1)
-
-
-def deletion_auc(model: nn.Module, x: Tensor, y: Tensor, maps: Tensor, **options: Any) -> Tensor:
-    """(B,) float64 in [0, 1]: as `insertion_auc`, of the deletion curve; lower is better."""
-    shares, values = confidence_curve(model, x, y, maps, insert=False, **options)
-    return torch.trapezoid(values, shares, dim=1)
-
-
-def drop_and_increase(
-    model: nn.Module, x: Tensor, y: Tensor, maps: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What is left of the confidence p when the image is multiplied by its map.
-
-    From Grad-CAM++ (Chattopadhay et al. 2017, arXiv 1710.11063), the map divided by its maximum
-    as its authors do: the factor is in [0, 1], a zero map gives a black image.
-
-    Arguments and errors as `confidence_curve`.
-
-    Returns:
-        (B,) float64 in [0, 1], max(0, p - p_masked) / p; and (B,) bool, p_masked > p. Their means
-        are the average drop (lower is better) and the rate of increase (higher is better).
-    """
-    _check(x, y, maps)
-    salience = to_pixels(maps, x.shape[2], x.shape[3])
-    top = salience.amax((1, 2), keepdim=True)
-    factor = torch.where(top > 0, salience / top, 0.0).to(x.dtype)
-    whole = confidence(model, x, y)
-    masked = confidence(model, x * factor[:, None], y)
-    lost = (whole - masked).clamp_min(0)  # 0 where p is 0
-    return lost / whole.clamp_min(torch.finfo(whole.dtype).tiny), masked > whole
 
 
 def explainer(cam: str = "gradcam", layer: str | None = None) -> Explain:
@@ -271,7 +177,7 @@ def measure(
     Raises:
         InvalidInput, UnknownName: the shapes do not fit each other, or as `activation_maps`.
     """
-    _check(x, y, adversarial)
+    check_batch(x, y, adversarial)
     if adversarial.shape != x.shape:
         raise InvalidInput(f"x is {tuple(x.shape)}, adversarial {tuple(adversarial.shape)}")
     explain, random = explainer(cam, layer), randomized(model, seed)
@@ -314,11 +220,3 @@ def _of_drift(clean: Tensor, attacked: Tensor, x: Tensor) -> dict[str, Tensor]:
     size = (x.shape[2], x.shape[3])
     overlap = top_overlap(to_pixels(clean, *size), to_pixels(attacked, *size))
     return {"drift_cosine": cosine(clean, attacked), "drift_iou": overlap}
-
-
-def _check(x: Tensor, y: Tensor, other: Tensor) -> None:
-    if x.ndim != 4 or not x.numel() or not y.shape == other.shape[:1] == x.shape[:1]:
-        raise InvalidInput(
-            "expected x (B, C, H, W), not empty, y (B,) and as many maps or adversarial images; "
-            f"got {tuple(x.shape)}, {tuple(y.shape)} and {tuple(other.shape)}"
-        )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nls_core.data import corruptions, datasets
 from nls_core.errors import InvalidInput
 from nls_core.metrics import calibration
+from nls_core.metrics.temperature import fit_temperature, with_temperature
 from nls_core.types import Manifest
 
 BATCH = 500
@@ -63,11 +64,9 @@ def measure(
 
     `progress` is called with the number of images done.
     """
-    temperature = calibration.fit_temperature(
-        predict(model, held.images, progress=progress), held.labels
-    )
+    temperature = fit_temperature(predict(model, held.images, progress=progress), held.labels)
     logits = predict(model, test.images, progress=progress)
-    calibrated = calibration.with_temperature(logits, temperature)
+    calibrated = with_temperature(logits, temperature)
     return figures(logits, calibrated, test.labels, temperature)
 
 
@@ -82,9 +81,9 @@ def measure_out_of_fold(logits: Tensor, labels: Tensor, folds: Tensor) -> Measur
     calibrated = torch.zeros_like(logits)
     for fold in sorted(set(folds.tolist())):
         held = folds == fold
-        temperature = calibration.fit_temperature(logits[~held], labels[~held])
-        calibrated[held] = calibration.with_temperature(logits[held], temperature)
-    return figures(logits, calibrated, labels, calibration.fit_temperature(logits, labels))
+        temperature = fit_temperature(logits[~held], labels[~held])
+        calibrated[held] = with_temperature(logits[held], temperature)
+    return figures(logits, calibrated, labels, fit_temperature(logits, labels))
 
 
 def figures(logits: Tensor, calibrated: Tensor, labels: Tensor, temperature: float) -> Measured:

@@ -17,7 +17,7 @@ from nls_core import files
 from nls_core.errors import CheckpointError
 from nls_core.evidence import commands, stored_runs
 from nls_core.evidence.stored_runs import Run, Runs
-from nls_core.metrics import bootstrap, calibration, selective
+from nls_core.metrics import bootstrap, calibration, intervals, selective
 
 REFERENCE = "zero_shot.json"
 RESAMPLES = 1000
@@ -99,12 +99,11 @@ def _resampled(scores: Tensor) -> Resampled:
 def _entry(mine: Resampled, base: Resampled | None) -> dict[str, Any]:
     """A figure with its interval, and with that of its difference to `base`."""
     value, drawn = mine
-    low, high = bootstrap.interval(value, drawn.tolist())
-    found: dict[str, Any] = {"value": value, "low": low, "high": high}
+    own = intervals.interval({0: value}, {0: drawn})
+    found: dict[str, Any] = {"value": value, "low": own and own.low, "high": own and own.high}
     if base is not None:
-        gap = value - base[0]
-        low, high = bootstrap.interval(gap, (drawn - base[1]).tolist())
-        found["difference"] = {"difference": gap, "low": low, "high": high}
+        gap = intervals.difference({0: value}, {0: base[0]}, ({0: drawn}, {0: base[1]}))
+        found["difference"] = gap and gap.as_difference()
     return found
 
 

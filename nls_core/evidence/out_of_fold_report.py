@@ -11,7 +11,7 @@ from nls_core.errors import CheckpointError, InvalidInput
 from nls_core.evidence import commands, out_of_fold, stored_runs
 from nls_core.evidence.cells import Table, label
 from nls_core.evidence.out_of_fold import REFERENCE, RESAMPLES
-from nls_core.evidence.stored_runs import created_with
+from nls_core.evidence.stored_runs import Runs, created_with
 from nls_core.metrics import mask_scores
 
 __all__ = ["REFERENCE", "evaluate", "gather", "summary", "tables", "variants_table"]
@@ -42,38 +42,47 @@ def gather(
         CheckpointError: the raw results are missing, damaged, or lack a cell, or the attacks that
             are asked for.
     """
+    _check_parts(family, parts)
+    raw = models_dir / family / stored_runs.FOLDER
+    runs, labels = stored_runs.read(raw)
+    _check_cells(family, cells, runs)
+    chosen = out_of_fold.chosen(runs, list(cells))
+    kept = {KEPT[part] for part in parts}
+    found: dict[str, dict[str, Any]] = {}
+    if "metrics" in kept:
+        renderings = stored_runs.read_renderings(raw)
+        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
+    if "masks" in kept:
+        found["masks"] = out_of_fold.masks(chosen, cells[0])
+    attacked = all("robust" in run.found for run in chosen.values())
+    if "robust" in kept and attacked:
+        found["robust"] = {
+            cell: {key: run.found[key] for key in ("epsilons_255", "robust")}
+            for cell, run in chosen.items()
+        }
+    elif "robust" in kept and tuple(parts) != tuple(KEPT):  # it was asked for
+        raise CheckpointError(
+            f"not all of {list(cells)} of {family} were attacked; `{commands.measure(family)}` "
+            "does so"
+        )
+    return {cell: {name: each[cell] for name, each in found.items()} for cell in cells}
+
+
+def _check_parts(family: str, parts: Sequence[str]) -> None:
     unknown = [part for part in parts if part not in KEPT]
     if unknown:
         raise InvalidInput(
             f"{family} is measured out of fold, and only the parts {list(KEPT)} are kept of it; "
             f"got {unknown}: leave them out, or name models of another family"
         )
-    runs, labels = stored_runs.read(models_dir / family / stored_runs.FOLDER)
+
+
+def _check_cells(family: str, cells: Sequence[str], runs: Runs) -> None:
     lacking = [cell for cell in cells if cell not in runs]
     if lacking:
         raise CheckpointError(
             f"no raw results of {lacking} of {family}; `{commands.measure(family)}` makes them"
         )
-    chosen = out_of_fold.chosen(runs, list(cells))
-    kept = {KEPT[part] for part in parts}
-    found: dict[str, dict[str, Any]] = {}
-    if "metrics" in kept:
-        renderings = stored_runs.read_renderings(models_dir / family / stored_runs.FOLDER)
-        found["metrics"] = out_of_fold.metrics(chosen, labels, cells[0], renderings=renderings)
-    if "masks" in kept:
-        found["masks"] = out_of_fold.masks(chosen, cells[0])
-    attacked = all("robust" in run.found for run in chosen.values())
-    if "robust" in kept and not attacked and tuple(parts) != tuple(KEPT):
-        raise CheckpointError(
-            f"not all of {list(cells)} of {family} were attacked; `{commands.measure(family)}` "
-            "does so"
-        )
-    if "robust" in kept and attacked:
-        found["robust"] = {
-            cell: {key: run.found[key] for key in ("epsilons_255", "robust")}
-            for cell, run in chosen.items()
-        }
-    return {cell: {name: each[cell] for name, each in found.items()} for cell in cells}
 
 
 def evaluate(

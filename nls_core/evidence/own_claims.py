@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nls_core.evidence import report
-from nls_core.evidence.cells import Cells, Table, gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import BASE, Cells, Table, gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Evidence, Finding
 
@@ -52,14 +51,14 @@ def smoothing(evidence: Evidence) -> Finding:
 def own_loss(evidence: Evidence) -> Finding:
     """This project's aim, as docs/rules.md fixed it before the runs."""
     cells = evidence.cells
-    conditions = _conditions(cells) if OWN in cells and report.BASE in cells else {}
+    conditions = _conditions(cells) if OWN in cells and BASE in cells else {}
     found = UNDECIDED
     if conditions:
         found = HOLDS if all(conditions.values()) else PARTLY if any(conditions.values()) else NOT
     met = "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in conditions.items())
     mine, accuracy = metric(cells, OWN, "ece"), metric(cells, OWN, "accuracy")
     reached = (
-        f" It has an ECE of {percent(mine)} % (`ce`: {percent(metric(cells, report.BASE, 'ece'))} "
+        f" It has an ECE of {percent(mine)} % (`ce`: {percent(metric(cells, BASE, 'ece'))} "
         f"%) at {gap(accuracy)} points of accuracy. {met}."
         if conditions
         else ""

@@ -5,37 +5,30 @@ Made from raw results alone (see `stored_runs`), without any model or data set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nls_core import families, files
 from nls_core.errors import CheckpointError
-from nls_core.evidence import commands, masking, out_of_fold, robustness, stored_runs
+from nls_core.evidence import attack_figures, commands, out_of_fold, robustness, stored_runs
+from nls_core.evidence.cells import BASE, TEMPERED, WITH_T
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
-from nls_core.metrics import bootstrap, calibration, intervals, resampling
-from nls_core.metrics.intervals import Interval
+from nls_core.metrics import bootstrap, calibration, fair_calibration, intervals, resampling
+from nls_core.metrics.intervals import Interval, spread
 from nls_core.metrics.resampling import METRICS
+from nls_core.metrics.temperature import with_temperature
 
 REPORT = "report.json"
-BASE = "ce-zero"
 RESAMPLES = 2000
-TEMPERED = "ce_temperature"  # the loss's name in cells that are ce with its temperature
-WITH_T = "_with_t"  # of metrics after one temperature, fitted on the validation split
+# the ECE less a share of the baseline's: below 0 where it is at most that share
+SHARES = {"vs_third_of_ce_zero": 1 / 3, "vs_half_of_ce_zero": 1 / 2}
 CALIBRATING = ("ece", "nll", "brier")  # what a temperature changes; it keeps accuracy and AURC
-
-
-def spread(values: Iterable[float]) -> dict[str, float | int | None]:
-    """Mean, standard deviation over runs (None for one), and how many there are."""
-    kept = list(values)
-    return {"mean": fmean(kept), "sd": stdev(kept) if len(kept) > 1 else None, "n": len(kept)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ def aggregate(
         cell: {
             "seeds": sorted(each.values),
             "metrics": _metrics(cell, figures),
-            **(_under_attack(cell, runs) if cell in runs else {}),
+            **(attack_figures.of_cell(cell, runs, resamples) if cell in runs else {}),
         }
         for cell, each in figures.items()
     }
@@ -96,22 +89,24 @@ def _figures(
     """All figures of a cell's runs, those with one temperature under the names of `WITH_T`."""
     values, drawn = {}, {}
     for seed, run in seeds.items():
-        probs = calibration.with_temperature(run.logits, run.found["temperature"])
+        probs = with_temperature(run.logits, run.found["temperature"])
         with_t = {f"{name}{WITH_T}": METRICS[name](probs, labels) for name in CALIBRATING}
-        values[seed] = stored_runs.scalars(run) | with_t
-        drawn[seed] = resampling.resampled(run.logits.softmax(1), labels, draws)
+        plain = run.logits.softmax(1)
+        fair = fair_calibration.figures(plain, labels)  # of the raw outputs, whatever the run's age
+        values[seed] = stored_runs.scalars(run) | with_t | fair
+        drawn[seed] = resampling.resampled(plain, labels, draws)
         progress(1)
     return Figures(values, drawn)
 
 
 def _tempered(seeds: Mapping[int, Run], labels: Tensor, draws: Tensor) -> Figures:
     probs = {
-        seed: calibration.with_temperature(run.logits, run.found["temperature"])
-        for seed, run in seeds.items()
+        seed: with_temperature(run.logits, run.found["temperature"]) for seed, run in seeds.items()
     }
     return Figures(
         {
             seed: {k: metric(p, labels) for k, metric in METRICS.items()}
+            | fair_calibration.figures(p, labels)
             for seed, p in probs.items()
         },
         {seed: resampling.resampled(p, labels, draws) for seed, p in probs.items()},
@@ -129,8 +124,9 @@ def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
             if gap := _gap(name, mine, figures.get(other)):
                 found[name][key] = gap
     base = figures.get(BASE)
-    if "ece" in found and (third := _gap("ece", mine, base, factor=1 / 3)):
-        found["ece"]["vs_third_of_ce_zero"] = third
+    for key, factor in SHARES.items():
+        if "ece" in found and (of_base := _gap("ece", mine, base, factor=factor)):
+            found["ece"][key] = of_base
     return found
 
 
@@ -154,129 +150,8 @@ def _gap(
         return None
     drawn = mine.drawn(name), base.drawn(name)
     both = (drawn[0], drawn[1]) if drawn[0] is not None and drawn[1] is not None else None
-    return _stated(intervals.difference(mine.of(name), base.of(name), both, factor=factor))
-
-
-def _stated(gap: Interval | None) -> dict[str, Any] | None:
-    """A difference as reports hold it."""
-    if gap is None:
-        return None
-    found = asdict(gap)
-    return {"difference": found.pop("mean")} | found
-
-
-def _under_attack(cell: str, runs: Runs) -> dict[str, Any]:
-    """`robust`, `attacked`, `masking` and `transfer` of a cell, over its attacked runs."""
-    attacked = {k: run for k, run in runs[cell].items() if "robust" in run.found}
-    if not attacked:
-        return {}
-    base = {k: run for k, run in runs.get(BASE, {}).items() if "robust" in run.found}
-    table: dict[str, dict[str, Any]] = {}
-    first = next(iter(attacked.values())).found
-    keys = first.get("epsilons_255", epsilon_keys())
-    # some runs met more than others: the whole preset is for the seed that ships
-    for case in dict.fromkeys(case for run in attacked.values() for case in run.found["robust"]):
-        met = {k: run for k, run in attacked.items() if case in run.found["robust"]}
-        theirs = {k: run for k, run in base.items() if case in run.right}
-        table[case] = {}
-        for i, key in enumerate(keys):
-            entry: dict[str, Any] = spread(run.found["robust"][case][i] for run in met.values())
-            if cell != BASE and theirs:
-                entry |= _against(
-                    {k: run.right[case][i] for k, run in met.items()},
-                    {k: run.right[case][i] for k, run in theirs.items()},
-                )
-            table[case][key] = entry
-    found = {
-        "robust": table,
-        "attacked": {
-            name: {
-                key: spread(run.found["attacked"][name][i] for run in attacked.values())
-                for i, key in enumerate(keys)
-            }
-            for name in ("ece", "mean_confidence")
-        },
-    }
-    # signs of masking and transfer are looked for on a test split only
-    return found | (_believed(attacked) if "masking" in first else {})
-
-
-def _believed(attacked: Mapping[int, Run]) -> dict[str, Any]:
-    """`masking` and `transfer` of a cell: whether its attacks can be believed."""
-    signs = [run.found["masking"] for run in attacked.values()]
-    shown = _shown(attacked)
-    return {
-        "masking": {
-            "verdict": "masking" if shown else "no sign",
-            "signs": shown,
-            "runs_with_signs": sum(bool(each["signs"]) for each in signs),
-            "runs": len(signs),
-            "zero_gradient": spread(each["zero_gradient"] for each in signs),
-            "far": spread(each["far"] for each in signs),
-        },
-        "transfer": _transfer(attacked),
-    }
-
-
-def _shown(attacked: Mapping[int, Run]) -> list[str]:
-    """The signs of masking whose interval over seeds and images lies above their limit."""
-    found = []
-    for sign, places in masking.measures(attacked).items():
-        for measure in places.values():
-            drawn = _drawn(measure.by_image) if measure.by_image else None
-            own = intervals.interval(measure.by_seed, drawn)
-            if own and own.low is not None and own.low > measure.limit:
-                found.append(sign)
-                break
-    return found
-
-
-def _drawn(by_image: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Seed -> (R,) means of figures (N,) of the same N images, on the same resamples."""
-    images = min(len(each) for each in by_image.values())
-    resamples = resampling.shared(images, RESAMPLES)
-    return {
-        seed: torch.cat([r.mean(each[:images]) for r in resamples])
-        for seed, each in by_image.items()
-    }
-
-
-def _against(mine: Mapping[int, Tensor], base: Mapping[int, Tensor]) -> dict[str, Any]:
-    """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed.
-
-    Runs that were attacked on fewer images are compared on those: all attack the first ones of the
-    same permutation.
-    """
-    images = min(len(each) for each in (*mine.values(), *base.values()))
-
-    def measured(right: Mapping[int, Tensor]) -> tuple[dict[int, float], dict[int, Tensor]]:
-        cut = {seed: each[:images].double() for seed, each in right.items()}
-        return {seed: float(each.mean()) for seed, each in cut.items()}, _drawn(cut)
-
-    (ours, our_draws), (theirs, their_draws) = measured(mine), measured(base)
-    gap = _stated(intervals.difference(ours, theirs, (our_draws, their_draws)))
-    return {"vs_ce_zero": gap} if gap else {}
-
-
-def _transfer(attacked: Mapping[int, Run]) -> dict[str, dict[str, Any]]:
-    """Source cell -> ε -> accuracy on its images, over seeds."""
-    sources = {source for run in attacked.values() for source in run.found["transfer"]}
-    return {
-        source.split("/")[-1]: {
-            key: spread(
-                run.found["transfer"][source][i]
-                for run in attacked.values()
-                if source in run.found["transfer"]
-            )
-            for i, key in enumerate(epsilon_keys())
-        }
-        for source in sorted(sources)
-    }
-
-
-def epsilon_keys() -> list[str]:
-    """`robustness.EPSILONS` in 1/255, as reports name them: '0.5', '1', '2', …."""
-    return [f"{epsilon * 255:g}" for epsilon in robustness.EPSILONS]
+    gap = intervals.difference(mine.of(name), base.of(name), both, factor=factor)
+    return gap.as_difference() if gap else None
 
 
 # what a protocol adds to the report: (record, runs, labels, folder of the family) -> record
@@ -308,7 +183,7 @@ def build(
                 (len(b[0]) for c in runs.values() for r in c.values() for b in r.right.values()),
                 default=0,
             ),
-            "epsilons_255": epsilon_keys(),
+            "epsilons_255": robustness.epsilon_keys(),
             "attacks": robustness.MEANING,
             "bins": calibration.BINS,
             "resamples": RESAMPLES,

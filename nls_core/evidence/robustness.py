@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nls_core.attacks import ATTACKS, threat
+from nls_core.attacks import ATTACKS, objectives
 from nls_core.data import datasets
 from nls_core.nets import frozen
 
@@ -92,6 +92,11 @@ class Attacked:
 
     right: Mapping[str, Tensor]
     crafted: Mapping[str, Tensor]
+
+
+def epsilon_keys() -> list[str]:
+    """`EPSILONS` in 1/255, as reports name them: '0.5', '1', '2', …."""
+    return [f"{epsilon * 255:g}" for epsilon in EPSILONS]
 
 
 def subset(test: datasets.Data, count: int = IMAGES) -> tuple[Tensor, Tensor]:
@@ -183,7 +188,7 @@ def signs(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     with frozen(model):
         for a, b in _batches(x, y):
             leaf = a.detach().clone().requires_grad_()
-            loss = threat.LOSS["ce"](model(leaf), b).sum()
+            loss = objectives.LOSS["ce"](model(leaf), b).sum()
             (gradient,) = torch.autograd.grad(loss, leaf)
             vanished.append(gradient.abs().amax((1, 2, 3)) < VANISHED)
             far = ATTACKS["pgd-linf"](model, a, b, epsilon=FAR, steps=FAR_STEPS)

@@ -134,16 +134,18 @@ def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
 
 
 def _mask_scores(arrays: Mapping[str, Any]) -> dict[tuple[str, str, str], Tensor]:
-    """(state, method, score) -> (N,), from '<state> <method> <score>'.
+    """(state, method or control, score) -> (N,), from 'mask <state> <method> <score>'.
 
-    Controls are kept as '<state> control <score>_<control>', and what a uniform map gets as
+    Files name the controls '<state> control <score>_<control>', and what a uniform map gets
     '<state> control area'.
     """
     found = {}
     for key, scores in _named(arrays, "mask ").items():
         state, method, score = key.split(" ")
-        if method == "control":
-            score, _, method = score.rpartition("_") if score != "area" else (score, "", "uniform")
+        if (method, score) == ("control", "area"):
+            method = "uniform"
+        elif method == "control":
+            score, _, method = score.rpartition("_")
         found[state, method, score] = scores
     return found
 

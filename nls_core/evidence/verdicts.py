@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.evidence import report
+from nls_core.evidence import aberrations, report
 from nls_core.evidence.cells import Cells, Table
 from nls_core.metrics.intervals import holm
 
@@ -41,6 +41,7 @@ class Evidence:
     search: Mapping[str, Any]
     ablations: Mapping[str, Any]
     bench: Sequence[Mapping[str, Any]] = ()  # bench.json
+    aberrations: Mapping[str, Any] = field(default_factory=dict)  # aberrations.json
 
     @property
     def cells(self) -> Cells:
@@ -66,6 +67,7 @@ def read(family: str, models_dir: Path) -> Evidence:
         other("search.json"),
         other("ablations.json"),
         other(BENCH, list),
+        aberrations.read(family, models_dir),
     )
 
 
@@ -97,7 +99,10 @@ class Endpoint:
         return EQUAL if equal else OPEN
 
 
-BETTER, WORSE, EQUAL, OPEN = "better", "worse", "equal", "undecided"
+BETTER = "better"
+WORSE = "worse"
+EQUAL = "equal"
+OPEN = "undecided"
 ALPHA = 0.05
 # what would not matter, written down in docs/rules.md before the runs
 MARGINS: dict[str, float] = {

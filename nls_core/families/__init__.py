@@ -13,6 +13,7 @@ from nls_core.families import fashion, photos
 from nls_core.families.family import (
     OUT_OF_FOLD,
     SPLIT,
+    Aberrations,
     Attacked,
     Family,
     Masks,
@@ -23,6 +24,7 @@ __all__ = [
     "FAMILIES",
     "OUT_OF_FOLD",
     "SPLIT",
+    "Aberrations",
     "Attacked",
     "Family",
     "Masks",

@@ -9,8 +9,10 @@ from typing import Any
 
 from nls_core.families.recipe import Recipe
 
-HEADLINE_FROM, HEADLINE_MORE = 3, 2  # with 3 seeds or more, 2 more for the headline cells
-SPLIT, OUT_OF_FOLD = "split", "out_of_fold"
+HEADLINE_FROM = 3  # with so many seeds or more, the headline cells get further ones
+HEADLINE_MORE = 2
+SPLIT = "split"
+OUT_OF_FOLD = "out_of_fold"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,24 @@ class Attacked:
 
 
 @dataclass(frozen=True)
+class Aberrations:
+    """What a family is trained on beside its clean data, with zero padding, and for how long.
+
+    `conditions` are changes to the recipe by name, `losses` are trained in each of them at the
+    rates of the family's own search; those of `rates` at the best of their rates, by a search like
+    it on clean data. Seeds count from 0. `groups` are the conditions that lie on one axis, by what
+    it is called.
+    """
+
+    losses: tuple[str, ...]
+    rates: Mapping[str, tuple[float, ...]]
+    conditions: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, tuple[str, ...]]
+    epochs: int
+    seeds: int = 3
+
+
+@dataclass(frozen=True)
 class Family:
     """What one family trains, by which protocol it is measured, and what pages say of it."""
 
@@ -95,6 +115,7 @@ class Family:
     # it with their rates
     regime: Mapping[str, Any] = field(default_factory=dict)
     regime_rates: Mapping[str, float] = field(default_factory=dict)
+    aberrations: Aberrations | None = None  # None: trained on its data as they are
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
 

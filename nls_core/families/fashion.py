@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nls_core.families.family import Family
+from nls_core.families.family import Aberrations, Family
 from nls_core.families.recipe import Recipe
+
+Changes = dict[str, dict[str, Any]]  # name -> changes to the recipe
 
 _WEIGHT: tuple[dict[str, Any], ...] = (
     *(
@@ -26,6 +28,25 @@ _WEIGHT: tuple[dict[str, Any], ...] = (
             {"smoothing": 0.02, "gamma": 1.0},
         )
     ),
+)
+
+_SYMMETRIC: Changes = {f"symmetric {n} %": {"label_noise": n / 100} for n in (20, 40, 60)}
+_ASYMMETRIC: Changes = {
+    f"asymmetric {n} %": {"label_noise": n / 100, "noise_kind": "asymmetric"} for n in (20, 40)
+}
+_TAILS: Changes = {f"long tail {n}": {"imbalance": float(n)} for n in (10, 100)}
+# `nls train --grid fashion --aberrations`: 5 search runs of 6 epochs and 120 of 15, about 8 hours
+# on one core
+_ABERRATIONS = Aberrations(
+    losses=("ce", "ls", "nls", "nls_ls"),
+    rates={"nce_rce": (0.05, 0.1, 0.2, 0.4, 0.8)},
+    conditions={"clean": {}, **_SYMMETRIC, **_ASYMMETRIC, **_TAILS},
+    groups={
+        "symmetric noise": ("clean", *_SYMMETRIC),
+        "asymmetric noise": ("clean", *_ASYMMETRIC),
+        "long tails": ("clean", *_TAILS),
+    },
+    epochs=15,
 )
 
 FAMILY = Family(
@@ -53,6 +74,7 @@ FAMILY = Family(
             for s in (0.0, 0.05, 0.1, 0.2, 0.4)
         ),
     },
+    aberrations=_ABERRATIONS,
     attribution="""## Data and licence
 Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
 MIT licence. The weights are under this project's MIT licence.

@@ -8,14 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nls_core import nets
+from nls_core.data.aberrations import KINDS
 from nls_core.errors import InvalidInput, UnknownName, choose, unknown
-from nls_core.losses import LOSSES, accepts, options
+from nls_core.losses import LOSSES, OPTIONS, accepts, options
 
 SCHEDULES = ("step", "cosine")
 BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "smoothing": (0, 1),
     "gamma": (0, math.inf),
     "weight": (0, math.inf),
+    "margin": (0, math.inf),
+    "tau": (1e-3, math.inf),
+    "label_noise": (0, 1),
+    "imbalance": (1, math.inf),
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "momentum": (0, 1),
@@ -28,6 +33,9 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
 }
 # what only a transfer has: runs from scratch are kept, and named, without these
 TRANSFER = ("frozen", "renderings", "layer_decay", "averaging")
+ABERRANT = ("label_noise", "noise_kind", "imbalance")
+# where None, not stored: what is stored of a recipe does not change with the fields that came later
+LATER = (*TRANSFER, "margin", "tau", *ABERRANT)
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,11 @@ class Recipe:
     """All that decides a run; the defaults are the paper's: SGD, steps, little augmentation.
 
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
-    10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight` is λ of `nls_ls`,
-    None its default; the other losses have none. A transfer from ImageNet's weights keeps those of
+    10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight`, `margin` and `tau`
+    are options of some losses, None being the loss's own. `label_noise` is the share of labels
+    that are wrong, by a kind of `data.aberrations.KINDS` (None: symmetric), and `imbalance` how
+    many times as many images the first class has as the last; None trains on the data as they
+    are. A transfer from ImageNet's weights keeps those of
     its first `frozen` blocks and trains the others on `renderings` pictures of each object, each
     block at `layer_decay` times the rate of the next; what it comes to is the moving average of
     the weights that keeps `averaging` of itself at each step, 0 being the last weights. All four
@@ -66,6 +77,11 @@ class Recipe:
     renderings: int | None = None
     layer_decay: float | None = None
     averaging: float | None = None
+    margin: float | None = None
+    tau: float | None = None
+    label_noise: float | None = None
+    noise_kind: str | None = None
+    imbalance: float | None = None
 
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""
@@ -81,14 +97,19 @@ class Recipe:
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{key} must lie in [{low}, {high}]; got {value}")
-        if self.weight is not None and not accepts(self.loss, "weight"):
-            known = [loss for loss in LOSSES if accepts(loss, "weight")]
-            raise InvalidInput(f"expected a weight with one of {known} only; got {self.loss}")
+        for option in OPTIONS:
+            if getattr(self, option) is not None and not accepts(self.loss, option):
+                known = [loss for loss in LOSSES if accepts(loss, option)]
+                raise InvalidInput(f"expected a {option} with one of {known} only; got {self.loss}")
         if not 0 < self.lr < math.inf:
             raise InvalidInput(f"lr must be above 0 and finite; got {self.lr}")
+        if self.noise_kind is not None:
+            choose("kind of noise", self.noise_kind, KINDS)
+            if self.label_noise is None:
+                raise InvalidInput(f"expected a share label_noise with {self.noise_kind!r} noise")
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as checkpoints and manifests hold them: of `TRANSFER` only what is set."""
+        """All fields, as checkpoints and manifests hold them: of `LATER` only what is set."""
         return _stated(asdict(self))
 
     def allows(self, made: Mapping[str, Any]) -> bool:
@@ -98,11 +119,11 @@ class Recipe:
 
     def loss_options(self) -> dict[str, float]:
         """The keyword arguments of this recipe's loss."""
-        return options(self.smoothing, self.gamma, self.weight)
+        return options(self.smoothing, self.gamma, **{k: getattr(self, k) for k in OPTIONS})
 
 
 def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if v is not None or k not in TRANSFER}
+    return {k: v for k, v in values.items() if v is not None or k not in LATER}
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:

@@ -1,16 +1,14 @@
-"""The bootstrap over images: draws that all runs share, and percentile intervals of one run."""
+"""The bootstrap over images: draws that all runs share, and metrics on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
 Metric = Callable[[Tensor, Tensor], float]  # (N, K) probabilities, (N,) labels -> number
-LEVEL = 0.95
 
 
 @lru_cache(maxsize=4)
@@ -23,22 +21,6 @@ def draws(count: int, resamples: int, seed: int = 0, per: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     groups = torch.randint(count // per, (resamples, count // per), generator=generator)
     return (groups[..., None] * per + torch.arange(per)).flatten(1)
-
-
-def interval(value: float, drawn: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of a figure: percentiles of its resamples, moved onto the figure itself.
-
-    They are moved so that their mean is the figure: the ECE of resampled images is biased
-    upwards, and most for a model of small ECE.
-
-    Args:
-        value: on all images.
-        drawn: on each resample.
-    """
-    tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    ends = torch.tensor(drawn, dtype=torch.float64).quantile(tail) - fmean(drawn) + value
-    low, high = ends.tolist()
-    return low, high
 
 
 def resampled(

@@ -7,7 +7,7 @@ float64. torchmetrics and netcal close their bins on the left: they differ from 
 only where a confidence falls on an edge.
 
 Sources: Naeini et al. 2015 (AAAI) and Guo et al. 2017, arXiv 1706.04599 (ECE, MCE, reliability
-diagram, temperature); Nguyen & O'Connor 2015, arXiv 1508.05154 (equal-mass bins); Kull et al.
+diagram); Nguyen & O'Connor 2015, arXiv 1508.05154 (equal-mass bins); Kull et al.
 2019, arXiv 1910.12656 (classwise ECE); Brier 1950; Wilson 1927.
 """
 
@@ -26,7 +26,6 @@ from torch import Tensor
 from nls_core.errors import InvalidInput
 
 BINS = 15
-TEMPERATURES = (0.01, 100.0)  # the range that `fit_temperature` searches
 _ROW_SUM_TOLERANCE = 1e-3  # half-precision softmax, or probabilities printed with 4 digits
 _Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
@@ -34,7 +33,12 @@ Arrays = Tensor | ArrayLike
 FloatArray64 = NDArray[np.float64]
 
 
-def _check_scores(scores: Arrays, what: str) -> Tensor:
+def check_scores(scores: Arrays, what: str) -> Tensor:
+    """Probabilities or logits, by the name `what` in errors, as a tensor (N, K) without gradients.
+
+    Raises:
+        InvalidInput: they are not finite (N, K) of a float dtype, with N ≥ 1 and K ≥ 2.
+    """
     tensor = torch.as_tensor(scores).detach()
     if tensor.ndim != 2 or tensor.shape[0] < 1 or tensor.shape[1] < 2:
         raise InvalidInput(
@@ -47,8 +51,12 @@ def _check_scores(scores: Arrays, what: str) -> Tensor:
     return tensor
 
 
-def _check_labels(labels: Arrays, scores: Tensor) -> Tensor:
-    """(N,) int64 on the device of `scores`."""
+def check_labels(labels: Arrays, scores: Tensor) -> Tensor:
+    """Labels as a tensor (N,) int64 on the device of `scores` (N, K).
+
+    Raises:
+        InvalidInput: they are not N integers in [0, K).
+    """
     tensor = torch.as_tensor(labels, device=scores.device).detach()
     rows, classes = scores.shape
     if tensor.shape != (rows,):
@@ -64,7 +72,7 @@ def _check_labels(labels: Arrays, scores: Tensor) -> Tensor:
 
 def _check(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
     """Checked probabilities in their own dtype, and int64 labels."""
-    p = _check_scores(probs, "probs")
+    p = check_scores(probs, "probs")
     if bool((p < 0).any()):
         raise InvalidInput(f"probs must be at least 0; got {float(p.min())}")
     off = float((p.double().sum(1) - 1).abs().max())
@@ -73,10 +81,10 @@ def _check(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
             f"rows of probs must sum to 1 within {_ROW_SUM_TOLERANCE}; got one off by {off:.3g}"
             " (are these logits?)"
         )
-    return p, _check_labels(labels, p)
+    return p, check_labels(labels, p)
 
 
-def _top1(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
+def top1(probs: Arrays, labels: Arrays) -> tuple[Tensor, Tensor]:
     """(N,) float64 confidences and (N,) float64 hits in {0, 1}."""
     p, y = _check(probs, labels)
     confidence, predicted = p.max(1)
@@ -103,14 +111,14 @@ def _sums(index: Tensor, bins: int, *values: Tensor) -> list[Tensor]:
 
 def _equal_width(probs: Arrays, labels: Arrays, bins: int) -> list[Tensor]:
     """(bins,) counts, sums of confidence and sums of hits."""
-    confidence, hit = _top1(probs, labels)
+    confidence, hit = top1(probs, labels)
     edges = bin_edges(bins, confidence.device)
     return _sums(bin_index(confidence, edges[1:-1]), bins, confidence, hit)
 
 
 def accuracy(probs: Arrays, labels: Arrays) -> float:
     """The fraction of rows whose most probable class is the label; in [0, 1]."""
-    return float(_top1(probs, labels)[1].mean())
+    return float(top1(probs, labels)[1].mean())
 
 
 def ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
@@ -145,7 +153,7 @@ def adaptive_ece(probs: Arrays, labels: Arrays, bins: int = BINS) -> float:
     The edges are order statistics of the confidences, so bins differ by at most one sample;
     equal confidences share a bin, whatever their order, and then bins are less even.
     """
-    confidence, hit = _top1(probs, labels)
+    confidence, hit = top1(probs, labels)
     rows = len(confidence)
     ends = [i * rows // bins for i in range(1, len(bin_edges(bins)) - 1)]
     last = torch.tensor([end - 1 for end in ends if end > 0], device=confidence.device)
@@ -271,48 +279,3 @@ def reliability(probs: Arrays, labels: Arrays, bins: int = BINS) -> Reliability:
         low=np.clip(centre - half, 0.0, 1.0),
         high=np.clip(centre + half, 0.0, 1.0),
     )
-
-
-def fit_temperature(logits: Arrays, labels: Arrays) -> float:
-    """The temperature in [0.01, 100] that minimizes the NLL (arXiv 1706.04599).
-
-    The NLL is convex in 1/T, so bisection on the sign of its derivative finds the minimum
-    without a step size. The end of the range is returned where the NLL falls all the way to it:
-    0.01 when every row is right, 100 when sharpness only hurts. Constant rows, where T changes
-    nothing, give 1.
-
-    Args:
-        logits: (N, K) of any float dtype; computed in float64.
-        labels: (N,) integer labels in [0, K); a validation split, never the test set.
-
-    Raises:
-        InvalidInput: an argument is not as above.
-    """
-    z = _check_scores(logits, "logits").double()
-    y = _check_labels(labels, z)
-    z = z - z.amax(1, keepdim=True)
-    if not bool(z.any()):
-        return 1.0
-    picked = z.gather(1, y[:, None])[:, 0]
-    low, high = (math.log(t) for t in TEMPERATURES)
-    for _ in range(45):  # log T to within 1e-12
-        middle = (low + high) / 2
-        expected = (torch.softmax(z * math.exp(-middle), dim=1) * z).sum(1)
-        if float((expected - picked).mean()) > 0:  # d NLL / d(1/T): too sharp
-            low = middle
-        else:
-            high = middle
-    return min(max(math.exp((low + high) / 2), TEMPERATURES[0]), TEMPERATURES[1])
-
-
-def with_temperature(logits: Arrays, temperature: float) -> Tensor:
-    """softmax(logits / T): (N, K) probabilities, in float32 (float64 stays float64).
-
-    Raises:
-        InvalidInput: logits are not finite (N, K), or T is not a positive finite number.
-    """
-    z = _check_scores(logits, "logits")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InvalidInput(f"temperature must be positive and finite; got {temperature!r}")
-    z = z if z.dtype == torch.float64 else z.float()
-    return torch.softmax((z - z.amax(1, keepdim=True)) / temperature, dim=1)

@@ -9,9 +9,10 @@ seeds, with the images' own variance added, does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, variance
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev, variance
+from typing import Any
 
 import torch
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
@@ -37,6 +38,17 @@ class Interval:
     p: float | None
     pairs: int
     method: str
+
+    def as_difference(self) -> dict[str, Any]:
+        """A difference as reports hold it: the mean under the name 'difference'."""
+        found = asdict(self)
+        return {"difference": found.pop("mean")} | found
+
+
+def spread(values: Iterable[float]) -> dict[str, float | int | None]:
+    """Mean, standard deviation over runs (None for one), and how many there are."""
+    kept = list(values)
+    return {"mean": fmean(kept), "sd": stdev(kept) if len(kept) > 1 else None, "n": len(kept)}
 
 
 def interval(

@@ -108,31 +108,36 @@ def random_maps(count: int, height: int, width: int, *, seed: int = 0) -> Tensor
     return torch.rand(count, height, width, dtype=torch.float64, generator=generator)
 
 
-def measure(maps: Tensor, masks: Tensor, *, seed: int = 0) -> dict[str, Tensor]:
-    """All of `SCORES` for each image, beside their controls.
+def measure(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """All of `SCORES`: name -> (N,) float64 on the CPU. Arguments and errors as `pointing_game`."""
+    return {name: score(maps, masks).cpu() for name, score in SCORES.items()}
+
+
+def controls(masks: Tensor, height: int, width: int, *, seed: int = 0) -> dict[str, Tensor]:
+    """What maps that know nothing of the images get, at a resolution of (height, width).
+
+    They depend on the masks alone: compute them once for all methods.
 
     Args:
-        maps, masks: as `pointing_game`.
+        masks: (N, H, W) bool, none empty.
+        height, width: of the maps that stand beside them.
         seed: of the random maps.
 
     Returns:
-        Name -> (N,) float64 on the CPU: each key of `SCORES`, the same with '_centre' and
-        '_random' for the two control maps at the maps' resolution, and 'area'.
+        Name -> (N,) float64 on the CPU: each key of `SCORES` with '_centre' and '_random', for the
+        two kinds of maps, and 'area', what a uniform one gets.
 
     Raises:
-        InvalidInput: maps or masks are not as in `pointing_game`.
+        InvalidInput: masks are not as above.
     """
-    _check(maps, masks)
-    count, height, width = maps.shape
-    compared = {
-        "": maps,
-        "_centre": centre_prior(count, height, width).to(maps.device),
-        "_random": random_maps(count, height, width, seed=seed).to(maps.device),
+    kinds = {
+        "centre": centre_prior(len(masks), height, width).to(masks.device),
+        "random": random_maps(len(masks), height, width, seed=seed).to(masks.device),
     }
     found = {
-        f"{name}{control}": score(each, masks).cpu()
-        for control, each in compared.items()
-        for name, score in SCORES.items()
+        f"{name}_{kind}": values
+        for kind, maps in kinds.items()
+        for name, values in measure(maps, masks).items()
     }
     return found | {"area": area(masks).cpu()}
 

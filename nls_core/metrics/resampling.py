@@ -7,7 +7,7 @@ drawn. Thousands of calls of the namesakes would take minutes a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -186,20 +186,23 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
 }
 
 
-def resampled(probs: Tensor, labels: Tensor, drawn: Tensor) -> Mapping[str, Tensor]:
-    """All of `RESAMPLED` on each resample.
+def resampled(
+    probs: Tensor, labels: Tensor, drawn: Tensor, names: Collection[str] = tuple(RESAMPLED)
+) -> Mapping[str, Tensor]:
+    """Metrics on each resample.
 
     Args:
         probs: (N, K); labels: (N,).
         drawn: (R, N) indices of the drawn images.
+        names: of the metrics, keys of `RESAMPLED`.
 
     Returns:
         name -> (R,) float64.
     """
     prepared = Predictions.of(probs, labels)
-    parts: dict[str, list[Tensor]] = {name: [] for name in RESAMPLED}
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for part in torch.split(drawn, CHUNK):
         resamples = Resamples.of(part)
-        for name, metric in RESAMPLED.items():
-            parts[name].append(metric(prepared, resamples))
+        for name in names:
+            parts[name].append(RESAMPLED[name](prepared, resamples))
     return {name: torch.cat(each) for name, each in parts.items()}

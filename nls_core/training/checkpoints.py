@@ -16,7 +16,10 @@ from nls_core import files
 from nls_core.errors import CheckpointError, brief
 from nls_core.families.recipe import Recipe
 
-LAST, BEST, LOG, DIVERGED = "last.pt", "best.pt", "log.csv", "diverged.json"
+LAST = "last.pt"
+BEST = "best.pt"
+LOG = "log.csv"
+DIVERGED = "diverged.json"
 BEST_NLL = "best_nll.pt"  # early stopping by a proper score, a baseline of the calibration claims
 
 

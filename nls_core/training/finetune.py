@@ -18,8 +18,8 @@ from nls_core import nets
 from nls_core.data import objects
 from nls_core.data.datasets import batch_size
 from nls_core.errors import InvalidInput
-from nls_core.families.recipe import TRANSFER, Recipe
-from nls_core.losses import LOSSES
+from nls_core.families.recipe import ABERRANT, TRANSFER, Recipe
+from nls_core.losses import LOSSES, OPTIONS
 from nls_core.training import imagenet
 
 WARMUP = 20  # steps: the rate rises, then falls as a cosine to 0
@@ -47,17 +47,20 @@ def check(recipe: Recipe) -> tuple[int, int]:
     wanted = {"arch": imagenet.ARCH, "schedule": "cosine", "flip": False, "amp": False}
     wrong = [name for name, value in wanted.items() if getattr(recipe, name) != value]
     wrong += [name for name in TRANSFER if getattr(recipe, name) is None]
+    wrong += [name for name in ABERRANT if getattr(recipe, name) is not None]
     if wrong or recipe.frozen is None or recipe.renderings is None:
         got = {name: getattr(recipe, name) for name in wrong}
         raise InvalidInput(
-            f"a transfer expects {wanted} and numbers for {list(TRANSFER)}; got {got}"
+            f"a transfer expects {wanted}, numbers for {list(TRANSFER)} and clean data; got {got}"
         )
     return recipe.frozen, recipe.renderings
 
 
 def plan(recipe: Recipe) -> dict[str, object]:
     """What decides a transfer, by name: under this, runs are kept and found again."""
-    return {name: getattr(recipe, name) for name in PLAN}
+    plan = {name: getattr(recipe, name) for name in PLAN}
+    own = {name: getattr(recipe, name) for name in OPTIONS if name not in plan}
+    return plan | {name: value for name, value in own.items() if value is not None}
 
 
 def halves(model: nets.Classifier, frozen: int) -> tuple[nn.Module, nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,17 @@ def search_jobs(family: Family, runs: Path) -> list[Job]:
     ]
 
 
-def choose_rates(family: Family, jobs: Sequence[Job], models_dir: Path) -> dict[str, float]:
-    """Pick each loss's rate by validation accuracy after the search, and record the search.
+@dataclass(frozen=True)
+class Searched:
+    """What a search came to: a row for each run, those that diverged, and loss -> its rate."""
+
+    tried: list[dict[str, Any]]
+    diverged: list[dict[str, Any]]
+    chosen: dict[str, float]
+
+
+def best_rates(family: Family, jobs: Sequence[Job]) -> Searched:
+    """Pick each loss's rate by validation accuracy after the search.
 
     Raises:
         CheckpointError: a run of the search is not finished: a rate by half a run may be another.
@@ -73,15 +83,21 @@ def choose_rates(family: Family, jobs: Sequence[Job], models_dir: Path) -> dict[
         loss: float(max((r for r in tried if r["loss"] == loss), key=accuracy)["lr"])
         for loss in family.rates
     }
+    return Searched(tried, diverged, chosen)
+
+
+def choose_rates(family: Family, jobs: Sequence[Job], models_dir: Path) -> dict[str, float]:
+    """`best_rates`, and record the search."""
+    found = best_rates(family, jobs)
     write_search(
         family,
         models_dir,
         criterion="validation accuracy at the end of the short run",
-        tried=tried,
-        diverged=diverged,
-        chosen=chosen,
+        tried=found.tried,
+        diverged=found.diverged,
+        chosen=found.chosen,
     )
-    return chosen
+    return found.chosen
 
 
 def ablation_jobs(family: Family, runs: Path) -> dict[str, list[Job]]:

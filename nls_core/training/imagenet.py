@@ -19,7 +19,8 @@ from nls_core import nets
 from nls_core.data.stamps import SELECTION
 from nls_core.errors import CheckpointError, ExtraMissing, InvalidInput
 
-ARCH, SIZE = "efficientnet-lite0-grouped", 224
+ARCH = "efficientnet-lite0-grouped"
+SIZE = 224
 MEAN = STD = (0.5, 0.5, 0.5)  # with these the weights were trained, unlike torchvision's
 CATEGORIES: tuple[str, ...] = tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
 MEMBERS: dict[str, tuple[str, ...]] = {

@@ -22,7 +22,8 @@ from nls_core.training import checkpoints
 from nls_core.training.checkpoints import DIVERGED, LAST, LOG
 from nls_core.training.processes import stop_signals
 
-POLL, PATIENCE = 0.2, 60.0  # seconds between looks at the runs; for a run to save and stop
+POLL = 0.2  # seconds between looks at the runs
+PATIENCE = 60.0  # seconds for a run to save and stop
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def run_jobs(
             to the environment.
 
     Raises:
-        NLSLabError: a run failed; the others are trained before, and the message ends with what
+        NLSLabError: a run failed; the others are trained before, and the message ends with
             its last errors. A diverged run is no failure: ask `Job.diverged`.
         CheckpointError: a folder holds a run of another recipe.
         Interrupted: Ctrl-C or SIGTERM came; the runs have saved and stopped.

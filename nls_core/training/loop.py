@@ -23,9 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nls_core import files, nets
 from nls_core.data import datasets
+from nls_core.data.aberrations import aberrant
 from nls_core.errors import CheckpointError, Interrupted, InvalidInput, NLSLabError
 from nls_core.evidence.measure import predict
-from nls_core.families.recipe import Recipe, learning_rate
+from nls_core.families.recipe import ABERRANT, Recipe, learning_rate
 from nls_core.losses import LOSSES
 from nls_core.metrics import calibration
 from nls_core.training import checkpoints, precision
@@ -53,7 +54,8 @@ def run(
     Args:
         recipe: what to train; `check` is called first.
         out: folder for last.pt, best.pt, best_nll.pt, log.csv and TensorBoard events.
-        data: the training split; validation images are held out of it by `datasets.divide`.
+        data: the training split, clean; `parts_of` holds validation images out of it, and
+            makes the recipe's aberrations.
         resume: go on from last.pt where there is one; without it an existing run is an error.
         max_steps: stop after this many steps, the checkpoint written, for tests.
         device: None takes the GPU where there is one.
@@ -90,7 +92,7 @@ def _train(trainer: Trainer, progress: Callable[[Position, int], None], max_step
 
 
 class Trainer:
-    """The state of one run; `run` is its reader's guide."""
+    """The state of one run; `run` shows in which order its methods are called."""
 
     def __init__(
         self, recipe: Recipe, out: Path, data: datasets.Data, device: torch.device | None = None
@@ -104,13 +106,12 @@ class Trainer:
             )
         auto = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.device = device or auto
-        train, held = datasets.hold_out(data)
-        if len(train) < self.world:
+        self.data, self.held = parts_of(data, recipe)
+        if len(self.data) < self.world:
             raise InvalidInput(
-                f"{len(train)} training images are too few for {self.world} processes"
+                f"{len(self.data)} training images are too few for {self.world} processes"
             )
-        self.data, self.held = data.take(train), data.take(held)
-        self.steps = max(len(train) // recipe.batch_size, 1)  # the ragged end is dropped
+        self.steps = max(len(self.data) // recipe.batch_size, 1)  # the ragged end is dropped
         self.model = make_model(recipe, self.data).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
@@ -272,6 +273,20 @@ class Trainer:
             f"saved in epoch {self.position.epoch + 1} of {self.recipe.epochs}; "
             "go on with --resume",
         )
+
+
+def parts_of(data: datasets.Data, recipe: Recipe) -> tuple[datasets.Data, datasets.Data]:
+    """The training and the validation part, with the recipe's aberrations drawn from its seed.
+
+    Validation carries them too: what chooses the epoch must not know clean labels that whoever has
+    such data lacks. They are the same for all losses and for a resumed run.
+    """
+    made = {name: getattr(recipe, name) for name in ABERRANT}
+    train, held = (
+        aberrant(data.take(index), **made, generator=_generator(recipe.seed, -place))
+        for place, index in enumerate(datasets.hold_out(data), 1)
+    )
+    return train, held
 
 
 def make_model(recipe: Recipe, data: datasets.Data) -> nets.Classifier:

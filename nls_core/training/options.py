@@ -20,7 +20,8 @@ class Options:
 
     `runs` is the folder of the runs, `jobs` how many train side by side, `seeds` how many each
     cell gets, from 0 (see `Family.seeds`). With `finished` nothing is trained, and what is
-    finished is published; `download` fetches a missing data set, where its source allows.
+    finished is published; `download` fetches a missing data set, where its source allows. With
+    `aberrations` the runs on aberrant data are made instead of the cells.
     """
 
     runs: Path
@@ -28,6 +29,7 @@ class Options:
     seeds: int = 1
     finished: bool = False
     download: bool = False
+    aberrations: bool = False
 
     def changed(self) -> tuple[str, ...]:
         """The names of the options that are not at their defaults, `runs` aside."""

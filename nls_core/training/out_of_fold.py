@@ -22,11 +22,11 @@ from nls_core.training import finetune
 from nls_core.training.finetune import PreparedFolds
 
 Progress = Callable[[str, int], None]  # what is done, and images
-MOST = 0.9  # share of the objects under one name from which on a network has learnt nothing
+MOST = 0.9  # a network that gives this share of the objects one name has learnt nothing
 
 
 def silent(what: str, done: int) -> None:
-    """A progress that tells nothing."""
+    """No progress is shown."""
 
 
 @dataclass(frozen=True)

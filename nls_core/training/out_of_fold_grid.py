@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, replace
 from multiprocessing import get_context
@@ -15,29 +14,22 @@ import torch
 from nls_core import files
 from nls_core.data import objects
 from nls_core.data.folds import FOLDS
-from nls_core.errors import CheckpointError, Collapsed, InvalidInput, brief
+from nls_core.errors import Collapsed
 from nls_core.families import Family
 from nls_core.families.recipe import Recipe, with_overrides
 from nls_core.training import finetune, out_of_fold, out_of_fold_measure
 from nls_core.training.finetune import PreparedFolds
 from nls_core.training.out_of_fold import Cell, Progress, Trained, name_of, silent
+from nls_core.training.out_of_fold_files import (
+    RESULT,
+    ZERO_SHOT,
+    folder_of,
+    kept_search,
+    read,
+    search_file,
+    to_dict,
+)
 from nls_core.training.out_of_fold_search import Row, chosen, search
-
-RESULT, DATA, ZERO_SHOT = "result.pt", "data.json", "zero-shot.pt"
-
-
-def same_data(collection: objects.Collection, folder: Path) -> None:
-    """Note of which objects the runs of a folder are, or refuse those of others."""
-    path, digest = folder / DATA, collection.digest()
-    # folders of older versions have no note; they are of the one data set there was
-    kept = files.read_json(path).get("digest") if path.exists() else digest
-    if kept != digest:
-        raise InvalidInput(
-            f"the runs in {folder} are of other objects than those in {collection.root}; "
-            "give another folder with --runs, or remove this one"
-        )
-    if not path.exists():
-        files.write_json(path, {"digest": digest})
 
 
 def recipes_of(family: Family, padding: str | None = None, seeds: int = 1) -> list[Recipe]:
@@ -51,24 +43,6 @@ def recipes_of(family: Family, padding: str | None = None, seeds: int = 1) -> li
         for loss, its in family.pairs()
         if its == each and padding in (None, each) and seed < family.seeds(f"{loss}-{each}", seeds)
     ]
-
-
-def folder_of(folder: Path, recipe: Recipe) -> Path:
-    """Where the networks of a cell and seed are kept."""
-    return folder / name_of(recipe) / f"seed{recipe.seed}"
-
-
-def search_file(folder: Path, cell: str) -> Path:
-    """Where the tries of a cell's search are kept."""
-    return folder / "search" / f"{cell}.json"
-
-
-def kept_search(folder: Path, cell: str, plan: Mapping[str, Any] | None = None) -> list[Row]:
-    """The tries that are kept of a cell; with a plan, only if they are of that one."""
-    path = search_file(folder, cell)
-    kept = files.read_json(path) if path.exists() else {}
-    rows: list[Row] = kept.get("rows", []) if plan in (None, kept.get("plan")) else []
-    return rows
 
 
 def train_parts(
@@ -219,11 +193,11 @@ def _measured(
     net = copy.deepcopy(prepared.model)
     net.net.load_state_dict(dict(network.state))
     logits, labels = out_of_fold.answers(net, prepared, held)
-    said = out_of_fold.collapsed(logits, labels, prepared.zero_shot[held])
-    if said:
+    reason = out_of_fold.collapsed(logits, labels, prepared.zero_shot[held])
+    if reason:
         cell = path.parent.parent.name
         raise Collapsed(
-            f"the network of {family.name}/{cell}, fold {fold}, collapsed: {said}; its rate is "
+            f"the network of {family.name}/{cell}, fold {fold}, collapsed: {reason}; its rate is "
             f"too high for it, see {family.name}/search in the folder of the runs"
         )
     first = prepared.test.take(held & prepared.firsts)
@@ -280,30 +254,3 @@ def _together(networks: list[Trained], parts: list[dict[str, Any]]) -> dict[str,
         found["attacked"] = order([part["attacked"] for part in parts], some, 1)
         found["attacked_labels"] = order([part["attacked_labels"] for part in parts], some)
     return found
-
-
-def to_dict(cell: Cell) -> dict[str, Any]:
-    """A cell as its file holds it: of its recipe what decides a transfer, as 'plan'."""
-    found = {f.name: getattr(cell, f.name) for f in fields(cell) if f.name != "recipe"}
-    return {"plan": finetune.plan(cell.recipe)} | found
-
-
-def read(path: Path, recipe: Recipe) -> Cell | None:
-    """A kept result, if it is there and of the same recipe but for what a search found.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    if not path.exists():
-        return None
-    found = files.read_checkpoint(path)
-    try:
-        made = replace(recipe, **found.pop("plan"))
-        same = (
-            replace(made, lr=recipe.lr, smoothing=recipe.smoothing, weight=recipe.weight) == recipe
-        )
-        return Cell(recipe=made, **found) if same else None
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{files.shown(path)} is damaged ({brief(error)}); remove it to train anew"
-        ) from error

@@ -18,7 +18,7 @@ from nls_core.metrics import mask_scores
 from nls_core.training import finetune
 
 BATCH = 25  # pictures of 224 pixels that are attacked at once
-LATE = 7  # maps read the last convolution: all blocks before it are asked once
+LATE = 7  # maps read the last convolution: the blocks before it are computed once
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ def map_scores(model: nets.Classifier, test: objects.Renderings, masks: Masks) -
     inputs = {"clean": (clean, test.masks), "attacked": (adversarial, test.masks[some])}
     found = {}
     for state, (features, shown) in inputs.items():
-        for method in masks.methods:
-            for score, values in _scored(back, features, shown, method).items():
-                control = score not in mask_scores.SCORES
-                found[f"{state} {'control' if control else method} {score}"] = values
+        maps = {method: _maps(back, features, method) for method in masks.methods}
+        for method, each in maps.items():
+            for score, values in mask_scores.measure(each, shown).items():
+                found[f"{state} {method} {score}"] = values
+        # all methods read one layer, so their maps have one size
+        _, height, width = maps[masks.methods[0]].shape
+        for score, values in mask_scores.controls(shown, height, width).items():
+            found[f"{state} control {score}"] = values
     return found
 
 
@@ -73,14 +77,15 @@ def _by_parts(
     return torch.cat([attack(a, b) for a, b in parts])
 
 
-def _scored(back: nn.Module, features: Tensor, masks: Tensor, method: str) -> dict[str, Tensor]:
-    """`mask_scores.measure` of maps that the end of the network alone makes."""
+def _maps(back: nn.Module, features: Tensor, method: str) -> Tensor:
+    """(n, h, w) maps of the classes that a network names, made by its end alone."""
     classes = finetune.answer(back, features).argmax(1)
-    maps = [
-        torch.from_numpy(np.asarray(cams.activation_maps(back, part, label, method=method)))
-        for part, label in zip(torch.split(features, 64), torch.split(classes, 64), strict=True)
-    ]
-    return mask_scores.measure(torch.cat(maps), masks)
+    return torch.cat(
+        [
+            torch.from_numpy(np.asarray(cams.activation_maps(back, part, label, method=method)))
+            for part, label in zip(torch.split(features, 64), torch.split(classes, 64), strict=True)
+        ]
+    )
 
 
 # attack -> (model, x, y, ε, steps) -> attacked x; the figures of the first are given in full
@@ -94,7 +99,7 @@ CASES: dict[str, Callable[[nn.Module, Tensor, Tensor, float, int], Tensor]] = {
 }
 
 
-def under_attack(model: nets.Classifier, test: objects.Renderings, asked: Attacked) -> UnderAttack:
+def under_attack(model: nets.Classifier, test: objects.Renderings, how: Attacked) -> UnderAttack:
     """Attack some test renderings from their true labels, ε by ε from the smallest.
 
     A picture that a smaller ε has changed lies in the larger ball too: it is kept as it is.
@@ -108,12 +113,12 @@ def under_attack(model: nets.Classifier, test: objects.Renderings, asked: Attack
     for case, attack in CASES.items():
         moved, rows = x.clone(), []
         left = _logits(model, moved).argmax(1) == y
-        for epsilon in asked.epsilons:
+        for epsilon in how.epsilons:
             if bool(left.any()):
                 moved[left] = _by_parts(
                     model,
                     (x[left], y[left]),
-                    lambda a, b, e=epsilon, run=attack: run(model, a, b, e, asked.steps),  # type: ignore[misc]
+                    lambda a, b, e=epsilon, run=attack: run(model, a, b, e, how.steps),  # type: ignore[misc]
                 )
             logits = _logits(model, moved)
             left = left & (logits.argmax(1) == y)

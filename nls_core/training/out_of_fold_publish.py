@@ -23,23 +23,26 @@ from nls_core.families import Family
 from nls_core.metrics import calibration, unfamiliar
 from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
-from nls_core.training import finetune, imagenet, out_of_fold_regime, out_of_fold_search
+from nls_core.training import (
+    finetune,
+    imagenet,
+    out_of_fold_regime,
+    out_of_fold_search,
+    out_of_fold_variants,
+)
 from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.training.out_of_fold import Cell, curve, name_of
-from nls_core.training.out_of_fold_grid import (
+from nls_core.training.out_of_fold_files import (
     RESULT,
     ZERO_SHOT,
     folder_of,
     kept_search,
     read,
-    recipes_of,
     same_data,
-    train_parts,
 )
+from nls_core.training.out_of_fold_grid import recipes_of, train_parts
 from nls_core.training.publish import Outcome, manifest_of, publish, write_search
 from nls_core.types import Manifest
-
-VARIANTS = "variants.json"
 
 
 def train_family(
@@ -67,16 +70,8 @@ def train_family(
     read_objects = choose("collection of objects", family.recipe.dataset, objects.COLLECTIONS)
     collection, folder = read_objects(settings.data_dir), options.runs / family.name
     same_data(collection, folder)
-    counts: Counter[str] = Counter()
-
-    def tell(what: str, images: int) -> None:
-        counts[what] += images
-        progress(what, counts[what], None)
-
     if not options.finished:
-        train_parts(family, collection, folder, tell, jobs=options.jobs, seeds=options.seeds)
-        compare_variants(family, collection, folder, tell)
-        out_of_fold_regime.train(family, collection, folder, tell)
+        _train(family, collection, folder, options, progress)
     recipes = recipes_of(family, seeds=options.seeds)
     cells = [cell for r in recipes if (cell := read(folder_of(folder, r) / RESULT, r))]
     if not cells:
@@ -86,18 +81,28 @@ def train_family(
     made = publish_cells(family, cells, collection, settings.models_dir)
     record_search(family, folder, settings.models_dir)
     out_of_fold_regime.record(family, folder, settings.models_dir)
-    files.write_json(
-        settings.models_dir / family.name / REFERENCE,
-        {
-            "schema": 1,
-            "command": family.command,
-            "images": len(collection.objects),
-            "paddings": zero_shot(family, collection, folder),
-            "variants": kept_variants(family, folder),
-        },
-    )
+    record_reference(family, collection, folder, settings.models_dir)
     report.build(family.name, settings.models_dir)
     return made
+
+
+def _train(
+    family: Family,
+    collection: objects.Collection,
+    folder: Path,
+    options: Options,
+    progress: StageProgress,
+) -> None:
+    """Train what is missing: the cells, the variants, and the runs without early stop."""
+    images: Counter[str] = Counter()
+
+    def count(what: str, more: int) -> None:
+        images[what] += more
+        progress(what, images[what], None)
+
+    train_parts(family, collection, folder, count, jobs=options.jobs, seeds=options.seeds)
+    out_of_fold_variants.train(family, collection, folder, count)
+    out_of_fold_regime.train(family, collection, folder, count)
 
 
 def publish_cells(
@@ -202,7 +207,7 @@ def _unfamiliar(family: Family, cell: Cell, folds: Tensor) -> dict[str, Any]:
         return {}
     folds = per_rendering(folds, cell.logits)
 
-    def told(name: str, first: int) -> float:
+    def separation(name: str, first: int) -> float:
         """Mean AUROC of the folds on every second background."""
         return fmean(
             auroc(
@@ -212,11 +217,11 @@ def _unfamiliar(family: Family, cell: Cell, folds: Tensor) -> dict[str, Any]:
             for fold, outside in enumerate(cell.outside)
         )
 
-    score = max(names, key=lambda name: told(name, 0))
+    score = max(names, key=lambda name: separation(name, 0))
     return unfamiliar.entry(
         score,
         cell.logits,
-        auroc=told(score, 1),
+        auroc=separation(score, 1),
         outside=len(cell.outside[0][1::2]),
         command=family.command,
     )
@@ -251,46 +256,18 @@ def record_search(family: Family, folder: Path, models_dir: Path) -> None:
     )
 
 
-def _variants(family: Family) -> list[tuple[str, Any]]:
-    return [
-        (name, replace(family.recipe, **changes))
-        for name, each in family.ablations.items()
-        for changes in each
-    ]
-
-
-def kept_variants(family: Family, folder: Path) -> list[dict[str, Any]]:
-    """The rows of variants.json that the family still declares, in its order."""
-    path = folder / VARIANTS
-    before: list[dict[str, Any]] = files.read_json(path, list) if path.exists() else []
-    found = []
-    for name, recipe in _variants(family):
-        plan = finetune.plan(recipe)
-        found += [row | {"name": name} for row in before if row.get("plan") == plan]
-    return found
-
-
-def compare_variants(
-    family: Family, collection: objects.Collection, folder: Path, progress: Any
+def record_reference(
+    family: Family, collection: objects.Collection, folder: Path, models_dir: Path
 ) -> None:
-    """Try the family's ablations on the held-out part of the search, and keep them one by one."""
-    prepared: finetune.PreparedFolds | None = None
-    for name, recipe in _variants(family):
-        rows = kept_variants(family, folder)
-        if any(row["plan"] == finetune.plan(recipe) for row in rows):
-            continue
-        if prepared is None or prepared.frozen != recipe.frozen:
-            prepared = finetune.prepare(
-                recipe, collection, lambda n: progress("variants: features", n)
-            )
-        tries = [
-            out_of_fold_search.validated(recipe, prepared, fold, progress)
-            for fold in out_of_fold_search.ROTATIONS
-        ]
-        keys = ("val_accuracy", "val_ece", "val_nll")
-        row: dict[str, Any] = {"name": name, "plan": finetune.plan(recipe), "tries": tries}
-        row |= {key: fmean(each[key] for each in tries) for key in keys}
-        files.write_json(folder / VARIANTS, [*rows, row])
+    """`REFERENCE`: the figures without training, and of partly trained networks."""
+    record = {
+        "schema": 1,
+        "command": family.command,
+        "images": len(collection.objects),
+        "paddings": zero_shot(family, collection, folder),
+        "variants": out_of_fold_variants.kept(family, folder),
+    }
+    files.write_json(models_dir / family.name / REFERENCE, record)
 
 
 def zero_shot(

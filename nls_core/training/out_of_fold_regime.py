@@ -1,7 +1,8 @@
 """Long training with little augmentation, out of fold: where cross-entropy becomes overconfident.
 
 The recipes that ship stop early, on many renderings; the paper trains for many epochs on the same
-pictures. This trains the family's `regime_rates` so, and keeps the figures after each epoch.
+pictures. This trains the family's `regime_rates` so, and keeps the figures after each epoch, in
+`REGIME` of the runs and, with the command, of the folder of the family.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from torch import Tensor
 from nls_core import files
 from nls_core.data import objects
 from nls_core.data.folds import FOLDS
+from nls_core.evidence.over_epochs import REGIME
 from nls_core.families import Family
 from nls_core.families.recipe import Recipe
 from nls_core.training import finetune, out_of_fold
 from nls_core.training.out_of_fold import Progress, silent
-
-REGIME = "regime.json"  # in the runs and, with the command, in the folder of the family
 
 
 def recipes_of(family: Family) -> dict[str, Recipe]:

@@ -1,7 +1,7 @@
 """Which learning rate, and which smoothing: tried on folds that are not tested with the choice.
 
-A try trains on three folds and is asked about a fourth. The choice for the network that answers a
-fold rests on the tries that asked about *other* folds, pooled: a single fold of a hundred objects
+A try trains on three folds and answers a fourth. The choice for the network that answers a
+fold rests on the tries that answered *other* folds, pooled: a single fold of a hundred objects
 has picked rates at which another fold's network collapsed.
 """
 
@@ -27,9 +27,10 @@ from nls_core.training.out_of_fold import (
 
 Row = dict[str, Any]
 Key = tuple[tuple[str, float], ...]  # settings, as a key
-ROTATIONS = (0, 2)  # folds left out of a try, with the next one, which is asked
+ROTATIONS = (0, 2)  # folds left out of a try, with the next one, which is answered
 SETTINGS = ("lr", "smoothing", "weight")  # what a search may choose
-WIDENINGS, STEP = 2, 2.0  # how often, and by which factor, rates go on beyond an edge
+WIDENINGS = 2  # how often rates go on beyond an edge that is best
+STEP = 2.0  # by which factor
 CRITERION = (
     "lowest NLL, pooled over folds that a network of three others answers; for the network that "
     "answers a fold, over tries that did not ask about it"
@@ -39,7 +40,7 @@ CRITERION = (
 def validated(
     recipe: Recipe, prepared: PreparedFolds, fold: int, progress: Progress = silent
 ) -> Row:
-    """Train without `fold` and the next one, and ask about that next one.
+    """Train without `fold` and the next one, and answer that next one.
 
     Returns:
         'fold', 'held', 'images', the figures of `validation`, and in 'collapsed' why the network
@@ -51,9 +52,10 @@ def validated(
     model = finetune.trained(recipe, prepared, others, lambda n: progress(name, n))
     which = prepared.test.folds == held
     logits, labels = answers(model, prepared, which)
-    said = collapsed(logits, labels, prepared.zero_shot[which])
-    figures = {} if said.endswith("not finite") else validation(logits.softmax(1), labels)
-    row: Row = {"fold": fold, "held": held, "images": len(labels), "collapsed": said}
+    reason = collapsed(logits, labels, prepared.zero_shot[which])
+    finite = bool(logits.isfinite().all())
+    figures = validation(logits.softmax(1), labels) if finite else {}
+    row: Row = {"fold": fold, "held": held, "images": len(labels), "collapsed": reason}
     return row | figures
 
 
@@ -63,7 +65,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def chosen(rows: Sequence[Mapping[str, Any]], fold: int | None = None) -> dict[str, float]:
-    """The settings of the lowest pooled NLL, without the tries that asked about `fold`.
+    """The settings of the lowest pooled NLL, without the tries that answered `fold`.
 
     Settings with which any try collapsed are out.
 
@@ -74,13 +76,13 @@ def chosen(rows: Sequence[Mapping[str, Any]], fold: int | None = None) -> dict[s
     keys: list[Key] = [tuple(settings_of(row).items()) for row in rows]
     for key in dict.fromkeys(keys):
         mine = [row for row, its in zip(rows, keys, strict=True) if its == key]
-        asked = [row for row in mine if row["held"] != fold]
-        if asked and not any(row["collapsed"] for row in mine):
-            images = sum(row["images"] for row in asked)
-            pooled[key] = sum(row["val_nll"] * row["images"] for row in asked) / images
+        others = [row for row in mine if row["held"] != fold]
+        if others and not any(row["collapsed"] for row in mine):
+            images = sum(row["images"] for row in others)
+            pooled[key] = sum(row["val_nll"] * row["images"] for row in others) / images
     if not pooled:
-        said = "; ".join(f"{settings_of(row)}: {row['collapsed']}" for row in rows)
-        raise Collapsed(f"every try of the search collapsed: {said}")
+        reasons = "; ".join(f"{settings_of(row)}: {row['collapsed']}" for row in rows)
+        raise Collapsed(f"every try of the search collapsed: {reasons}")
     best = min(pooled, key=pooled.__getitem__)
     return dict(best)
 

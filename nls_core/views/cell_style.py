@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nls_core.evidence import report
+from nls_core.evidence import cells
 from nls_core.evidence.cells import label
 from nls_core.views import analysis_charts
 from nls_core.views.palette import dash_of, loss_colour
@@ -36,7 +36,7 @@ TEMPERED = "#94a3b8"  # a paler ce
 def colour(cell: str) -> str:
     """The colour of a cell's loss."""
     loss = cell.rpartition("-")[0]
-    return TEMPERED if loss == report.TEMPERED else loss_colour(loss)
+    return TEMPERED if loss == cells.TEMPERED else loss_colour(loss)
 
 
 def dash(cell: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nls_core.evidence import report, robustness
-from nls_core.evidence.cells import Cells, gap, label, ordered
+from nls_core.evidence import robustness
+from nls_core.evidence.cells import BASE, TEMPERED, Cells, gap, label, ordered
 from nls_core.evidence.stored_runs import Runs
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import palette, run_charts
@@ -31,8 +31,7 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
             mode="markers",
             marker=dot(cell),
             customdata=[gap(entry, scale=100.0 if share else 1.0)],
-            hovertemplate=f"%{{x:.4f}}, against {report.BASE}: "
-            "%{customdata}<extra>%{y}</extra>",
+            hovertemplate=f"%{{x:.4f}}, against {BASE}: %{{customdata}}<extra>%{{y}}</extra>",
             showlegend=False,
         )
     ticks = {"tickformat": ".1%"} if share else {}
@@ -150,7 +149,7 @@ def tradeoff(cells: Cells) -> go.Figure:
 
 
 def _trained(runs: Runs) -> list[str]:
-    return [c for c in ordered(runs) if not c.startswith(report.TEMPERED)]  # type: ignore[arg-type]
+    return [c for c in ordered(runs) if not c.startswith(TEMPERED)]  # type: ignore[arg-type]
 
 
 # finding -> its chart
@@ -164,4 +163,5 @@ OF_FINDING: dict[str, Callable[[Evidence, Runs], go.Figure]] = {
     ),
     "smoothing": lambda e, runs: run_charts.smoothing(e.ablations),
     "own-loss": lambda e, runs: tradeoff(e.cells),
+    "aberrations": lambda e, runs: run_charts.aberrations(e.aberrations, "accuracy"),
 }

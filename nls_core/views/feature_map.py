@@ -7,11 +7,13 @@ on a phone, by tapping (focus). So a thousand points need neither scripts nor a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 import plotly.colors
+from PIL import Image
 
 from nls_core.analysis.features import VOTERS, Embedding, Placed
 from nls_core.data.sample import Sample
@@ -33,7 +35,7 @@ def class_colour(index: int, classes: int) -> str:
 def sprite(sample: Sample) -> raster.Pixels:
     """All images (N, C, h, w) as one picture (rows·h, COLUMNS·w) or (…, …, 3), row by row."""
     n, channels, height, width = sample.images.shape
-    rows = -(-n // COLUMNS)
+    rows = math.ceil(n / COLUMNS)
     sheet = np.zeros((rows * COLUMNS, channels, height, width), np.uint8)
     sheet[:n] = sample.images
     grid = sheet.reshape(rows, COLUMNS, channels, height, width).transpose(0, 3, 1, 4, 2)
@@ -41,12 +43,22 @@ def sprite(sample: Sample) -> raster.Pixels:
     return pixels[..., 0] if channels == 1 else pixels
 
 
+def sheet_uri(sample: Sample) -> str:
+    """The sprite sheet as a data URI; colour images are made as small as they are shown."""
+    sheet = sprite(sample)
+    if sheet.ndim == 2:
+        return raster.png_data_uri(sheet)
+    rows = sheet.shape[0] // sample.images.shape[2]
+    small = Image.fromarray(sheet).resize((COLUMNS * SHOWN, rows * SHOWN), Image.Resampling.BOX)
+    return raster.jpeg_data_uri(np.asarray(small))
+
+
 def style(sample: Sample, classes: Sequence[str]) -> str:
     """The rules that hold the sprite sheet and the classes' colours."""
-    rows = -(-len(sample) // COLUMNS)
+    rows = math.ceil(len(sample) / COLUMNS)
     sheet = (
         f".nls-map .p:is(:hover, :focus)::before, .nls-near .t "
-        f"{{ background-image: url({raster.png_data_uri(sprite(sample))}); "
+        f"{{ background-image: url({sheet_uri(sample)}); "
         f"background-size: {COLUMNS * SHOWN}px {rows * SHOWN}px; }}"
     )
     colours = "".join(

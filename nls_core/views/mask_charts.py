@@ -7,8 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nls_core.evidence import report
-from nls_core.evidence.cells import Cells, gap, label, ordered
+from nls_core.evidence.cells import BASE, Cells, gap, label, ordered
 from nls_core.views.cell_style import dot, finish
 
 SCORES = {
@@ -50,8 +49,7 @@ def chart(cells: Cells, state: str, method: str, score: str) -> go.Figure:
             mode="markers",
             marker=dot(cell),
             customdata=[gap(entry, "difference")],
-            hovertemplate=f"%{{x:.1%}}, against {report.BASE}: "
-            "%{customdata}<extra>%{y}</extra>",
+            hovertemplate=f"%{{x:.1%}}, against {BASE}: %{{customdata}}<extra>%{{y}}</extra>",
             showlegend=False,
         )
     for control, dash in CONTROLS.items() if names else ():

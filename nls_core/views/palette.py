@@ -16,10 +16,16 @@ LOSS_COLOURS = {
     "nls_ls": "#7c3aed",
     "focal": "#2563eb",
     "cosine": "#be185d",
+    "nls_margin": "#0369a1",
+    "ce_margin": "#a16207",
+    "nls_ce": "#4d7c0f",
+    "logitnorm": "#9333ea",
+    "nce_rce": "#b45353",
 }
 MARK_COLOUR = "#dc2626"  # this picture; the colour of no loss
 DASHES = {"zero": "solid", "partial": "dash"}
-TEXT, GRID = "#64748b", "rgba(100,116,139,0.25)"  # readable on light and on dark pages
+TEXT = "#64748b"  # readable on light and on dark pages, as the grid
+GRID = "rgba(100,116,139,0.25)"
 _SERIES = ("#2563eb", "#dc2626", "#7c3aed", "#d97706", "#0d9488", "#111827")
 GOLDEN = 0.618034  # of a turn: hues that follow one another so are never close
 

@@ -59,6 +59,13 @@ def png_data_uri(array: NDArray[Any]) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(array)).decode("ascii")
 
 
+def jpeg_data_uri(array: Pixels) -> str:
+    """A JPEG file of (H, W, 3) uint8 as a data URI, for many small photographs in one."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
 @lru_cache(maxsize=4)
 def _table(diverging: bool) -> Pixels:
     """(256, 3) colours of the activation scale, or of the difference scale."""

@@ -7,7 +7,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
+from nls_core.evidence.cells import label, ordered
+from nls_core.evidence.over_epochs import Course
 from nls_core.evidence.stored_runs import Runs
 from nls_core.views.cell_style import SHARES, colour, finish, line
 
@@ -29,6 +32,43 @@ def curves(runs: Runs, key: str, shown: Sequence[str]) -> go.Figure:
     return finish(figure, f"{what} while training")
 
 
+def over_epochs(courses: Sequence[Course]) -> go.Figure:
+    """ECE after each epoch, a plot per training, a line per loss; a star at the lowest NLL."""
+    titles = list(dict.fromkeys(course.title for course in courses))
+    gap = 0.3 / len(titles)
+    figure = make_subplots(len(titles), 1, subplot_titles=titles, vertical_spacing=gap)
+    for course in courses:
+        place: dict[str, Any] = {"row": titles.index(course.title) + 1, "col": 1}
+        hue, best = colour(f"{course.loss}-zero"), course.best
+        figure.add_scatter(
+            x=[row["epoch"] for row in course.rows],
+            y=[row["val_ece"] for row in course.rows],
+            name=course.loss,
+            legendgroup=course.loss,
+            showlegend=place["row"] == 1,
+            line={"color": hue, "width": 2.5},
+            customdata=[[row["val_accuracy"], row["val_nll"]] for row in course.rows],
+            hovertemplate="epoch %{x}: ECE-15 %{y:.2%}, accuracy %{customdata[0]:.1%}, "
+            "NLL %{customdata[1]:.3f}<extra>%{fullData.name}</extra>",
+            **place,
+        )
+        figure.add_scatter(
+            x=[best["epoch"]],
+            y=[best["val_ece"]],
+            mode="markers",
+            marker={"color": hue, "symbol": "star", "size": 14},
+            hovertemplate="lowest NLL: epoch %{x}<extra></extra>",
+            showlegend=False,
+            **place,
+        )
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title="epoch", row=len(titles))
+    figure.update_yaxes(title="ECE-15", rangemode="tozero", **SHARES)
+    figure.update_annotations(font_size=12)
+    what = "ECE-15 over the epochs (star: lowest NLL)"
+    return finish(figure, what, 110 + 190 * len(titles), showlegend=True)
+
+
 def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> go.Figure:
     """Accuracy or ECE over the severity of a corruption, a line per cell; 0 is the clean split."""
     figure = go.Figure()
@@ -45,6 +85,41 @@ def under_shift(runs: Runs, corruption: str, key: str, shown: Sequence[str]) -> 
     figure.update_xaxes(title="severity (0: clean)", dtick=1)
     figure.update_yaxes(title="ECE-15" if key == "ece" else key, rangemode="tozero", **SHARES)
     return finish(figure, f"{'ECE-15' if key == 'ece' else 'Accuracy'} under {corruption}")
+
+
+def aberrations(record: Mapping[str, Any], name: str, group: str | None = None) -> go.Figure:
+    """A metric on clean test labels over the data that were learnt from, a line per cell.
+
+    Bars are 95 % intervals. `record` is aberrations.json; `group` one of its groups, None being
+    all conditions.
+    """
+    figure = go.Figure()
+    conditions = record.get("conditions", {})
+    shown = record["groups"][group] if group else list(conditions)
+    for cell in ordered(
+        {c: each["cells"][c] for each in conditions.values() for c in each["cells"]}
+    ):
+        at = [n for n in shown if cell in conditions[n]["cells"]]
+        found = [conditions[n]["cells"][cell]["metrics"][name] for n in at]
+        means = [entry["mean"] for entry in found]
+        figure.add_scatter(
+            x=at,
+            y=means,
+            error_y={
+                "array": [(e["high"] or m) - m for e, m in zip(found, means, strict=True)],
+                "thickness": 1,
+            },
+            name=label(cell),
+            mode="lines+markers" if group else "markers",
+            line={"color": colour(cell), "width": 2.5},
+            hovertemplate="%{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
+        )
+    if not figure.data:
+        figure.add_annotation(text="not measured yet", showarrow=False)
+    axis = {"nll": "NLL", "ece": "ECE-15", "aurc": "AURC"}.get(name, name)
+    figure.update_xaxes(title="trained on", type="category", automargin=True)
+    figure.update_yaxes(title=f"{axis} on clean labels", **({} if name == "nll" else SHARES))
+    return finish(figure, f"{axis} after training on {group or 'aberrant data'}")
 
 
 def search(record: Mapping[str, Any]) -> go.Figure:

@@ -23,7 +23,8 @@ from nls_core.types import Manifest
 from nls_core.zoo import manifests
 from nls_core.zoo.manifests import CONFIG
 
-WEIGHTS, CARD = "model.safetensors", "README.md"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
 _ID = re.compile(manifests.ID)
 
 

@@ -24,7 +24,8 @@ MAX_BYTES = 1_000_000  # a manifest of 10 classes has 7,000
 # id for an option, and short enough for any file system
 _PART = "[a-z0-9_][a-z0-9_-]{0,99}"
 ID = rf"{_PART}/{_PART}"  # of a model: `<family>/<name>`
-SIZES, MAX_CLASSES = (8, 1024), 10_000
+SIZES = (8, 1024)  # of an input's edge in pixels
+MAX_CLASSES = 10_000
 T = TypeVar("T", bound=Mapping[str, Any])
 
 

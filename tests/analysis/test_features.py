@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
+from nls_core import files
 from nls_core.analysis import features
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.features import Answers, Embedding, Features, penultimate, place
@@ -58,6 +59,46 @@ def test_a_sample_survives_the_disk_and_damage_is_reported(tmp_path: Path) -> No
         sample.read("some", tmp_path)
     with pytest.raises(DatasetMissing, match="missing"):
         sample.read("none", tmp_path)
+
+
+def colours() -> sample.Sample:
+    """Six smooth pictures in colour, as photographs are: JPEG hardly changes them."""
+    steep = np.linspace(0, 250, 32, dtype=np.uint8)
+    images = np.stack([np.stack([np.roll(np.tile(steep, (32, 1)), 4 * (i + c)) for c in range(3)])
+                       for i in range(6)])  # fmt: skip
+    return sample.Sample(images, np.arange(6) % 3, np.arange(6))
+
+
+def test_a_sample_in_colour_is_small_and_almost_as_it_was(tmp_path: Path) -> None:
+    small, path = colours(), sample.path_of("some", tmp_path)
+    sample.write(small, path)
+    again = sample.read("some", tmp_path)
+    assert again.images.shape == small.images.shape
+    # but at the edges of `np.roll`
+    assert np.median(np.abs(again.images.astype(int) - small.images)) <= 2
+    np.testing.assert_array_equal(again.labels, small.labels)
+
+
+def test_a_damaged_picture_of_a_sample_is_reported(tmp_path: Path) -> None:
+    path = sample.path_of("some", tmp_path)
+    sample.write(colours(), path)
+    stored = files.read_arrays(path)
+    files.write_arrays(path, **(stored | {"jpeg": stored["jpeg"][::-1].copy()}))
+    with pytest.raises(DatasetMissing, match="damaged"):
+        sample.read("some", tmp_path)
+
+
+def test_images_of_two_channels_are_refused(tmp_path: Path) -> None:
+    odd = sample.Sample(np.zeros((1, 2, 4, 4), np.uint8), np.zeros(1, int), np.zeros(1, int))
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        sample.write(odd, sample.path_of("some", tmp_path))
+
+
+def test_the_shipped_objects_are_of_every_class_and_small() -> None:
+    shipped = sample.read("photos", ROOT / "models")
+    assert shipped.images.shape[1:] == (3, 224, 224)
+    assert np.bincount(shipped.labels).min() >= 13
+    assert sample.path_of("photos", ROOT / "models").stat().st_size < 3_500_000
 
 
 def test_penultimate_features_give_the_probabilities_through_the_head(

@@ -7,7 +7,7 @@ import torch
 import torchattacks
 from torch import Tensor
 
-from nls_core.attacks import ATTACKS, threat
+from nls_core.attacks import ATTACKS, objectives, threat
 from nls_core.attacks.auto_pgd import Search, apgd, checkpoints
 from tests.conftest import make_model
 
@@ -20,7 +20,7 @@ def images(count: int = 24) -> tuple[Tensor, Tensor]:
 
 
 def margins(adversarial: Tensor, y: Tensor) -> Tensor:
-    return threat.margin(MODEL(adversarial), y)
+    return objectives.margin(MODEL(adversarial), y)
 
 
 def test_checkpoints_are_the_papers() -> None:
@@ -43,7 +43,7 @@ def test_stronger_than_plain_pgd_at_the_same_loss_and_steps() -> None:
     x, y = images()
     plain = ATTACKS["pgd-linf"](MODEL, x, y, epsilon=0.004, steps=20, loss="dlr", step_size=0.008)
     ours = apgd(MODEL, x, y, epsilon=0.004, steps=20)
-    value = threat.LOSS["dlr"]
+    value = objectives.LOSS["dlr"]
     assert value(MODEL(ours), y).mean() > value(MODEL(plain), y).mean()
 
 
@@ -72,7 +72,7 @@ def test_targeted_attacks_come_nearer_to_the_target() -> None:
     x, y = images()
     target = (y + 3) % 10
     towards = apgd(MODEL, x, target, epsilon=0.05, steps=10, targeted=True)
-    value = threat.LOSS["dlr"]  # a ratio of logits: margins themselves may grow
+    value = objectives.LOSS["dlr"]  # a ratio of logits: margins themselves may grow
     assert value(MODEL(towards), target).mean() < value(MODEL(x), target).mean()
     assert (margins(towards, target) < 0).sum() > (margins(x, target) < 0).sum()
 
@@ -81,5 +81,5 @@ def test_restarts_never_make_it_weaker() -> None:
     x, y = images()
     once = apgd(MODEL, x, y, epsilon=0.003, steps=6)
     thrice = apgd(MODEL, x, y, epsilon=0.003, steps=6, restarts=3)
-    gone = [threat.succeeded(MODEL(a), y) for a in (once, thrice)]
+    gone = [objectives.succeeded(MODEL(a), y) for a in (once, thrice)]
     assert (gone[1] | ~gone[0]).all()

@@ -9,7 +9,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from nls_core.attacks import ATTACKS, threat
+from nls_core.attacks import ATTACKS, objectives
 from nls_core.attacks.ensemble import STAGES
 from nls_core.attacks.fast_boundary import to_plane
 from nls_core.errors import InvalidInput
@@ -75,7 +75,7 @@ def test_towards_is_the_targeted_loss_of_torchattacks() -> None:
     logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
     course = torch.stack([torch.arange(50) % 10, torch.arange(3, 53) % 10], 1)
     wanted = torchattacks.APGDT(MODEL).dlr_loss_targeted(logits, *course.unbind(1))
-    torch.testing.assert_close(threat.towards(logits, course), wanted)
+    torch.testing.assert_close(objectives.towards(logits, course), wanted)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -86,7 +86,7 @@ def test_few_classes_are_attacked_too(name: str, classes: int) -> None:
     out = ATTACKS[name](model, x, y, epsilon=0.4, steps=5)
     assert (model(out).argmax(1) != y).all()
     logits, course = torch.tensor([[1.0, 3.0]]), torch.tensor([[1, 0]])
-    assert threat.towards(logits, course).tolist() == [-2.0]
+    assert objectives.towards(logits, course).tolist() == [-2.0]
 
 
 @pytest.mark.parametrize("name", ["apgd-t", "fab-t"])

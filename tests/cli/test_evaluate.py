@@ -36,6 +36,9 @@ def test_the_named_models_are_measured(nls: Nls, models_dir: Path, tmp_path: Pat
     answer = json.loads(ended.out)
     assert answer["schema"] == 2
     assert list(answer["models"]) == [TINY[1]]
+    assert answer["command"] == f"nls evaluate {TINY[1]} --only clean --dataset noise"
+    again = nls(*answer["command"].split()[1:], "--json", "--runs", str(tmp_path / "again"))
+    assert json.loads(again.out) == answer  # it reproduces itself
     figures = answer["models"][TINY[1]]["metrics"]
     test = noise_data(Path(), "test", False)
     model = zoo.load(TINY[1], models_dir)[0]

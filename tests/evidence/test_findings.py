@@ -13,7 +13,7 @@ import pytest
 
 from nls_core import families
 from nls_core.errors import InvalidInput
-from nls_core.evidence import cells, findings, verdicts
+from nls_core.evidence import cells, findings, over_epochs, verdicts
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Endpoint, Evidence
 from nls_core.settings import ROOT, Settings
@@ -29,7 +29,8 @@ def evidence() -> Evidence:
 
 
 def test_the_document_is_what_the_reports_make(evidence: Evidence) -> None:
-    assert WRITTEN.read_text(encoding="utf-8") == findings.document(evidence)
+    courses = over_epochs.read(MODELS)
+    assert WRITTEN.read_text(encoding="utf-8") == findings.document(evidence, courses)
 
 
 def numbers(node: Any) -> list[float]:

@@ -17,7 +17,7 @@ import torch
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report, robustness, stored_runs
 from nls_core.evidence.collect import Measurements
-from nls_core.metrics import calibration
+from nls_core.metrics import calibration, fair_calibration
 from tests.conftest import tiny_manifest
 
 EPSILONS = len(robustness.EPSILONS)
@@ -172,6 +172,21 @@ def test_every_loss_stands_beside_one_temperature(models: Path) -> None:
     assert after != cells["nls-zero"]["metrics"]["ece"]["mean"]
     tempered = cells["ce_temperature-zero"]["metrics"]["ece"]["mean"]
     assert cells["ce-zero"]["metrics"]["ece_with_t"]["mean"] == pytest.approx(tempered)
+
+
+def test_calibration_stands_beside_what_chance_makes_of_it(models: Path) -> None:
+    cells = report.read("tiny", models)["cells"]
+    runs, labels = stored_runs.read(models / "tiny" / stored_runs.FOLDER)
+    for cell, temperature in (("ce-zero", 1.0), ("nls-zero", 1.0), ("ce_temperature-zero", 1.5)):
+        each = [
+            fair_calibration.figures((run.logits / temperature).softmax(1), labels)
+            for run in runs[cell.replace("_temperature", "")].values()
+        ]
+        for name in fair_calibration.FAIR:
+            found = cells[cell]["metrics"][name]
+            assert found["mean"] == pytest.approx(fmean(one[name] for one in each), abs=1e-6)
+            assert found["low"] <= found["mean"] <= found["high"]
+    assert "vs_ce_zero" in cells["nls-zero"]["metrics"]["ece_debiased"]
 
 
 def test_runs_attacked_on_fewer_images_are_compared_on_those(models: Path, tmp_path: Path) -> None:

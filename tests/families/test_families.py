@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from nls_core import families
 from nls_core.cams import CAMS
-from nls_core.errors import UnknownName
+from nls_core.errors import NLSLabError, UnknownName
 from nls_core.families import FAMILIES, OUT_OF_FOLD, SPLIT, Family
 from nls_core.families.family import L2
 from nls_core.families.recipe import Recipe
@@ -58,7 +59,35 @@ def test_a_family_whose_name_sorts_first_comes_after_the_declared_ones() -> None
 
 
 def test_a_recipe_from_scratch_is_stored_as_before() -> None:
-    assert not {"frozen", "averaging"} & set(Recipe().to_dict())
+    # what came later is not stored where it is not set, so that older runs are found again
+    assert list(Recipe().to_dict()) == [
+        "dataset", "arch", "loss", "padding", "smoothing", "gamma", "lr", "epochs", "batch_size",
+        "momentum", "weight_decay", "schedule", "warmup", "flip", "amp", "freeze_bn", "seed",
+        "weight",
+    ]  # fmt: skip
     assert Recipe().to_dict()["weight"] is None  # checkpoints have always had it
     assert Recipe(**Recipe().to_dict()) == Recipe()
     assert FAMILIES["photos"].recipe.to_dict()["frozen"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"margin": 6.0}, r"expected a margin with one of \['nls_margin', 'ce_margin'\] only; got ce"),
+     ({"tau": 0.1}, r"expected a tau with one of \['logitnorm'\] only; got ce"),
+     ({"label_noise": 1.5}, r"label_noise must lie in \[0, 1\]; got 1.5"),
+     ({"imbalance": 0.5}, r"imbalance must lie in \[1, inf\]; got 0.5"),
+     ({"label_noise": 0.1, "noise_kind": "loud"}, r"unknown kind of noise 'loud'; expected one of"),
+     ({"noise_kind": "symmetric"}, "expected a share label_noise with 'symmetric' noise")],
+)  # fmt: skip
+def test_what_a_recipe_cannot_have_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(NLSLabError, match=words):
+        Recipe(**changes).check()
+
+
+def test_a_recipe_states_its_aberrations_and_options() -> None:
+    recipe = Recipe(loss="nls_margin", margin=6.0, label_noise=0.4, imbalance=10.0)
+    recipe.check()
+    stated = {"margin": 6.0, "label_noise": 0.4, "imbalance": 10.0}
+    assert {k: v for k, v in recipe.to_dict().items() if k not in Recipe().to_dict()} == stated
+    assert recipe.loss_options() == {"smoothing": 0.1, "gamma": 0.0, "margin": 6.0}
+    assert not recipe.allows(replace(recipe, label_noise=None).to_dict())

@@ -1,4 +1,4 @@
-"""The bootstrap over images: shared draws and percentile intervals."""
+"""The bootstrap over images: shared draws, and metrics on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nls_core.metrics import bootstrap, calibration
+from nls_core.metrics import bootstrap, calibration, intervals
 
 
 def fake(accuracy: float, seed: int, count: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,9 +37,13 @@ def test_the_interval_is_about_as_wide_as_theory_says() -> None:
     metric = {"accuracy": calibration.accuracy}
     rounds = bootstrap.resampled({"m": {0: probs}}, labels, metric, resamples=400)
     whole = calibration.accuracy(probs, labels)
-    low, high = bootstrap.interval(whole, [each["m"][0]["accuracy"] for each in rounds])
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.9 * 0.1 / 2000), rel=0.2)
-    assert low < whole < high
+    drawn = torch.tensor([each["m"][0]["accuracy"] for each in rounds])
+    found = intervals.interval({0: whole}, {0: drawn})
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.9 * 0.1 / 2000), rel=0.2)
+    assert found.low < whole < found.high
 
 
 def test_draws_are_shared() -> None:

@@ -21,6 +21,7 @@ from torchmetrics.functional import calibration_error
 from nls_core.errors import InvalidInput
 from nls_core.metrics import calibration
 from nls_core.metrics.calibration import METRICS, Reliability, bin_of, reliability
+from tests.helpers.predictions import draw
 
 ERRORS = ("ece", "adaptive_ece", "mce", "classwise_ece")
 
@@ -32,15 +33,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def draw(
-    rows: int = 600, classes: int = 5, seed: int = 0, scale: float = 2.0
-) -> tuple[Tensor, Tensor]:
-    """Random logits (N, K), float64, and labels drawn from softmax(logits)."""
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(rows, classes, generator=generator, dtype=torch.float64) * scale
-    return z, torch.multinomial(z.softmax(1), 1, generator=generator)[:, 0]
 
 
 def binary(confidences: list[float], hits: list[int]) -> tuple[Tensor, Tensor]:
@@ -189,18 +181,6 @@ def test_left_closed_oracles_differ_only_on_edges() -> None:
     assert left == pytest.approx(abs(0.5 - 0.775))
 
 
-@pytest.mark.filterwarnings("ignore:independent is deprecated:DeprecationWarning:pyro")
-@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_netcal_fits_the_same_temperature(factor: float) -> None:
-    z, y = draw(rows=2000)
-    p = (z * factor).softmax(1)
-    scaling = netcal.scaling.TemperatureScaling()
-    scaling.fit(p.numpy(), y.numpy())
-    ours = calibration.fit_temperature(z * factor, y)
-    calibrated = calibration.with_temperature(z * factor, ours)
-    assert calibrated.numpy() == pytest.approx(scaling.transform(p.numpy()), abs=2e-3)
-
-
 # --- properties ----------------------------------------------------------------------------------
 
 
@@ -315,62 +295,6 @@ def test_from_dict_needs_every_list(name: str) -> None:
         Reliability.from_dict(data)
 
 
-# --- temperature ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("true", [0.05, 0.5, 1.0, 2.0, 20.0])
-def test_recovers_a_known_temperature(true: float) -> None:
-    z, y = draw(rows=10_000)
-    assert calibration.fit_temperature(z * true, y) == pytest.approx(true, rel=0.05)
-
-
-@pytest.mark.parametrize("shift", [0.0, 1e4])
-def test_fitted_temperature_is_the_minimum(shift: float) -> None:
-    z, y = draw(rows=300, scale=4.0)
-    y = torch.where(torch.arange(300) < 60, (y + 1) % 5, y)
-    best = calibration.fit_temperature((z + shift).numpy(), y.numpy())
-
-    def loss(temperature: float) -> float:
-        return calibration.nll(calibration.with_temperature(z, temperature), y)
-
-    assert best != pytest.approx(1.0, abs=0.1)
-    assert loss(best) <= min(loss(t) for t in np.geomspace(0.01, 100, 81)) + 1e-12
-    assert loss(best) < min(loss(best * 0.99), loss(best * 1.01))
-
-
-def test_temperature_at_the_ends_of_the_range() -> None:
-    z = torch.eye(3)
-    right, wrong = torch.arange(3), (torch.arange(3) + 1) % 3
-    assert calibration.fit_temperature(z, right) == pytest.approx(0.01)
-    assert calibration.fit_temperature(z, wrong) == pytest.approx(100.0)
-    assert calibration.fit_temperature(z * 1e30, wrong) == pytest.approx(100.0)
-    assert calibration.fit_temperature(torch.full((3, 4), 7.0), right) == 1.0
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 1000), st.floats(0.05, 50.0))
-def test_temperature_keeps_the_prediction(seed: int, temperature: float) -> None:
-    z, y = draw(rows=30, seed=seed)
-    p = calibration.with_temperature(z, temperature)
-    assert (p.argmax(1) == z.argmax(1)).all()
-    assert p.sum(1).numpy() == pytest.approx(1.0)
-    assert calibration.accuracy(p, y) == calibration.accuracy(z.softmax(1), y)
-    np.testing.assert_allclose(p, (z / temperature).softmax(1), rtol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_temperature_one_is_softmax(dtype: torch.dtype) -> None:
-    z = draw(rows=50)[0].to(dtype)
-    p = calibration.with_temperature(z, 1.0)
-    assert p.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    torch.testing.assert_close(p, z.to(p.dtype).softmax(1))
-
-
-def test_large_logits_stay_finite() -> None:
-    p = calibration.with_temperature(torch.tensor([[3e38, -3e38]]), 0.01)
-    assert p.tolist() == [[1.0, 0.0]]
-
-
 # --- what is rejected ----------------------------------------------------------------------------
 
 GOOD = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
@@ -412,16 +336,3 @@ def test_rejects_bins(bins: int) -> None:
 def test_rejects_confidence(confidence: float) -> None:
     with pytest.raises(InvalidInput, match="confidence"):
         bin_of(confidence)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
-def test_rejects_temperature(temperature: float) -> None:
-    with pytest.raises(InvalidInput, match="temperature"):
-        calibration.with_temperature(GOOD, temperature)
-
-
-def test_fit_rejects() -> None:
-    with pytest.raises(InvalidInput, match="finite"):
-        calibration.fit_temperature(torch.tensor([[math.inf, 0.0]]), [0])
-    with pytest.raises(InvalidInput, match="labels"):
-        calibration.fit_temperature(GOOD, [0, 5])

@@ -16,6 +16,7 @@ from nls_core.metrics.mask_scores import (
     SCORES,
     area,
     best_iou,
+    controls,
     energy_inside,
     measure,
     pointing_game,
@@ -113,10 +114,12 @@ def test_batches_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_controls_know_the_middle_or_nothing() -> None:
     masks = torch.zeros(200, 28, 28, dtype=torch.bool)
     masks[:, 10:18, 10:18] = True
-    found = measure(mask_scores.centre_prior(200, 7, 7), masks)
-    assert set(found) == {f"{n}{c}" for n in SCORES for c in ("", "_centre", "_random")} | {"area"}
+    found = controls(masks, 7, 7)
+    assert set(found) == {f"{n}_{c}" for n in SCORES for c in ("centre", "random")} | {"area"}
+    centre = measure(mask_scores.centre_prior(200, 7, 7), masks)
+    assert set(centre) == set(SCORES)
     for name in SCORES:
-        assert torch.equal(found[name], found[f"{name}_centre"])
+        assert torch.equal(centre[name], found[f"{name}_centre"])
     assert found["pointing_game_centre"].eq(1).all()
     assert found["energy_inside_centre"][0] > 1.5 * found["area"][0]
     # without knowledge of the place, the mean energy is the area

@@ -198,8 +198,9 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
         (
             {"frozen": None},
             InvalidInput,
-            r"numbers for \['frozen', 'renderings', 'layer_decay', 'averaging'\]; got",
+            r"numbers for \['frozen', 'renderings', 'layer_decay', 'averaging'\] and clean",
         ),
+        ({"imbalance": 10.0}, InvalidInput, r"and clean data; got \{'imbalance': 10.0\}"),
         ({"arch": "smallresnet-8"}, InvalidInput, r"got \{'arch': 'smallresnet-8'\}"),
         ({"epochs": 0}, InvalidInput, r"epochs must lie in \[1, inf\]; got 0"),
     ],
@@ -216,3 +217,8 @@ def test_a_plan_in_a_manifest_has_no_empty_entries() -> None:
     assert "weight" not in finetune.stated(RECIPE)
     assert finetune.stated(replace(RECIPE, loss="nls_ls", weight=0.01))["weight"] == 0.01
     assert replace(RECIPE, loss="nls_ls", weight=0.01).loss_options()["weight"] == 0.01
+
+
+def test_a_plan_grows_only_by_what_is_set() -> None:
+    assert not {"margin", "tau", "label_noise"} & set(finetune.plan(RECIPE))
+    assert finetune.plan(replace(RECIPE, loss="ce_margin", margin=6.0))["margin"] == 6.0

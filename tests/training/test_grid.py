@@ -251,6 +251,10 @@ def test_the_command_of_a_job_is_its_recipe(
         schedule="cosine", warmup=0.125, flip=False, amp=False, freeze_bn=True, seed=11, weight=0.5,
     )  # fmt: skip
     assert all(getattr(recipe, name) != value for name, value in Recipe().to_dict().items())
+    aberrant = Recipe(
+        "separable", loss="ce_margin", margin=6.0, label_noise=0.25, noise_kind="asymmetric",
+        imbalance=2.0,
+    )  # fmt: skip
     got: list[tuple[Recipe, Path]] = []
 
     def run(recipe: Recipe, out: Path, data: datasets.Data, **_: object) -> Position:
@@ -259,7 +263,8 @@ def test_the_command_of_a_job_is_its_recipe(
 
     monkeypatch.setattr(loop, "run", run)
     monkeypatch.setitem(datasets.DATASETS, "separable", lambda *_: separable(6))
-    for each in (recipe, Recipe(dataset="separable")):
+    tempered = Recipe("separable", loss="logitnorm", tau=0.5)
+    for each in (recipe, aberrant, tempered, Recipe(dataset="separable")):
         command = Job(each, tmp_path / "out").command()
         monkeypatch.setattr("sys.argv", command[2:])
         with pytest.raises(SystemExit) as ended:

@@ -22,12 +22,15 @@ from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.families import FAMILIES, Attacked
 from nls_core.families.recipe import Recipe
 from nls_core.metrics import calibration
+from nls_core.metrics.temperature import fit_temperature, with_temperature
 from nls_core.settings import Settings
 from nls_core.training import (
     finetune,
+    out_of_fold_files,
     out_of_fold_grid,
     out_of_fold_publish,
     out_of_fold_search,
+    out_of_fold_variants,
     protocols,
 )
 from nls_core.training import out_of_fold as oof_training
@@ -87,7 +90,7 @@ def settings(root: Path) -> Settings:
 
 
 def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
-    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
     assert kept is not None
     model, manifest = zoo.load(IDS[0], home / "models")
     x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
@@ -96,14 +99,14 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
     assert model(x).shape == (2, 8)
     assert manifest.preprocess == "center-crop"
     settings_of_folds = manifest.recipe["settings_of_folds"]
-    tried = {row["lr"] for row in out_of_fold_grid.kept_search(home / "runs/photos", "ce-zero")}
+    tried = {row["lr"] for row in out_of_fold_files.kept_search(home / "runs/photos", "ce-zero")}
     assert {0.01, 0.02} < tried  # one of both is an edge, whichever is best
     assert len(settings_of_folds) == 5
     assert {each["lr"] for each in settings_of_folds} | {manifest.recipe["lr"]} <= tried
 
 
 def test_its_figures_are_those_out_of_fold(home: Path) -> None:
-    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
     assert kept is not None
     manifest = zoo.read_manifest(IDS[0], home / "models")
     labels = objects.read(home / "data").labels().repeat_interleave(TEST)
@@ -126,8 +129,8 @@ def test_a_folds_temperature_is_fitted_on_the_others() -> None:
     wanted = torch.zeros(60, 3)
     for fold in range(5):
         own = folds == fold
-        t = calibration.fit_temperature(logits[~own], labels[~own])
-        wanted[own] = calibration.with_temperature(logits[own], t)
+        t = fit_temperature(logits[~own], labels[~own])
+        wanted[own] = with_temperature(logits[own], t)
     assert found.metrics["nll_calibrated"] == pytest.approx(calibration.nll(wanted, labels))
 
 
@@ -173,7 +176,7 @@ def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
     out_of_fold_grid.train_cells(FAMILY, recipes, objects.read(home / "data"), runs)
     assert trained == [2]
     old, new = (
-        out_of_fold_grid.read(root / "nls-zero/seed0/result.pt", recipes[1])
+        out_of_fold_files.read(root / "nls-zero/seed0/result.pt", recipes[1])
         for root in (home / "runs/photos", runs)
     )
     assert old is not None
@@ -185,8 +188,8 @@ def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
 def test_a_further_seed_leaves_raw_results_and_no_model(home: Path, tmp_path: Path) -> None:
     first, second = out_of_fold_grid.recipes_of(replace(FAMILY, rates={"ce": (0.01,)}), seeds=2)
     assert (first.seed, second.seed) == (0, 1)
-    assert out_of_fold_grid.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
-    kept = out_of_fold_grid.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    assert out_of_fold_files.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
+    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
     assert kept is not None
     cells = [kept, replace(kept, recipe=replace(kept.recipe, seed=1))]
     collection = objects.read(home / "data")
@@ -201,11 +204,11 @@ def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
     home: Path, tmp_path: Path
 ) -> None:
     path = home / "runs/photos/ce-zero/seed0/result.pt"
-    assert out_of_fold_grid.read(path, replace(RECIPE, epochs=9)) is None
-    assert out_of_fold_grid.read(tmp_path / "none.pt", RECIPE) is None
+    assert out_of_fold_files.read(path, replace(RECIPE, epochs=9)) is None
+    assert out_of_fold_files.read(tmp_path / "none.pt", RECIPE) is None
     (tmp_path / "bad.pt").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"bad\.pt is damaged"):
-        out_of_fold_grid.read(tmp_path / "bad.pt", RECIPE)
+        out_of_fold_files.read(tmp_path / "bad.pt", RECIPE)
 
 
 def test_nothing_finished_names_the_command(home: Path, tmp_path: Path) -> None:
@@ -326,7 +329,7 @@ def test_superseded_ablations_leave_the_record(home: Path, tmp_path: Path) -> No
     (kept,) = json.loads((home / "runs/photos/variants.json").read_text(encoding="utf-8"))
     old = kept | {"name": "first try", "plan": kept["plan"] | {"renderings": 9}}
     (tmp_path / "variants.json").write_text(json.dumps([old, kept]))
-    assert out_of_fold_publish.kept_variants(FAMILY, tmp_path) == [kept]
+    assert out_of_fold_variants.kept(FAMILY, tmp_path) == [kept]
 
 
 def test_runs_of_other_objects_are_refused(home: Path, tmp_path: Path) -> None:

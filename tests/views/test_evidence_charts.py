@@ -6,11 +6,12 @@ import pytest
 
 from nls_core.evidence import robustness
 from nls_core.evidence.cells import label, ordered
-from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence.findings import ABERRATIONS, FINDINGS
 from nls_core.settings import Settings
 from nls_core.views import cell_style, evidence_charts, palette, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Reports
+from tests.helpers import aberrant
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def cells(data: Reports) -> list[str]:
 
 
 def test_every_finding_has_its_chart(data: Reports) -> None:
-    assert set(evidence_charts.OF_FINDING) == set(FINDINGS)
+    assert set(evidence_charts.OF_FINDING) == {*FINDINGS, ABERRATIONS}
     for draw in evidence_charts.OF_FINDING.values():
         figure = draw(data.evidence, data.runs)
         assert figure.layout.title.text
@@ -102,3 +103,18 @@ def test_the_search_marks_what_was_chosen(data: Reports) -> None:
         assert max(sizes, key=lambda rate: sizes[rate]) == record["chosen"][trace.name]
         values = dict(zip(trace.x, trace.y, strict=True))
         assert values[record["chosen"][trace.name]] == max(values.values())
+
+
+def test_accuracy_over_the_noise_is_the_records() -> None:
+    record = aberrant.record(("clean", "symmetric 20 %", "long tail 10"))
+    figure = run_charts.aberrations(record, "ece", "symmetric noise")
+    assert [line.name for line in figure.data] == ["ce, zero", "nls, zero"]
+    for line, cell in zip(figure.data, aberrant.LEAN, strict=True):
+        assert list(line.x) == ["clean", "symmetric 20 %"]  # 40 % was not measured
+        entries = [record["conditions"][x]["cells"][cell]["metrics"]["ece"] for x in line.x]
+        assert list(line.y) == [entry["mean"] for entry in entries]
+        assert list(line.error_y.array) == [e["high"] - e["mean"] for e in entries]
+    assert list(run_charts.aberrations(record, "nll").data[0].x) == [
+        "clean", "symmetric 20 %", "long tail 10",
+    ]  # fmt: skip
+    assert run_charts.aberrations({}, "accuracy").layout.annotations[0].text == "not measured yet"

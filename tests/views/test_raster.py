@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
 from nls_core.analysis.results import Analysis
+from nls_core.errors import InvalidInput
 from nls_core.metrics import calibration
 from nls_core.types import Geometry
 from nls_core.views import analysis_charts, palette, raster
+from tests.helpers.pictures import random_picture
 
 
 def test_the_activation_scale_brightens_from_zero_to_top() -> None:
@@ -120,3 +128,41 @@ def test_the_colour_scales_are_plotlys() -> None:
         colours = plotly.colors.sample_colorscale(scale, at.tolist())
         wanted = [plotly.colors.unlabel_rgb(colour) for colour in colours]
         np.testing.assert_array_equal(made[0], np.round(wanted))
+
+
+def test_png_round_trip() -> None:
+    colour = np.asarray(random_picture())
+    for array, expected in (
+        (colour, colour),
+        (colour[..., 0], colour[..., 0]),
+        (colour.transpose(2, 0, 1) / 255, colour),
+        ((colour / 255).astype(np.float32).transpose(2, 0, 1)[:1], colour[..., 0]),
+    ):
+        data = raster.png_bytes(array)
+        read = np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
+        np.testing.assert_array_equal(read, expected)
+        kind, text = raster.png_data_uri(array).split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(text, validate=True) == data
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(4, np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((2, 4, 4), np.float32),
+        np.zeros((4, 4), np.float32),
+        np.zeros((4, 4), np.int64),
+        np.full((1, 4, 4), 1.01),
+        np.full((1, 4, 4), -0.01),
+        np.full((3, 4, 4), np.nan),
+        np.zeros((3, 0, 4)),
+    ],
+    ids=lambda array: f"{array.shape} {array.dtype}",
+)
+def test_png_refuses(array: NDArray[Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"expected \(H, W\).*got \("):
+        raster.png_bytes(array)

@@ -23,7 +23,8 @@ import structlog
 from nls_core.errors import DiskFull
 from nls_core.settings import Settings
 
-UPLOADS, EXPORTS = "uploads", "exports"
+UPLOADS = "uploads"
+EXPORTS = "exports"
 EVERY = 60.0  # seconds between two sweeps of an idle app
 log = structlog.get_logger("nls_core")
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
-from nls_core.evidence import report, verdicts
-from nls_core.evidence.cells import gap, label, number, percent
+from nls_core.evidence import verdicts
+from nls_core.evidence.cells import BASE, TEMPERED, gap, label, number, percent
 from nls_core.metrics import calibration
+from nls_core.metrics.temperature import with_temperature
 from nls_core.views import analysis_charts, cell_style, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.family_reports import Reports, Where
@@ -29,9 +30,11 @@ MODES = {
     "the T of the slider": "own",
 }
 PLAIN = ("brier", "nll")  # not shares
-METRICS = ("ece", "adaptive_ece", "classwise_ece", "mce", "brier", "nll")
 NAMES = {
     "ece": "ECE-15 %",
+    "ece_floor": "noise floor %",
+    "ece_debiased": "debiased ECE %",
+    "ece_smooth": "smooth ECE %",
     "adaptive_ece": "adaptive ECE %",
     "classwise_ece": "class-wise ECE %",
     "mce": "MCE %",
@@ -43,7 +46,12 @@ split. Diagrams show the seed that ships, all test images, 15 equal-width bins c
 right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
 Student's t over seeds and images. Where models are measured out of fold, each picture is
 answered by a network that never saw its object, and the T of the table's 'ce + T' saw all their
-answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat."""
+answers. 'ce + T' is cross-entropy with its fitted temperature: what a loss has to beat.
+<br><b>How much of an ECE is chance?</b> The noise floor is the mean ECE of a model that is right as
+often as it says, on as many images (200 draws of the labels from its own probabilities); an ECE
+near it says nothing against a model. The debiased ECE has an estimate of that bias taken off
+(Kumar et al. 2019, arXiv 1909.10155), the smooth ECE has a kernel instead of bins (Błasiok and
+Nakkiran 2023, arXiv 2309.12236)."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -119,7 +127,7 @@ def measured(
 ) -> tuple[calibration.Reliability, dict[str, float]]:
     """The diagram and the figures of a cell's shipped seed at a temperature."""
     logits, labels = data.run(cell).logits, data.labels
-    probs: Tensor = calibration.with_temperature(logits, t)
+    probs: Tensor = with_temperature(logits, t)
     found = {name: calibration.METRICS[name](probs, labels) for name in ("accuracy", "ece", "nll")}
     found["confidence"] = float(probs.amax(1).mean())
     return calibration.reliability(probs, labels), found
@@ -160,14 +168,17 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
     data = family_reports.load(*where)
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
-    tempered = [f"{report.TEMPERED}-{c[3:]}" for c in cells if c.startswith("ce-")]
-    head = ["model", "seeds", *NAMES.values(), f"ECE: difference to {report.BASE}"]
+    tempered = [f"{TEMPERED}-{c.removeprefix('ce-')}" for c in cells if c.startswith("ce-")]
+    listed = [*cells, *(c for c in tempered if c in every)]
+    # a report of an older version lacks some
+    names = [name for name in NAMES if any(name in every[c]["metrics"] for c in listed)]
+    head = ["model", "seeds", *(NAMES[name] for name in names), f"ECE: difference to {BASE}"]
     rows = []
-    for cell in [*cells, *(c for c in tempered if c in every)]:
+    for cell in listed:
         found = every[cell]["metrics"]
         values = [
             number(found.get(name), 4) if name in PLAIN else percent(found.get(name))
-            for name in METRICS
+            for name in names
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
     table = html.table([head, *rows])

@@ -154,6 +154,17 @@ class ComparePage:
     # --- what happens --------------------------------------------------------------------
 
     def _listen(self, *, opens: bool) -> None:
+        """What each control does; with `opens` the page analyzes once it is opened."""
+        computed = self._on_controls(opens=opens)
+        self.focus.listen(self.inputs, computed)
+        self._on_masking(computed)
+        self._on_choices()
+        self._on_export()
+        self._on_script()
+        self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
+
+    def _on_controls(self, *, opens: bool) -> Any:
+        """Analyze or draw anew; returns the event of an analysis."""
         inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, *self.reliability, self.numbers]
         computed = gr.on(
@@ -185,27 +196,37 @@ class ComparePage:
                 self.complete,
                 inputs,
                 [self.message, *shown],
+                trigger_mode="multiple",  # one that is stopped may not have ended yet
                 show_progress="hidden",
                 **LANE,
                 **PRIVATE,
             )
-        self.focus.listen(self.inputs, computed)
+        return computed
+
+    def _on_masking(self, computed: Any) -> None:
+        """Answer the question about masking; clear an answer of another picture or ε."""
+        inputs = set(self.inputs.values())
         self.ask.click(self.masked, inputs, [self.message, self.masking], **LANE, **PRIVATE)
-        for stale in (computed.then, self.inputs["epsilon"].input):  # of another picture or ε
+        for stale in (computed.then, self.inputs["epsilon"].input):
             stale(lambda: ABOUT_MASKING, None, self.masking, show_progress="hidden", **PRIVATE)
-        self.gallery.select(
-            self.pick_example, self.inputs["family"], self.inputs["image"], **PRIVATE
-        )
+
+    def _on_choices(self) -> None:
+        """Take an example, or another family."""
+        family, image = self.inputs["family"], self.inputs["image"]
+        self.gallery.select(self.pick_example, family, image, **PRIVATE)
         # the picture comes last: its change computes, with what the menus then hold
-        self.inputs["family"].input(
-            self.pick_family,
-            self.inputs["family"],
-            [self.gallery, *(self.inputs[name] for name in REFILLED)],
-            **PRIVATE,
-        ).success(self.work.first_picture, self.inputs["family"], self.inputs["image"], **PRIVATE)
+        refilled = [self.gallery, *(self.inputs[name] for name in REFILLED)]
+        family.input(self.pick_family, family, refilled, **PRIVATE).success(
+            self.work.first_picture, family, image, **PRIVATE
+        )
+
+    def _on_export(self) -> None:
+        inputs = {self.focus.paint, *self.inputs.values()}
         for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
-            given = inputs | {self.focus.paint}
-            button.click(partial(self.export, kind), given, self.file, **LOOK, **PRIVATE)
+            button.click(partial(self.export, kind), inputs, self.file, **LOOK, **PRIVATE)
+
+    def _on_script(self) -> None:
+        """The one endpoint for scripts, `/compare`."""
         # text, not the menus: they hold the models of one family, a script may ask for any
         names = ("baseline", "candidate", "attack", "cam")
         scripted = [self.inputs["image"]]
@@ -213,7 +234,6 @@ class ComparePage:
         gr.Button(visible=False).click(
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )
-        self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
     def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """Component -> value, as Gradio gives it, to name -> value."""

@@ -15,7 +15,7 @@ from nls_core.analysis import choice
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report, stored_runs, verdicts
-from nls_core.evidence.cells import ordered
+from nls_core.evidence.cells import TEMPERED, ordered
 from nls_core.evidence.stored_runs import Run, Runs
 from nls_core.evidence.verdicts import Evidence
 from nls_core.web.pages.widgets import no_report
@@ -126,7 +126,7 @@ def cells(family: str, models_dir: Path, *, attacked: bool = False) -> list[str]
     Reads the report alone, so that the app starts quickly.
     """
     every = verdicts.read(family, models_dir).cells
-    trained = [cell for cell in ordered(every) if not cell.startswith(report.TEMPERED)]
+    trained = [cell for cell in ordered(every) if not cell.startswith(TEMPERED)]
     return [cell for cell in trained if not attacked or "robust" in every[cell]]
 
 

@@ -10,6 +10,7 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.features import NEIGHBOURS, VOTERS, Features
 from nls_core.errors import NLSLabError
+from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.views import feature_map
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.compare_work import read_upload
@@ -17,6 +18,7 @@ from nls_core.web.pages.widgets import (
     LANE,
     PRIVATE,
     PROGRESS,
+    explained,
     gallery,
     intro,
     message,
@@ -38,6 +40,9 @@ t-SNE has no rule for a new picture: ✛ stands at the mean position of its {NEI
 images, weighted by the inverse of their distance. Distances are Euclidean in feature space and
 counted in the model's own median distance from a test image to its nearest other: 1 is usual,
 and 0 is the very image (many examples are of the same test split)."""
+SEEN = """The models that ship were trained on these objects, in other pictures: that they tell
+them apart says little. What they make of objects that they never saw is in the figures of
+<i>Calibration</i> and <i>Maps</i>, which are out of fold."""
 NONE = "No family of models has test images beside it; scripts/make_sample.py makes them."
 
 
@@ -107,9 +112,10 @@ class FeaturesPage:
         return [*menus, None, self._gallery(family)]
 
     def rules(self, family: str) -> str:
-        """The style rules with the sprite sheet."""
+        """The style rules with the sprite sheet, and what to know of the family's images."""
         classes = self.work.analyzer.manifest(self.work.analyzer.ids(family)[0]).classes
-        return feature_map.style(self.work.sample(family), classes)
+        seen = explained(SEEN) if protocol_of(family) == OUT_OF_FOLD else ""
+        return feature_map.style(self.work.sample(family), classes) + seen
 
     def show(
         self, baseline: str, candidate: str, picture: str | None, progress: gr.Progress = PROGRESS

@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 
 from nls_core.analysis.analyzer import Analyzer
-from nls_core.evidence import findings
+from nls_core.evidence import findings, over_epochs
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, Evidence, Finding
 from nls_core.families import protocol_of
-from nls_core.views import evidence_charts, html
+from nls_core.views import evidence_charts, html, run_charts
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 
@@ -34,12 +34,38 @@ def build(analyzer: Analyzer) -> None:
     family = family_reports.menu(names)
     outputs: list[Any] = [gr.HTML(elem_id="verdicts")]
     for key in FINDINGS:
-        outputs.append(gr.HTML(elem_id=f"finding-{key}"))
-        outputs.append(gr.Plot(show_label=False))
-        with gr.Accordion("Table and command", open=False):
-            outputs.append(gr.HTML())
+        outputs += _places(key)
+    with gr.Column(visible=False) as aberrant:
+        outputs += [aberrant, *_places(findings.ABERRATIONS)]
     work = partial(show, analyzer.settings.models_dir)
     gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
+    begun = [gr.HTML(elem_id=f"finding-{findings.OVER_EPOCHS}"), gr.Plot(show_label=False)]
+    with gr.Accordion("Table", open=False):
+        begun.append(gr.HTML())
+    courses = partial(show_courses, analyzer.settings.models_dir)
+    gr.on(None, courses, None, begun, show_progress="hidden", **PRIVATE)
+
+
+def _places(key: str) -> list[Any]:
+    """Where a finding's text, chart and table go."""
+    places = [gr.HTML(elem_id=f"finding-{key}"), gr.Plot(show_label=False)]
+    with gr.Accordion("Table and command", open=False):
+        places.append(gr.HTML())
+    return places
+
+
+def show_courses(folder: Path) -> list[Any]:
+    """When networks become overconfident, of all families: text, chart and table."""
+    courses = over_epochs.read(folder)
+    if not courses:
+        return [gr.skip(), gr.update(visible=False), gr.skip()]
+    why = escape(over_epochs.sentence(courses)).replace("`", "")
+    head = f"<h2>{over_epochs.TITLE}</h2><p class=nls-explain>{why}</p>"
+    return [
+        f'<div class="nls-finding">{head}</div>',
+        run_charts.over_epochs(courses),
+        html.table(over_epochs.table(courses)),
+    ]
 
 
 def judged(evidence: Evidence) -> bool:
@@ -48,14 +74,21 @@ def judged(evidence: Evidence) -> bool:
 
 
 def show(folder: Path, family: str) -> list[Any]:
-    """All findings: the overview, then text, chart and table of each."""
+    """All findings: the overview, then text, chart and table of each.
+
+    Those of the claim about aberrant data come last, behind whether it was measured.
+    """
     data = family_reports.load(family, folder)
     found = findings.all_of(data.evidence)
     parts: list[Any] = [overview(found)]
     for each in found:
+        if each.key == findings.ABERRATIONS:
+            parts.append(gr.update(visible=True))
         command = f"<p class=nls-explain>Command: <code>{escape(each.command)}</code></p>"
         chart = evidence_charts.OF_FINDING[each.key](data.evidence, data.runs)
         parts += [text(each), chart, html.table(each.table) + command]
+    if found[-1].key != findings.ABERRATIONS:
+        parts += [gr.update(visible=False), *[gr.skip()] * 3]
     return parts
 
 

@@ -25,7 +25,8 @@ from nls_core.web.edge.problems import problem
 from nls_core.web.pages.visitors import session_name
 from nls_core.web.pages.widgets import LANE
 
-READ, POST = ("GET", "HEAD"), ("POST",)
+READ = ("GET", "HEAD")
+POST = ("POST",)
 STREAM = ("GET",)  # answers that end with the client: HEAD would wait for ever
 BODY_BYTES = 1_048_576  # of a call: values of controls, and where its uploads lie
 NAME_BYTES = 255  # what file systems take

@@ -26,7 +26,10 @@ its own γ = 3 while γ above is 0 (arXiv 1708.02002, 2002.09437)
 <br><b>ls</b> = Σ<sub>k</sub> (1 - p<sub>k</sub>)<sup>γ</sup> q<sub>k</sub> (-log p<sub>k</sub>)
 (arXiv 1512.00567)
 <br><b>nls</b> = ls / Σ<sub>k</sub> (-log p<sub>k</sub>) (arXiv 2012.06876)
-<br><b>nls_ls</b> = nls + λ · ls, this project's own
+<br><b>nls_ls</b> = nls + λ · ls, this project's own; <b>nls_ce</b> = nls + λ · ce
+<br><b>ce_margin</b> (arXiv 2111.15430) and <b>nls_margin</b> are ce and nls
++ λ · Σ<sub>k</sub> max(0, z<sub>max</sub> - z<sub>k</sub> - 10)
+<br><b>nce_rce</b> = nls at s = 0, + λ · 4 (1 - p<sub>y</sub>) (arXiv 2006.13554)
 <br>The charts share 1 - p<sub>y</sub> equally among the other classes. <b>nls</b> pulls
 less than <b>ce</b>, the less the more classes there are, so it needs a larger learning rate; the
 second scale takes that out and leaves the shape. Where a slope crosses 0 the loss wants no more
@@ -57,7 +60,7 @@ def _losses() -> None:
             gr.Slider(2, 100, value=start.classes, step=1, label="Classes K"),
             gr.Slider(0, 1, value=start.smoothing, step=0.01, label="Smoothing s"),
             gr.Slider(0, 5, value=start.gamma, step=0.1, label="Focal γ"),
-            gr.Slider(0, 0.2, value=start.weight, step=0.001, label="λ of nls_ls"),
+            gr.Slider(0, 0.2, value=start.weight, step=0.001, label="λ of sums"),
         ]
     inputs.append(gr.Radio(list(SCALES), value=SCALES[0], label="Loss and slope"))
     with gr.Row():

@@ -20,7 +20,8 @@ from nls_core.web.pages.widgets import PRIVATE, message
 
 log = structlog.get_logger("nls_core")
 
-HOME, HOME_TITLE = "/ui/", "Compare"
+HOME = "/ui/"
+HOME_TITLE = "Compare"
 # title -> what builds the page; their order is that of the navigation
 PAGES: dict[str, Callable[[Analyzer], None]] = {
     "Calibration": calibration.build,

@@ -20,9 +20,11 @@ from nls_core.views import focus_html
 from nls_core.web.pages.compare_work import Compare, Values
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
-MAX_BYTES, MAX_PIXELS = 1_000_000, 4 * focus_html.CANVAS**2
+MAX_BYTES = 1_000_000
+MAX_PIXELS = 4 * focus_html.CANVAS**2
 PREFIX = "data:image/png;base64,"
-YOURS, KNOWN = "Your paint", "The object's mask"
+YOURS = "Your paint"
+KNOWN = "The object's mask"
 MASKS_BYTES = 32_000_000  # of all visitors' masks together
 
 
@@ -58,15 +60,15 @@ class FocusPanel:
     def __init__(self, compare: Compare, first: Analysis | None, start: Values) -> None:
         self.work = compare
         self.masks: Store[Marked] = Store(MASKS_BYTES)
-        begun, shown = self._begin(first, start) if first else (Paint(""), "")
+        paint, shown = self._begin(first, start) if first else (Paint(""), "")
         script = compare.analyzer.settings.static_dir / "paint.js"
         with gr.Accordion("Do they look at the object?", open=True, elem_id="focus"):
             note(focus_html.EXPLAIN)
-            self.paint = gr.State(begun)
+            self.paint = gr.State(paint)
             with gr.Row():
                 with gr.Column(scale=2, min_width=280):
                     self.painter = gr.HTML(
-                        focus_html.painter(first, self.marked(begun)) if first else "",
+                        focus_html.painter(first, self.marked(paint)) if first else "",
                         js_on_load=script.read_text(encoding="utf-8"),
                         elem_id="paint",
                     )
@@ -103,8 +105,8 @@ class FocusPanel:
             mask = self.work.known_mask(analysis)
         except InvalidInput as error:
             return blank, message(str(error), wrong=True)
-        begun = blank if mask is None else self._paint(blank.picture, Marked(mask, KNOWN))
-        return begun, self._scores(analysis, values, begun)
+        paint = blank if mask is None else self._paint(blank.picture, Marked(mask, KNOWN))
+        return paint, self._scores(analysis, values, paint)
 
     def _paint(self, picture: str, marked: Marked) -> Paint:
         key = hashlib.sha256(marked.source.encode() + marked.mask.tobytes()).hexdigest()
@@ -132,8 +134,8 @@ class FocusPanel:
             return [gr.skip()] * 3
         if paint.picture == focus_html.digest(analysis):
             return [gr.skip(), gr.skip(), self._scores(analysis, values, paint)]
-        begun, shown = self._begin(analysis, values)
-        return [begun, focus_html.painter(analysis, self.marked(begun)), shown]
+        paint, shown = self._begin(analysis, values)
+        return [paint, focus_html.painter(analysis, self.marked(paint)), shown]
 
     def rescore(self, data: dict[Any, Any]) -> str:
         """The scores at another ε."""

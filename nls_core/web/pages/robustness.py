@@ -32,14 +32,14 @@ SIGNS_READ = """ The verdict <i>masking</i> means that a named sign was seen in 
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Robustness", INTRO)
-    begun = family_reports.opening(analyzer, family_reports.has("robust"), attacked=True)
-    if begun is None:
+    opening = family_reports.opening(analyzer, family_reports.has("robust"), attacked=True)
+    if opening is None:
         return
-    folder, family, shown = analyzer.settings.models_dir, begun.family, begun.models
-    where = (begun.name, folder)
-    with begun.row:
+    folder, family, shown = analyzer.settings.models_dir, opening.family, opening.models
+    where = (opening.name, folder)
+    with opening.row:
         attack = gr.Dropdown(**attack_menu(where), label="Attack")
-        one = gr.Dropdown(begun.cells, value=begun.cells[0], label="Every attack on")
+        one = gr.Dropdown(opening.cells, value=opening.cells[0], label="Every attack on")
         epsilon = gr.Dropdown(**strength_menu(where), label="Transfer at ε (1/255)")
     with gr.Row():
         accuracy, every = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
@@ -47,7 +47,7 @@ def build(analyzer: Analyzer) -> None:
         error, transfer = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %, and signs of masking</p>")
     table = gr.HTML(elem_id="masking")
-    read = note(how_to_read(verdicts.read(begun.name, folder)))
+    read = note(how_to_read(verdicts.read(opening.name, folder)))
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     family.input(partial(other, folder), family, [shown, attack, one, epsilon, read], **hidden)
     for inputs, work, output in (
@@ -163,8 +163,8 @@ def masking_table(evidence: Evidence) -> Table:
     rows = [["model", "runs", *(f"{key}/255" for key in keys), *signs]]
     for cell, found in attacked.items():
         left = (percent(found["robust"].get(worst, {}).get(key), 1) for key in keys)
-        told = _signs(found.get("masking")) if judged else []
-        rows.append([label(cell), str(len(found["seeds"])), *left, *told])
+        shown = _signs(found.get("masking")) if judged else []
+        rows.append([label(cell), str(len(found["seeds"])), *left, *shown])
     return rows
 
 

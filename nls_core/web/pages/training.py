@@ -13,7 +13,7 @@ from nls_core.evidence import paper_claims
 from nls_core.evidence.verdicts import Evidence
 from nls_core.families import FAMILIES
 from nls_core.views import html, run_charts
-from nls_core.web.pages import family_reports
+from nls_core.web.pages import aberrations, family_reports
 from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
@@ -39,17 +39,18 @@ changes nothing in nls, and much in ls. Training losses of different losses have
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Training", INTRO)
-    begun = family_reports.opening(analyzer, trained)
-    if begun is None:
+    opening = family_reports.opening(analyzer, trained)
+    if opening is None:
         return
-    folder, family, shown = analyzer.settings.models_dir, begun.family, begun.models
-    with begun.row:
+    folder, family, shown = analyzer.settings.models_dir, opening.family, opening.models
+    with opening.row:
         key = gr.Dropdown(list(KEYS), value=next(iter(KEYS)), label="Curve")
     curve = gr.Plot(show_label=False)
     table = gr.HTML(elem_id="convergence")
     with gr.Row():
         search, smoothing = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
-    read = note(how_to_read(begun.name))
+    read = note(how_to_read(opening.name))
+    aberrations.part(folder, family, opening.name)
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     family.input(partial(other, folder), family, [shown, read], **hidden)
     gr.on(None, partial(show, folder), [family, shown, key], curve, **hidden)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -16,7 +18,7 @@ from nls_core.evidence import verdicts
 from nls_core.evidence.cells import label
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.masking import SIGNS
-from nls_core.metrics import calibration
+from nls_core.metrics import calibration, fair_calibration
 from nls_core.settings import Settings
 from nls_core.web.pages import calibration as calibration_page
 from nls_core.web.pages import family_reports, findings, training
@@ -75,6 +77,29 @@ def test_the_calibration_table_is_the_reports(data: Reports) -> None:
         assert f"{100 * ece:.2f}" in table
 
 
+def test_the_calibration_table_has_the_columns_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shown(reports: Reports) -> list[str]:
+        monkeypatch.setattr(family_reports, "load", lambda *_: reports)
+        table, *_ = calibration_page.show_shift(WHERE, ["ce-zero", "nls-zero"], "blur")
+        return [name for name in calibration_page.NAMES.values() if f"<th>{name}</th>" in table]
+
+    older = family_reports.load(*WHERE)
+    record = copy.deepcopy(dict(older.evidence.record))
+    for cell in record["cells"].values():
+        for name in fair_calibration.FAIR:
+            cell["metrics"].pop(name, None)
+    assert not {"noise floor %", "smooth ECE %"} & set(
+        shown(replace(older, evidence=replace(older.evidence, record=record)))
+    )
+    record = copy.deepcopy(record)
+    for name in fair_calibration.FAIR:
+        record["cells"]["nls-zero"]["metrics"][name] = {"mean": 0.005, "sd": 0.001, "n": 3}
+    newer = replace(older, evidence=replace(older.evidence, record=record))
+    assert shown(newer) == list(calibration_page.NAMES.values())
+
+
 def test_the_masking_table_names_signs(data: Reports) -> None:
     head, *rows = robustness_page.masking_table(data.evidence)
     assert [row[0] for row in rows] == [
@@ -96,7 +121,8 @@ def test_the_training_table_has_every_cell(data: Reports) -> None:
 
 def test_all_findings_are_on_their_page() -> None:
     overview, *parts = findings.show(MODELS, "fashion")
-    assert len(parts) == 3 * len(FINDINGS)
+    assert len(parts) == 3 * len(FINDINGS) + 4  # the last four are of aberrant data
+    assert not parts[-4]["visible"]
     assert all(f'#finding-{key}"' in overview for key in FINDINGS)
 
 

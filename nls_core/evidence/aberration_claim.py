@@ -1,0 +1,71 @@
+"""The claim that normalized soft labels help with aberrant data, by the rules of docs/rules.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nls_core.evidence.cells import Table, gap, label, metric, number, ordered, percent
+from nls_core.evidence.verdicts import MARGINS, Endpoint, Evidence, Finding, outcomes, verdict
+
+KEY = "aberrations"
+CLEAN = "clean"  # the condition that no claim is about
+HEAD = ["data", "cell", "seeds", "accuracy %", "difference to ce-zero", "ECE-15 %", "NLL", "AURC %"]
+
+
+def endpoints(record: Mapping[str, Any]) -> list[Endpoint]:
+    """Accuracy of `nls-zero` against `ce-zero` in each condition that was measured."""
+    return [
+        Endpoint(
+            name,
+            (metric(condition["cells"], "nls-zero", "accuracy") or {}).get("vs_ce_zero"),
+            1,
+            MARGINS["accuracy"],
+        )
+        for name, condition in record["conditions"].items()
+        if name != CLEAN
+    ]
+
+
+def rows(condition: Mapping[str, Any]) -> Table:
+    """A row for each cell of a condition, as `HEAD` names them from 'cell' on."""
+    cells = condition["cells"]
+    return [
+        [
+            label(cell),
+            str(len(cells[cell]["seeds"])),
+            percent(metric(cells, cell, "accuracy")),
+            gap(metric(cells, cell, "accuracy")),
+            percent(metric(cells, cell, "ece")),
+            number(metric(cells, cell, "nll"), 4),
+            percent(metric(cells, cell, "aurc")),
+        ]
+        for cell in ordered(cells)
+    ]
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """All conditions and cells of aberrations.json."""
+    found = record["conditions"].items()
+    return [HEAD, *([name, *row] for name, condition in found for row in rows(condition))]
+
+
+def aberrations(evidence: Evidence) -> Finding:
+    """The paper's claim about aberrant data; its runs are on record."""
+    record = evidence.aberrations
+    judged = endpoints(record)
+    gaps = "; ".join(f"{each.name}: {gap({'vs_ce_zero': each.gap})}" for each in judged if each.gap)
+    text = (
+        f"Trained for {record['data']['epochs']} epochs on wrong labels or long-tailed classes, "
+        "which the validation split has too; the last epoch, on clean test labels. Accuracy of "
+        f"`nls` against `ce-zero`, in points: {gaps or 'not measured'}. `nce_rce` is the published "
+        f"control for wrong labels. {outcomes(judged)}"
+    )
+    return Finding(
+        KEY,
+        "Normalized soft labels help with aberrant data.",
+        verdict(judged),
+        text,
+        table(record),
+        str(record["command"]),
+    )
