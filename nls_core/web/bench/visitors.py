@@ -23,14 +23,21 @@ UPLOADS = 10  # every so many visitors one brings a picture of their own
 class Visitor:
     """One browser with a session of its own, and the values of its controls."""
 
-    def __init__(self, app: App) -> None:
-        page, config = app.ask("GET", UI), app.ask("GET", f"{UI}config")
-        if page.status != 200:
-            raise RuntimeError(f"expected the page, got {page.status}")
+    def __init__(self, app: App, config: Mapping[str, Any] | None = None) -> None:
+        """`config` is what Gradio's page is made of; None opens the page and asks for it."""
+        if config is None:
+            page, answer = app.ask("GET", UI), app.ask("GET", f"{UI}config")
+            if page.status != 200:
+                raise RuntimeError(f"expected the page, got {page.status}")
+            config = answer.json()
         self.app, self.session = app, uuid.uuid4().hex[:11]
-        found: Mapping[str, Any] = config.json()
+        found = self._config = config
         self._events = {event["api_name"]: event for event in found["dependencies"]}
         self._controls = {part["id"]: dict(part["props"]) for part in found["components"]}
+
+    def another(self) -> Visitor:
+        """Another visitor of the same page, with a session of their own."""
+        return Visitor(self.app, self._config)
 
     def control(self, label: str) -> dict[str, Any]:
         """The properties of a control of Compare by its label, or the beginning of it."""
