@@ -87,7 +87,7 @@ def measure(compare: Compare, family: str) -> dict[str, Any]:
     fair = [e for e in seen if may_open(e, seen[e])]
     opening = max(fair or list(seen), key=lambda e: difference(seen[e]))
     data = opening.path.read_bytes()
-    request = compare.everything(compare.start(family) | {"image": str(opening.path)})
+    request = compare.controls.everything(compare.start(family) | {"image": str(opening.path)})
     analysis = analyzer.analyze(data, request)
     stored.write(opening_file(analyzer.settings, family), analysis)
     return {

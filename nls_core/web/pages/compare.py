@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
-from gradio.components.plot import PlotData
 
 from nls_core.analysis import masking
 from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.errors import Departed, NLSLabError
+from nls_core.errors import NLSLabError
 from nls_core.views import masking_html, panels
 from nls_core.web.pages import navigation
-from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
+from nls_core.web.pages.answers import Answers, chart
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
-from nls_core.web.pages.visitors import Latest
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -32,7 +31,6 @@ from nls_core.web.pages.widgets import (
     upload,
 )
 
-REMEMBERED = 1000  # visitors whose last question is known
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
 REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
@@ -42,8 +40,6 @@ ABOUT_MASKING = explained(
     "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
     f"({masking.QUERIES} queries, no gradient): does it withstand noise, or hide its gradient?"
 )
-PENDING = message("The clean picture is answered; its attack is being computed …")
-FOLLOWS = message("Further strengths and the flip points are being computed …")
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
 
@@ -53,18 +49,14 @@ def attack_menu() -> list[tuple[str, str]]:
     return [(f"{name} (weak)" if a.weak else name, name) for name, a in ATTACKS.items()]
 
 
-def chart(text: str | None) -> PlotData | None:
-    """A chart as the page takes it, of Plotly's JSON."""
-    return None if text is None else PlotData(type="plotly", plot=text)
-
-
 class ComparePage:
     """The components, and what happens when one is touched."""
 
     def __init__(self, compare: Compare) -> None:
-        self.work, self.latest = compare, Latest(REMEMBERED)
+        self.work = compare
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
+        self.answers = Answers(compare, self.inputs)
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
@@ -173,7 +165,7 @@ class ComparePage:
                 *([self.blocks.load] if opens else []),
                 *(self.inputs[name].input for name in COMPUTING),
             ],
-            self.compute,
+            self.answers.compute,
             inputs,
             [self.message, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
@@ -182,7 +174,7 @@ class ComparePage:
         )
         moved = gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
-            self.show,
+            self.answers.show,
             inputs,
             [self.message, *shown],
             trigger_mode="always_last",
@@ -193,7 +185,7 @@ class ComparePage:
         # what takes longer follows by itself, and stops when something else is asked for
         for before in (computed, moved):
             before.then(
-                self.complete,
+                self.answers.complete,
                 inputs,
                 [self.message, *shown],
                 trigger_mode="multiple",  # one that is stopped may not have ended yet
@@ -235,60 +227,6 @@ class ComparePage:
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )
 
-    def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """Component -> value, as Gradio gives it, to name -> value."""
-        return {name: data[component] for name, component in self.inputs.items()}
-
-    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> Iterator[Any]:
-        """Analyze the picture: clean, then at the ε that is shown; `complete` does the rest.
-
-        On an error what is shown stays, and the message says why.
-        """
-        self.latest.begin()
-        values = self._values(data)
-        slider = gr.update(
-            **epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
-        )
-        keep = [slider, *[gr.skip()] * 5]
-        if not values["image"]:
-            yield [message("Upload, paste or photograph a picture, or click an example."), *keep]
-            return
-        note = self.work.slow_note(values)
-        try:
-            if not self.work.is_ready(values):
-                yield [PENDING, slider, *self._shown(self.work.clean(values), values)]
-            with self.latest.while_latest():
-                analysis = self.work.look(
-                    values, lambda done, what: progress(done, desc=what + note)
-                )
-        except Departed:  # something else is asked for, and will be shown
-            yield [gr.skip(), *keep]
-        except NLSLabError as error:
-            yield [message(str(error), wrong=True), *keep]
-        else:
-            yield ["", slider, *self._shown(analysis, values)]
-
-    def _shown(self, analysis: Analysis, values: Values) -> list[Any]:
-        result, *charts, numbers = self.work.show(analysis, values)
-        return [result, *map(chart, charts), numbers]
-
-    def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
-        """The other strengths and the flip points, where they are not there yet."""
-        values, keep = self._values(data), [gr.skip()] * 5
-        try:
-            if not values["image"] or self.work.is_whole(values):
-                yield [gr.skip(), *keep]
-                return
-            yield [FOLLOWS, *keep]
-            with self.latest.while_latest():
-                analysis = self.work.analyze(values)
-        except Departed:
-            yield [gr.skip(), *keep]
-        except NLSLabError as error:
-            yield [message(str(error), wrong=True), *keep]
-        else:
-            yield ["", *self._shown(analysis, values)]
-
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
@@ -297,27 +235,9 @@ class ComparePage:
         values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
         return self.work.answer(values)
 
-    def show(self, data: dict[Any, Any]) -> list[Any]:
-        """Show another ε, or the maps on another colour scale.
-
-        No session holds an analysis: `Analyzer` keeps what was computed. An ε that was not, on a
-        large picture, is computed now.
-        """
-        values = self._values(data)
-        if not values["image"]:
-            return [gr.skip()] * 6
-        try:
-            if not self.work.is_ready(values):
-                self.latest.begin()  # what is still computed can wait
-            result, sweep, *_, numbers = self._shown(self.work.look(values), values)
-        except NLSLabError as error:
-            return [message(str(error), wrong=True), *[gr.skip()] * 5]
-        # how well the models are calibrated does not depend on ε
-        return ["", result, sweep, gr.skip(), gr.skip(), numbers]
-
     def masked(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Attack each model with the other's picture and with Square, at the ε that is shown."""
-        values = self._values(data)
+        values = self.answers.values(data)
         try:
             analysis = self.work.look(values)
             found = masking.compare(
@@ -351,7 +271,7 @@ class ComparePage:
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
-        values = self._values(data)
+        values = self.answers.values(data)
         analysis = self.work.analyze(values)
         marked = self.focus.marked(data[self.focus.paint])
         return gr.File(str(self.work.export(kind, analysis, values, marked)), visible=True)

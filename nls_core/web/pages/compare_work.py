@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.analysis import choice, focus, requests
+from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.cache import Store
 from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
@@ -18,41 +18,23 @@ from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.errors import InvalidInput, choose
+from nls_core.errors import InvalidInput
 from nls_core.views import analysis_charts, focus_html, panels, sentences
 from nls_core.web.edge import scratch
+from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
 
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
-AUTOMATIC = "its own prediction"
-LARGE = 100  # pixels; above, many steps at many strengths take seconds
 VIEWS_BYTES = 32_000_000  # of all rendered results together
 # HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
 Shown = tuple[str, str, str | None, str | None, str]
-Values = Mapping[str, Any]  # the controls' values by name
-
-
-def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> dict[str, Any]:
-    """The range, label and value of the ε slider for an attack on a model's family.
-
-    On small pictures all its strengths are computed at once, so that moving it computes nothing.
-    """
-    found = requests.strengths(model_id, attack)
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
-    return {
-        "minimum": 0,
-        "maximum": found.top,
-        "step": found.step,
-        "value": min(found.top / 4 if value is None else value, found.top),
-        "label": f"ε {unit}",
-    }
 
 
 class Compare:
     """The page's work around one `Analyzer`."""
 
     def __init__(self, analyzer: Analyzer) -> None:
-        self.analyzer = analyzer
+        self.analyzer, self.controls = analyzer, Controls(analyzer)
         self.examples = read_examples(analyzer.settings)
         self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
         self._measured = read_measured(analyzer.settings)
@@ -116,18 +98,20 @@ class Compare:
 
     def clean(self, values: Values) -> Analysis:
         """What the models say of the picture as it is; errors as `Analyzer.analyze`."""
-        return self.analyzer.analyze(read_upload(values["image"]), self._request(values))
+        return self.analyzer.analyze(read_upload(values["image"]), self.controls.request(values))
 
     def look(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """At the strength that is shown, and at what is kept of the others; errors as `analyze`."""
-        return self._analyze(values, [self._shown(values)], progress, flips=False)
+        return self._analyze(values, [self.controls.shown(values)], progress, flips=False)
 
     def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
         """The whole comparison; errors as `Analyzer.analyze`.
 
         Large pictures are attacked at the strengths that double, small ones at all of the slider.
         """
-        return self._analyze(values, [self._shown(values), *self._usual(values)], progress)
+        return self._analyze(
+            values, [self.controls.shown(values), *self.controls.usual(values)], progress
+        )
 
     def _analyze(
         self,
@@ -138,7 +122,7 @@ class Compare:
         flips: bool = True,
     ) -> Analysis:
         image = read_upload(values["image"])
-        all_of_it = self.everything(values)
+        all_of_it = self.controls.everything(values)
         kept = self.analyzer.kept(image, all_of_it)
         wanted = {*strengths, *kept.epsilons}
         epsilons = tuple(e for e in all_of_it.epsilons if e in wanted)
@@ -147,62 +131,24 @@ class Compare:
 
     def is_ready(self, values: Values) -> bool:
         """Whether `look` has nothing to compute."""
-        shown = self._shown(values)
-        request = self._request(values, () if shown is None else (shown,))
+        shown = self.controls.shown(values)
+        request = self.controls.request(values, () if shown is None else (shown,))
         return self.analyzer.has(read_upload(values["image"]), request)
 
     def is_whole(self, values: Values) -> bool:
         """Whether `analyze` has nothing to compute."""
-        request = self._request(values, self._usual(values), flips=True)
+        request = self.controls.request(values, self.controls.usual(values), flips=True)
         return self.analyzer.has(read_upload(values["image"]), request)
 
     def opens(self, values: Values) -> bool:
         """Whether the page may open with these values: small pictures, and what is at hand."""
-        return not self._large(values["baseline"]) or self.is_whole(values)
-
-    def everything(self, values: Values) -> AnalysisRequest:
-        """What the controls say, at every place of the slider."""
-        offered = requests.strengths(values["baseline"], values["attack"]).slider()
-        return self._request(values, requests.in_pixels(offered, values["attack"]), flips=True)
-
-    def _usual(self, values: Values) -> tuple[float, ...]:
-        """The strengths of a comparison, in pixel units: on a large picture each costs 0.3 s."""
-        offered = requests.strengths(values["baseline"], values["attack"])
-        large = self._large(values["baseline"])
-        return requests.in_pixels(
-            offered.doubling() if large else offered.slider(), values["attack"]
-        )
-
-    def _shown(self, values: Values) -> float | None:
-        """The strength at which the slider stands, in pixel units; None is 0."""
-        offered = requests.strengths(values["baseline"], values["attack"])
-        place = round(min(values["epsilon"], offered.top) / offered.step)
-        return requests.in_pixels([place * offered.step], values["attack"])[0] if place else None
-
-    def _request(
-        self, values: Values, epsilons: tuple[float, ...] = (), *, flips: bool = False
-    ) -> AnalysisRequest:
-        """What the controls say, at some strengths."""
-        chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        classes = self.analyzer.manifest(values["baseline"]).classes
-        places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
-        return AnalysisRequest(
-            models=tuple(chosen),
-            cam=values["cam"],
-            layer=values["layer"],
-            attack=values["attack"],
-            epsilons=epsilons,
-            target_class=choose("class", values["target"], places),
-            steps=int(values["steps"]),
-            seed=int(values["seed"] or 0),
-            flip_point=flips,
-        )
+        return not self.controls.is_large(values["baseline"]) or self.is_whole(values)
 
     def view(self, analysis: Analysis, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
         example = self._example(analysis)
         truth = example.label if example else None
-        shown, epsilons = self._shown(values), analysis.request.epsilons
+        shown, epsilons = self.controls.shown(values), analysis.request.epsilons
         index = epsilons.index(shown) if shown in epsilons else None
         pending = shown is not None and index is None
         return panels.View(index, values["scale"], truth, self.see(analysis, values), pending)
@@ -233,9 +179,6 @@ class Compare:
             slow.append(f"{values['attack']} asks the model again and again")
         return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
 
-    def _large(self, model_id: str) -> bool:
-        return self.analyzer.manifest(model_id).input_size > LARGE
-
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep and two reliability charts (JSON or None), numbers (HTML).
 
@@ -253,7 +196,9 @@ class Compare:
 
     def answer(self, values: Values) -> dict[str, Any]:
         """The analysis as REST answers it, at all strengths of the slider."""
-        analysis = self.analyzer.analyze(read_upload(values["image"]), self.everything(values))
+        analysis = self.analyzer.analyze(
+            read_upload(values["image"]), self.controls.everything(values)
+        )
         return schemas.analysis_response(analysis).model_dump(mode="json")
 
     def export(

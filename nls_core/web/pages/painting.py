@@ -17,7 +17,8 @@ from nls_core.analysis.results import Analysis
 from nls_core.decode import decode_mask
 from nls_core.errors import ImageRejected, InvalidInput, NLSLabError
 from nls_core.views import focus_html
-from nls_core.web.pages.compare_work import Compare, Values
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.controls import Values
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
 MAX_BYTES = 1_000_000

@@ -14,7 +14,8 @@ from nls_core.errors import InvalidInput
 from nls_core.images import decode_image
 from nls_core.settings import Settings
 from nls_core.views import sentences
-from nls_core.web.pages.compare_work import AUTOMATIC, Compare, epsilon_slider
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.controls import AUTOMATIC, epsilon_slider
 from tests.conftest import TINY, picture_bytes
 
 
