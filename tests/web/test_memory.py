@@ -16,12 +16,12 @@ KNOWN = 20  # after which nothing that all share is new
 
 
 def look(app: App, like: Visitor, number: int) -> None:
-    """A visitor who moves the slider; every tenth compares a picture of their own."""
+    """A visitor who moves the slider; every twentieth compares a picture of their own."""
     visitor = like.another()
     slider = visitor.control("ε")
-    slider["value"] = slider["step"] * (number % 16 + 1)
+    slider["value"] = slider["step"] * (number % 4 + 1)
     visitor.event("show")
-    if number % 10 == 0:
+    if number % 20 == 0:
         own(visitor, picture(number))
 
 
