@@ -21,7 +21,7 @@ from nls_core.settings import ROOT
 
 BOUNDARY = "b0undary"
 MB = 1024  # of the kB that the kernel counts in
-PATIENCE = 180  # seconds until an app that does not answer counts as broken
+PATIENCE = 300  # seconds until an app that does not answer counts as broken
 
 
 @dataclass(frozen=True)
