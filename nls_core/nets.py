@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models as tv
 
+from nls_core.efficientnet import EfficientNetLite0
 from nls_core.errors import InvalidInput, choose
 from nls_core.padding import PADDINGS, PaddedConv2d, PartialConv2d, with_padding
 
@@ -62,21 +62,23 @@ class SmallResNet(nn.Module):
         return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def _torchvision(build: Callable[..., nn.Module]) -> Callable[[int, int], nn.Module]:
+def _torchvision(name: str) -> Callable[[int, int], nn.Module]:
     def make(classes: int, channels: int) -> nn.Module:
-        return _with_channels(build(weights=None, num_classes=classes), channels)
+        from torchvision import models  # noqa: PLC0415 - 160 MB that served models do not need
+
+        return _with_channels(getattr(models, name)(weights=None, num_classes=classes), channels)
 
     return make
 
 
-def _without_pool(build: Callable[..., nn.Module]) -> Callable[[int, int], nn.Module]:
+def _without_pool(name: str) -> Callable[[int, int], nn.Module]:
     """A ResNet without the max-pool behind its stem: 14x14 last maps of 224 pixels, not 7x7.
 
     As in the code published with arXiv 2012.06876; it computes four times as much.
     """
 
     def make(classes: int, channels: int) -> nn.Module:
-        model = _torchvision(build)(classes, channels)
+        model = _torchvision(name)(classes, channels)
         model.add_module("maxpool", nn.Identity())
         return model
 
@@ -100,16 +102,6 @@ def _with_channels(model: nn.Module, channels: int) -> nn.Module:
     return model
 
 
-def efficientnet_lite0(classes: int, channels: int) -> nn.Module:
-    """EfficientNet-Lite0 for 224 pixels: no swish, no squeeze-and-excitation (timm, Apache-2.0)."""
-    import timm  # noqa: PLC0415 - 2 s, and only this architecture needs it
-
-    model: nn.Module = timm.create_model(
-        "tf_efficientnet_lite0", num_classes=classes, in_chans=channels
-    )
-    return model
-
-
 class GroupedLinear(nn.Module):
     """A linear layer of several rows per class; a class's logit is the log-mean-exp of its rows'.
 
@@ -123,7 +115,8 @@ class GroupedLinear(nn.Module):
         super().__init__()
         self.classes = classes
         self.rows = nn.Linear(features, rows)
-        self.register_buffer("owner", torch.arange(rows) % classes)
+        # never on `meta`, where a remainder loads torch's compiler: 2 s and 160 MB
+        self.register_buffer("owner", torch.arange(rows, device="cpu") % classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, features) -> (B, classes)."""
@@ -137,9 +130,8 @@ ROWS = 859  # of ImageNet's 1,000 categories that belong to a class of `everyday
 
 def efficientnet_lite0_grouped(classes: int, channels: int) -> nn.Module:
     """EfficientNet-Lite0 with a `GroupedLinear` head of `ROWS` rows."""
-    model = efficientnet_lite0(classes, channels)
-    features = model.get_submodule("classifier").in_features
-    model.add_module("classifier", GroupedLinear(int(features), ROWS, classes))  # type: ignore[arg-type]
+    model = EfficientNetLite0(classes, channels)
+    model.classifier = GroupedLinear(EfficientNetLite0.FEATURES, ROWS, classes)
     return model
 
 
@@ -149,16 +141,16 @@ ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
     "smallresnet-8": lambda classes, channels: SmallResNet(classes, channels, width=8),
     "smallresnet-16": lambda classes, channels: SmallResNet(classes, channels, width=16),
     "smallresnet-24": lambda classes, channels: SmallResNet(classes, channels, width=24),
-    "resnet18": _torchvision(tv.resnet18),
-    "resnet34": _torchvision(tv.resnet34),
-    "resnet50": _torchvision(tv.resnet50),
-    "resnet18-no-pool": _without_pool(tv.resnet18),
-    "resnet34-no-pool": _without_pool(tv.resnet34),
-    "resnet50-no-pool": _without_pool(tv.resnet50),
-    "densenet121": _torchvision(tv.densenet121),
-    "mobilenet_v2": _torchvision(tv.mobilenet_v2),
-    "efficientnet_b0": _torchvision(tv.efficientnet_b0),
-    LITE0: efficientnet_lite0,
+    "resnet18": _torchvision("resnet18"),
+    "resnet34": _torchvision("resnet34"),
+    "resnet50": _torchvision("resnet50"),
+    "resnet18-no-pool": _without_pool("resnet18"),
+    "resnet34-no-pool": _without_pool("resnet34"),
+    "resnet50-no-pool": _without_pool("resnet50"),
+    "densenet121": _torchvision("densenet121"),
+    "mobilenet_v2": _torchvision("mobilenet_v2"),
+    "efficientnet_b0": _torchvision("efficientnet_b0"),
+    LITE0: EfficientNetLite0,
     f"{LITE0}-grouped": efficientnet_lite0_grouped,
 }
 

@@ -38,7 +38,10 @@ class Settings(BaseSettings):
         120, gt=0, description="computing time of an analysis; beyond it is refused, or stopped"
     )
     max_cache_bytes: int = Field(
-        256_000_000, ge=0, description="finished analyses kept in memory for those who look at them"
+        96_000_000, ge=0, description="what was computed, kept in memory for those who look at it"
+    )
+    max_model_bytes: int = Field(
+        80_000_000, ge=0, description="models kept in memory; the last one used always is"
     )
     host: str = Field(
         default_factory=lambda: "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",  # noqa: S104

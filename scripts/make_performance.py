@@ -1,6 +1,8 @@
 """Write docs/performance.md from what `nls bench --json` printed, on the machine that ran it.
 
-    nls bench --json > bench.json && python scripts/make_performance.py bench.json
+    nls bench --json > bench.json
+    nls bench --server --json > server.json
+    python scripts/make_performance.py bench.json server.json
 
 The machine that the page names is the one that this script runs on.
 """
@@ -31,7 +33,32 @@ def row(entry: Mapping[str, Any]) -> list[str]:
     return [entry["name"], entry["first"], entry["second"], *times, str(entry["ratio"]), *wanted]
 
 
-def page(rows: Sequence[Mapping[str, Any]]) -> str:
+def server(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The part on the app: its start, its memory, and servers under load."""
+    figures = [
+        [f["name"], f"{f['value']:g} {f['unit']}", "" if f["aim"] is None else f"≤ {f['aim']:g}"]
+        for f in found["app"]
+    ]
+    speeds = [[str(value) for value in row.values()] for row in found["load"]]
+    return f"""
+## The app
+
+Each visitor opens Compare and moves ε twice; every tenth compares a picture of their own. Resident
+memory counts shared libraries, of which torch alone is some 500 MB.
+
+{findings.markdown([["what", "measured", "aim"], *figures])}
+
+Under load: clients that ask one request after the other for two small models' predictions and maps
+of pictures that were not asked for before, of this app and of the same work in a bare endpoint.
+
+{findings.markdown([list(found["load"][0]), *speeds])}
+"""
+
+
+def page(
+    rows: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> str:
     """The page's text."""
     machine = f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     return f"""# Speed, as ratios
@@ -41,7 +68,7 @@ What `nls bench` measured on {machine}: two ways in turn in one process, medians
 another machine differ, ratios less so.
 
 {findings.markdown([HEAD, *map(row, rows)])}
-"""
+{server(found) if found else ""}"""
 
 
 def _processor() -> str:
@@ -53,4 +80,5 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(json.loads(Path(sys.argv[1]).read_text("utf-8"))), encoding="utf-8")
+    read = [json.loads(Path(name).read_text("utf-8")) for name in sys.argv[1:]]
+    PAGE.write_text(page(*read), encoding="utf-8")

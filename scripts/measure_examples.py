@@ -13,7 +13,6 @@ used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 
 from nls_core import families, files
 from nls_core.analysis import flip, stored, sweep
-from nls_core.analysis.analyzer import Analyzer, key_of
+from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.examples import MEASURED, Example, Seen, opening_file
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.results import Analysis
@@ -88,13 +87,9 @@ def measure(compare: Compare, family: str) -> dict[str, Any]:
     fair = [e for e in seen if may_open(e, seen[e])]
     opening = max(fair or list(seen), key=lambda e: difference(seen[e]))
     data = opening.path.read_bytes()
-    request = compare.request(compare.start(family) | {"image": str(opening.path)})
+    request = compare.controls.everything(compare.start(family) | {"image": str(opening.path)})
     analysis = analyzer.analyze(data, request)
-    stored.write(
-        opening_file(analyzer.settings, family),
-        analysis,
-        key_of(hashlib.sha256(data).hexdigest(), request),
-    )
+    stored.write(opening_file(analyzer.settings, family), analysis)
     return {
         "weights": {i: analyzer.manifest(i).sha256 for i in pair},
         "opening": str(opening.path.relative_to(folder)),

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nls_core import nets
+from nls_core.cams import layer_shapes
 from nls_core.errors import InvalidInput, UnknownName
 from nls_core.nets import (
     ARCHITECTURES,
@@ -359,6 +361,22 @@ def test_a_stride_2_same_window_at_the_end_has_its_known_ratio() -> None:
     assert (ratio[:-1, :-1] == 1).all()
     assert ratio[-1, 0] == ratio[0, -1] == 1.5
     assert ratio[-1, -1] == 2.25
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_efficientnet_lite0_is_timms(channels: int) -> None:
+    theirs = timm.create_model("tf_efficientnet_lite0", num_classes=8, in_chans=channels)
+    own = nets.build(nets.LITE0, 8, channels)
+    assert list(own.state_dict()) == list(theirs.state_dict())  # weights are matched by their order
+    theirs = with_padding(theirs, "zero")  # the same convolutions: the sums are then the same
+    own.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, channels, 64, 64)
+    for training in (True, False):  # eval: with the statistics of the step before
+        assert torch.equal(own.train(training)(x), theirs.train(training)(x))
+    sizes = (channels, 64, 64)
+    assert layer_shapes(own, sizes) == layer_shapes(theirs, sizes)  # what people may ask for
+    spread = [net.conv_head.weight.std().item() for net in (nets.build(nets.LITE0, 8, 3), theirs)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.02)
 
 
 def test_a_class_of_several_rows_has_their_log_mean_exp() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pytorch_grad_cam import HiResCAM
 from starlette.testclient import TestClient
 from torch import Tensor, nn
 
@@ -54,7 +54,7 @@ def weighted(
 def _entries(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = Attack(shifted, "l2", False, 50, "Brighter.", weak=True)
     monkeypatch.setitem(ATTACKS, "dummy-attack", attack)
-    monkeypatch.setitem(CAMS, "dummy-cam", Cam(HiResCAM, 7, "as hirescam"))
+    monkeypatch.setitem(CAMS, "dummy-cam", Cam(CAMS["hirescam"].formula, 7, "as hirescam"))
     monkeypatch.setitem(LOSSES, "dummy-loss", LOSSES["ls"])
     monkeypatch.setitem(LOSSES, "dummy-weighted", weighted)
 
@@ -71,7 +71,7 @@ def test_the_page_offers_and_shows_them(analyzer: Analyzer) -> None:
     shown = page.work.show(page.work.analyze(values), values)
     assert "Under dummy-attack" in shown[0]
     assert "hold" not in shown[0]
-    assert shown[1].layout.xaxis.title.text == "ε (L2 norm)"
+    assert json.loads(shown[1])["layout"]["xaxis"]["title"]["text"] == "ε (L2 norm)"
 
 
 def test_rest_names_and_computes_them(models_dir: Path) -> None:

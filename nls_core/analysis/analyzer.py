@@ -8,39 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
 
-from nls_core import families, zoo
-from nls_core.analysis import choice, cost, flip, loaded, stored, sweep
+from nls_core.analysis import cost, one_model, parts, stored
 from nls_core.analysis.cache import Store
-from nls_core.analysis.lane import Lane, Queue
+from nls_core.analysis.lane import Lane, Place, Queue
+from nls_core.analysis.library import Library
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.memory import give_back
+from nls_core.analysis.one_model import Progress
+from nls_core.analysis.parts import Parts, Seen
 from nls_core.analysis.requests import check_request
-from nls_core.analysis.results import (
-    Analysis,
-    AnalysisRequest,
-    CamMap,
-    ModelAnalysis,
-)
-from nls_core.errors import CheckpointError, NLSLabError, choose
-from nls_core.images import PREPROCESS, Prepared, decode_image, thumbnail
+from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
+from nls_core.images import Prepared, decode_image
 from nls_core.settings import Settings
-from nls_core.types import Manifest
 
 T = TypeVar("T")
-FLIP = "flip point"
-Progress = Callable[[float, str], None]
 Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Analyzer:
+class Analyzer(Library):
     """Answers `AnalysisRequest`s; thread-safe, one computation at a time.
 
     `queue` bounds what runs or waits; `lane` is the one thread that computes, and `decoding` the
@@ -49,72 +41,20 @@ class Analyzer:
 
     def __init__(self, settings: Settings, accelerate: Accelerate | None = None) -> None:
         """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
-        self.settings = settings
-        self._accelerated = accelerate(self._analyze_models) if accelerate else None
+        super().__init__(settings)
+        self._accelerated = accelerate(self._analyze_all) if accelerate else None
         self._run = accelerate(self._work) if accelerate else self._work
-        self.device = settings.torch_device()
         self.queue = Queue(settings.max_queue, settings.max_seconds)
         self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
-        self.finished: Store[Analysis] = Store(settings.max_cache_bytes)
-        self.unusable: dict[str, str] = {}
-        self._models: dict[str, Loaded] = {}
+        self.computed: Store[Any] = Store(settings.max_cache_bytes)
         self.shelf = stored.Shelf(settings.static_dir / "examples")
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
-    def check_models(self) -> dict[str, str]:
-        """Check all models as they are now; those that cannot be used are left out from here on.
-
-        Returns:
-            Their ids, and why.
-        """
-        checked = zoo.verify(self.settings.models_dir)
-        self.unusable = {model_id: why for model_id, why in checked.items() if why is not None}
-        return self.unusable
-
-    def states(self) -> dict[str, str]:
-        """Every model: 'ready', or why it cannot be used."""
-        return {i: self._state(i) for i in zoo.available(self.settings.models_dir)}
-
-    def _state(self, model_id: str) -> str:
-        try:
-            self.manifest(model_id)
-        except NLSLabError as error:
-            return str(error)
-        return "ready"
-
-    def ids(self, family: str | None = None) -> tuple[str, ...]:
-        """The ids of all models that can be used, or of a family's."""
-        there = zoo.available(self.settings.models_dir, family)
-        return tuple(model_id for model_id in there if model_id not in self.unusable)
-
-    def families(self) -> tuple[str, ...]:
-        """The families that have models, in the order of menus."""
-        return families.ordered(model_id.split("/")[0] for model_id in self.ids())
-
-    def pair(self, family: str) -> tuple[str, str]:
-        """The ids of a family's models that a comparison begins with, baseline first."""
-        return choice.models(family, self.ids(family), self.manifest, self.settings.models_dir)
-
-    def manifest(self, model_id: str) -> Manifest:
-        """One model's manifest, without loading its weights."""
-        if model_id in self.unusable:
-            raise CheckpointError(self.unusable[model_id])
-        known = self._models.get(model_id)
-        if known and known.is_current(self.settings.models_dir):
-            return known.manifest
-        return zoo.read_manifest(model_id, self.settings.models_dir)
-
     def layers(self, model_id: str) -> tuple[str, ...]:
         """The target layers of a model, in forward order; the last is the default."""
         known = self._models.get(model_id)
-        return tuple((known or self.compute(lambda: self._load(model_id))).layers)
-
-    def _load(self, model_id: str) -> Loaded:
-        """The model, read when it is first asked for; only ever in the compute lane."""
-        if model_id not in self._models:
-            self._models[model_id] = loaded.load(model_id, self.settings.models_dir, self.device)
-        return self._models[model_id]
+        return tuple((known or self.compute(lambda: self.load(model_id))).layers)
 
     @property
     def in_use(self) -> int:
@@ -149,11 +89,12 @@ class Analyzer:
         request: AnalysisRequest,
         progress: Progress = lambda done, what: None,
     ) -> Analysis:
-        """Compare models on one picture. What was asked before and is still kept is not computed.
+        """Compare models on one picture. Parts that are still kept are not computed again.
 
         Args:
             image: an image file's bytes, or a decoded RGB picture.
-            request: what to compute; all its models must be of one family.
+            request: what to compute; all its models must be of one family. Without strengths it is
+                the clean answers alone.
             progress: called with the done share in [0, 1] and what comes next.
 
         Raises:
@@ -162,83 +103,76 @@ class Analyzer:
             TooCostly: it would compute for too long; the message says what to reduce.
             QueueFull, Departed, Overdue: see `lane`.
         """
-        self._check(request)
-        digest = hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else None
-        key = key_of(digest, request) if digest else None
-        if key and isinstance(image, bytes) and (found := self._found(key, image)):
-            return found
+        begin = time.perf_counter()
+        known = self._parts(image, request)
+        missing = known.remaining()
+        if missing is None and known.seen is not None:
+            return known.analysis(time.perf_counter() - begin)
+        self._check_known_cost(missing or request)
         with self.queue.place() as place:
-            if isinstance(image, bytes):
-                picture = self.decoding.run(place, partial(self._decode, image))
-            else:
-                picture = image
+            seen = known.seen or self._see(image, request, place)
+            known.add_seen(seen)
 
             def watched(done: float, what: str) -> None:
                 place.check()
                 progress(done, what)
 
-            def work() -> Analysis:  # others may have asked for the same meanwhile
-                if key and (found := self.finished.get(key)):
-                    return found
-                result = self._analyze(picture, request, watched, digest)
-                if key:
-                    self.finished.put(key, result)
-                return result
+            self.lane.run(place, lambda: self._analyze(known, seen.prepared(), watched))
+        progress(1.0, "done")
+        return known.analysis(time.perf_counter() - begin)
 
-            return self.lane.run(place, work)
+    def _parts(self, image: bytes | Image.Image, request: AnalysisRequest) -> Parts:
+        """What is kept of a request, or ships beside the examples; errors as `check_request`."""
+        manifests = {model_id: self.manifest(model_id) for model_id in request.models}
+        check_request(request, list(manifests.values()))
+        digest = hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else None
+        known = Parts(self.computed, digest, request, manifests)
+        if not isinstance(image, bytes) or digest is None or known.remaining() is None:
+            return known
+        if shipped := self.shelf.get(digest, request, image, self.manifest):
+            known.add_all(shipped)
+        return known
 
-    def _check(self, request: AnalysisRequest) -> None:
-        check_request(request, [self.manifest(model_id) for model_id in request.models])
-        known = {i: self._models[i] for i in request.models if i in self._models}
-        if len(known) == len(request.models):  # else the cost is checked once they are loaded
-            self._check_cost(known, request)
-
-    def _found(self, key: str, image: bytes) -> Analysis | None:
-        """What was computed before and is still kept, or ships beside the examples."""
-        if found := self.finished.get(key):
-            return found
-        if found := self.shelf.get(key, image, self.manifest):
-            self.finished.put(key, found)
-        return found
+    def kept(self, image: bytes, request: AnalysisRequest) -> AnalysisRequest:
+        """The strengths of a request, and the flip point, for which nothing must be computed."""
+        return self._parts(image, request).kept()
 
     def has(self, image: bytes, request: AnalysisRequest) -> bool:
         """Whether an answer is at hand, without computing."""
-        digest = hashlib.sha256(image).hexdigest()
-        return self._found(key_of(digest, request), image) is not None
+        return self._parts(image, request).remaining() is None
 
-    def _analyze(
-        self,
-        picture: Image.Image,
-        request: AnalysisRequest,
-        progress: Progress,
-        digest: str | None,
-    ) -> Analysis:
-        begin = time.perf_counter()
-        models = {model_id: self._load(model_id) for model_id in request.models}
-        self._check_cost(models, request)
-        first = models[request.models[0]].manifest
-        prepared = PREPROCESS[first.preprocess](picture, first.input_size, first.channels)
-        results: tuple[ModelAnalysis, ...]
-        if self._accelerated:  # in another process: only what pickles goes there
-            results = self._accelerated(prepared, request)
-        else:
-            results = self._analyze_models(prepared, request, progress)
-        progress(1.0, "done")
-        return Analysis(
-            request=request,
-            x=prepared.x[0].numpy(),
-            picture=thumbnail(picture),
-            geometry=prepared.geometry,
-            models=results,
-            notes=prepared.notes,
-            sha256=digest,
-            seconds=time.perf_counter() - begin,
-        )
+    def _see(self, image: bytes | Image.Image, request: AnalysisRequest, place: Place) -> Seen:
+        """Decode and convert a picture, in the lane for that."""
+        first = self.manifest(request.models[0])
+
+        def work() -> Seen:
+            picture = self._decode(image) if isinstance(image, bytes) else image
+            return parts.see(picture, first)
+
+        return self.decoding.run(place, work)
+
+    def _analyze(self, known: Parts, prepared: Prepared, progress: Progress) -> None:
+        """Compute what is still missing, in the compute lane."""
+        known.look()
+        missing = known.remaining()
+        if missing is None:
+            return
+        models = {model_id: self.load(model_id) for model_id in missing.models}
+        self._check_cost(models, missing)
+        # lent a GPU, in another process: only what pickles goes there
+        compute = self._accelerated or partial(self._analyze_models, progress=progress)
+        for result in compute(prepared, missing):
+            known.add(result)  # one by one: what a model said stays when the next is interrupted
+
+    def _check_known_cost(self, request: AnalysisRequest) -> None:
+        loaded = {i: self._models[i] for i in request.models if i in self._models}
+        if len(loaded) == len(request.models):  # else the cost is checked once they are loaded
+            self._check_cost(loaded, request)
 
     def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
         speeds = {}
         for model_id, each in models.items():
-            channels = each.layers[_layer(request.layer, tuple(each.layers))][0]
+            channels = each.layers[one_model.layer_of(request.layer, tuple(each.layers))][0]
             speeds[model_id] = cost.Speed(each.seconds, channels)
         cost.check(request, speeds, self.settings.max_seconds)
 
@@ -259,7 +193,7 @@ class Analyzer:
         return self.compute(lambda: cast(T, self._run(model_id, work)))
 
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
-        return work(self._load(model_id))
+        return work(self.load(model_id))
 
     def attend(self, model_id: str, work: Callable[[Loaded, Callable[[], None]], T]) -> T:
         """As `run`, for a work of many steps, which calls what it is given between any two of them.
@@ -269,68 +203,30 @@ class Analyzer:
         if self._accelerated:
             return self.run(model_id, partial(_unattended, work))
         with self.queue.place() as place:
-            return self.lane.run(place, lambda: work(self._load(model_id), place.check))
+            return self.lane.run(place, lambda: work(self.load(model_id), place.check))
+
+    def _analyze_all(
+        self, prepared: Prepared, request: AnalysisRequest
+    ) -> tuple[ModelAnalysis, ...]:
+        return tuple(self._analyze_models(prepared, request))
 
     def _analyze_models(
         self,
         prepared: Prepared,
         request: AnalysisRequest,
         progress: Progress = lambda done, what: None,
-    ) -> tuple[ModelAnalysis, ...]:
-        parts = zip(request.models, _parts(progress, len(request.models)), strict=True)
-        return tuple(self._analyze_model(self._load(i), prepared, request, p) for i, p in parts)
-
-    def _analyze_model(
-        self, chosen: Loaded, prepared: Prepared, request: AnalysisRequest, progress: Progress
-    ) -> ModelAnalysis:
-        model, manifest = chosen.model, chosen.manifest
-        layer = _layer(request.layer, tuple(chosen.layers))
+    ) -> Iterator[ModelAnalysis]:
         x = prepared.x.to(self.device)  # (1, C, H, W)
-        progress(0.0, f"{manifest.id}: prediction")
-        view = sweep.View(
-            layer, manifest.temperature, lambda d: progress(0.05 * d, f"{manifest.id}: prediction")
-        )
-        clean = sweep.look(model, x, request, view)
-        progress(0.05, f"{manifest.id}: {request.attack}")
-        swept = sweep.attack(
-            model, x, request, clean, lambda d: progress(0.05 + 0.5 * d, request.attack)
-        )
-        flips = None
-        if request.flip_point:
-            flips = flip.find(
-                model,
-                x,
-                clean.prediction.index,
-                ladder=families.strengths_of(manifest.id).doubling(),
-                seed=request.seed,
-                progress=lambda d: progress(0.55 + 0.2 * d, FLIP),
-            )
-        progress(0.75, f"{manifest.id}: {request.cam}")
-        view = replace(view, progress=lambda d: progress(0.75 + 0.2 * d, request.cam))
-        seen = sweep.watch(model, swept, request, clean.target, view)
-        return ModelAnalysis(
-            manifest,
-            clean.prediction,
-            CamMap(request.cam, layer, clean.target, clean.values),
-            sweep.points(x, swept, request, clean.prediction, seen),
-            flips,
-        )
-
-
-def key_of(digest: str, request: AnalysisRequest) -> str:
-    """What names an analysis: the picture's SHA-256, and all else that it depends on."""
-    return f"{digest} {request!r}"
+        turns = zip(request.models, _shares(progress, len(request.models)), strict=True)
+        for model_id, share in turns:
+            yield one_model.analyze(self.load(model_id), x, request, share)
 
 
 def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:
     return work(loaded, lambda: None)
 
 
-def _layer(name: str | None, layers: Sequence[str]) -> str:
-    return layers[-1] if name is None else choose("layer", name, {layer: layer for layer in layers})
-
-
-def _parts(progress: Progress, count: int) -> Iterator[Progress]:
+def _shares(progress: Progress, count: int) -> Iterator[Progress]:
     """Split one progress callback into `count` equal, consecutive ones."""
     for index in range(count):
         yield lambda done, what, index=index: progress((index + done) / count, what)  # type: ignore[misc]

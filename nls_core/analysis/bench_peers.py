@@ -1,7 +1,7 @@
 """What others would write for the same work, to measure ours against: `bench` times both.
 
-The peers are grad-cam, which is needed anyway, and torchattacks, which is not (`make` installs it
-for the tests); without it its rows are left out.
+The peers are grad-cam and torchattacks, which `make` installs for the tests; without them their
+rows are left out.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from nls_core import attacks, nets, zoo
@@ -52,14 +50,16 @@ def analysis(analyzer: Analyzer, model_id: str, image: bytes) -> dict[str, Work]
             return model(x.expand(len(EPSILONS), -1, -1, -1))
 
     ways: dict[str, Work] = {"bare": bare, "ours": lambda: analyzer.analyze(picture, request)}
-    if there("torchattacks"):
+    if there("torchattacks") and there("pytorch_grad_cam"):
         ways["peers"] = _loop(model, x, list(analyzer.layers(model_id))[-1])
     return ways
 
 
 def _loop(model: nn.Module, x: Tensor, layer: str) -> Work:
     """What somebody with these two libraries would write, weights as torch makes them."""
-    import torchattacks  # noqa: PLC0415 - optional
+    import torchattacks  # noqa: PLC0415 - optional, as the next
+    from pytorch_grad_cam import GradCAM  # noqa: PLC0415
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
 
     model.requires_grad_(True)
 

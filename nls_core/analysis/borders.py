@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from nls_core import cams, nets
-from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.one_model import Progress
 from nls_core.data import sample
 from nls_core.errors import InvalidInput, unknown
 from nls_core.types import FloatArray

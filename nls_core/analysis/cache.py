@@ -1,15 +1,17 @@
-"""Finished analyses, kept once for everybody and within a limit of bytes."""
+"""What was computed, kept once for everybody and within a limit of bytes."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 V = TypeVar("V")
+PLACE = 1000  # bytes that any value counts for, with its key: small ones must not pile up
 
 
 class Store(Generic[V]):
@@ -18,9 +20,9 @@ class Store(Generic[V]):
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.bytes = max_bytes, 0
         self._lock = threading.Lock()
-        self._values: OrderedDict[str, tuple[V, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
 
-    def get(self, key: str) -> V | None:
+    def get(self, key: Hashable) -> V | None:
         """The value, if it is still kept."""
         with self._lock:
             if key not in self._values:
@@ -28,9 +30,9 @@ class Store(Generic[V]):
             self._values.move_to_end(key)
             return self._values[key][0]
 
-    def put(self, key: str, value: V) -> None:
+    def put(self, key: Hashable, value: V) -> None:
         """Keep a value, unless it alone is beyond the limit."""
-        size = nbytes(value)
+        size = nbytes(value) + PLACE
         with self._lock:
             if key in self._values:
                 self.bytes -= self._values.pop(key)[1]
@@ -41,9 +43,11 @@ class Store(Generic[V]):
 
 
 def nbytes(value: Any) -> int:
-    """Bytes of all arrays in a value of nested dataclasses and tuples."""
+    """Bytes of all arrays and long texts in a value of nested dataclasses and tuples."""
     if isinstance(value, np.ndarray):
         return int(value.nbytes)
+    if isinstance(value, str):
+        return len(value)
     if dataclasses.is_dataclass(value):
         return sum(nbytes(getattr(value, field.name)) for field in dataclasses.fields(value))
     return sum(map(nbytes, value)) if isinstance(value, tuple) else 0

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
-from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.one_model import Progress
 from nls_core.data import sample
 from nls_core.errors import InvalidInput
 from nls_core.images import PREPROCESS
@@ -141,6 +140,8 @@ def flatten(features: FloatArray) -> FloatArray:
 
     It begins with the first two principal components, and is repeatable.
     """
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - 60 MB, for those who open this page
+
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(2, init="pca", perplexity=perplexity, random_state=SEED)
     positions = tsne.fit_transform(features)
@@ -196,6 +197,8 @@ class Features:
             return self._done[model_id]
 
     def _compute(self, model_id: str, progress: Progress) -> Embedding:
+        from sklearn.metrics import silhouette_score  # noqa: PLC0415 - as in `flatten`
+
         images = self.sample(self.analyzer.manifest(model_id).family)
         parts = []
         for start in range(0, len(images), BATCH):

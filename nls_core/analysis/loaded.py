@@ -25,6 +25,11 @@ class Loaded:
     seconds: float  # of a forward pass of one picture, as measured when it was loaded
     stamp: Stamp | None  # of the manifest's file, before it was read
 
+    @property
+    def bytes(self) -> int:
+        """What its weights take."""
+        return sum(t.numel() * t.element_size() for t in self.model.state_dict().values())
+
     def is_current(self, models_dir: Path) -> bool:
         """Whether the manifest's file is the one that was read; nothing is read again for that."""
         return self.stamp is not None and self.stamp == stamp_of(self.manifest.id, models_dir)

@@ -90,8 +90,8 @@ def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> No
 
 def _check_epsilons(request: AnalysisRequest) -> None:
     cap = MAX_EPSILON[ATTACKS[request.attack].norm]
-    if not 1 <= len(request.epsilons) <= MAX_EPSILONS:
-        raise InvalidInput(f"expected 1 to {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
+    if len(request.epsilons) > MAX_EPSILONS:
+        raise InvalidInput(f"expected at most {MAX_EPSILONS} epsilons; got {len(request.epsilons)}")
     bad = [e for e in request.epsilons if not (np.isfinite(e) and 0 <= e <= cap)]
     if bad:
         raise InvalidInput(

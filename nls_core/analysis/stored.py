@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ import torch
 
 from nls_core import files
 from nls_core.analysis import sweep
-from nls_core.analysis.results import Analysis, AnalysisRequest, CamMap, FlipPoint, ModelAnalysis
+from nls_core.analysis.results import (
+    Analysis,
+    AnalysisRequest,
+    CamMap,
+    FlipPoint,
+    ModelAnalysis,
+    SweepPoint,
+)
 from nls_core.errors import CheckpointError
 from nls_core.images import PREPROCESS, decode_image, thumbnail
 from nls_core.types import Manifest
@@ -28,8 +35,8 @@ from nls_core.types import Manifest
 LEVELS = 127
 
 
-def write(path: Path, analysis: Analysis, key: str) -> None:
-    """Write an analysis to a .npz file; `key` names it (see `Analyzer`)."""
+def write(path: Path, analysis: Analysis) -> None:
+    """Write an analysis of an image file to a .npz file."""
     arrays: dict[str, Any] = {}
     for i, model in enumerate(analysis.models):
         points = model.sweep
@@ -40,7 +47,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
         levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
         arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
     entries = {
-        "key": key,
+        "sha256": analysis.sha256,
         "request": asdict(analysis.request),
         "seconds": analysis.seconds,
         "models": [
@@ -59,7 +66,7 @@ def write(path: Path, analysis: Analysis, key: str) -> None:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What a file says of itself: its key, request and models.
+    """What a file says of itself: its picture, request and models.
 
     Raises:
         CheckpointError: it is damaged.
@@ -103,27 +110,42 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
 
 
 class Shelf:
-    """The analyses that ship in a folder, by key; damaged ones, and those of other weights, go."""
+    """The analyses that ship in a folder; damaged ones, and those of other weights, go."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[tuple[str, AnalysisRequest], Path] = {}
         for path in folder.glob("opening-*.npz"):
             with contextlib.suppress(CheckpointError):
-                self._paths[about(path)["key"]] = path
+                entries = about(path)
+                self._paths[_name(entries["sha256"], _request(entries["request"]))] = path
 
-    def get(self, key: str, image: bytes, manifest: Callable[[str], Manifest]) -> Analysis | None:
-        """The analysis of a picture, if it is there and of the weights that manifests name."""
-        if key not in self._paths:
+    def get(
+        self,
+        digest: str,
+        request: AnalysisRequest,
+        image: bytes,
+        manifest: Callable[[str], Manifest],
+    ) -> Analysis | None:
+        """The analysis of a picture, if it is there and of the weights that manifests name.
+
+        It is that of the request but for the strengths, which are all that ship.
+        """
+        name = _name(digest, request)
+        if name not in self._paths:
             return None
         try:
-            return read(self._paths[key], image, manifest)
+            return read(self._paths[name], image, manifest)
         except CheckpointError:  # it is computed as any other
-            del self._paths[key]
+            del self._paths[name]
             return None
 
     def clear(self) -> None:
         """Give nothing any more; for those who make them anew."""
         self._paths.clear()
+
+
+def _name(digest: str, request: AnalysisRequest) -> tuple[str, AnalysisRequest]:
+    return digest, replace(request, epsilons=(), flip_point=False)
 
 
 def _request(entry: dict[str, Any]) -> AnalysisRequest:
@@ -141,9 +163,12 @@ def _model(
     logits, values, moved = (torch.from_numpy(array) for array in arrays)
     predictions = sweep.predictions(logits, manifest.temperature)
     maps = [CamMap(request.cam, entry["layer"], entry["target"], v.numpy()) for v in values]
-    radius = torch.tensor(request.epsilons).reshape(-1, 1, 1, 1)
-    swept = (x + moved.float() * radius / LEVELS).clamp(0, 1)  # (E, C, H, W)
-    seen = list(zip(predictions[1:], maps[1:], strict=True))
-    points = sweep.points(x, swept, request, predictions[0], seen)
+    seen = zip(predictions[1:], maps[1:], strict=True)
+    points: list[SweepPoint] = []
+    for epsilon, levels, each in zip(request.epsilons, moved, seen, strict=True):
+        # one by one: all at once take 90 MB for a moment
+        swept = (x + levels.float() * epsilon / LEVELS).clamp(0, 1)  # (1, C, H, W)
+        one = replace(request, epsilons=(epsilon,))
+        points += sweep.points(x, swept, one, predictions[0], [each])
     flips = entry["flip_point"] and FlipPoint(**entry["flip_point"])
-    return ModelAnalysis(manifest, predictions[0], maps[0], points, flips)
+    return ModelAnalysis(manifest, predictions[0], maps[0], tuple(points), flips)

@@ -1,15 +1,15 @@
 """Class activation maps: where a model looks for a class, in the method's own units.
 
-Six published methods of the grad-cam library, without its per-map min-max scaling and at the
-layer's own resolution, so that maps of several models stay comparable. Only the library's formulas
-are used: its `forward` runs a whole backward into the shared weights' `.grad`, and its `with` block
-swallows IndexError. Here one forward gives logits and activations, and the gradient goes back from
-the logits to the layer and no further (`recording`).
+Six published methods, without a per-map min-max scaling and at the layer's own resolution, so that
+maps of several models stay comparable. The grad-cam library, which has them too, runs a whole
+backward into the shared weights' `.grad`, and its `with` block swallows IndexError. Here one
+forward gives logits and activations, and the gradient goes back from the logits to the layer and
+no further (`recording`).
 
 A map belongs to what the layer itself returns, before a later in-place operation (densenet's
 last ReLU) changes it. Not thread-safe: a model may run one map at a time.
 
-`methods` holds the registry `CAMS`, `formulas` its classes, `layers` what a map can be taken at.
+`methods` holds the formulas and the registry `CAMS`, `layers` what a map can be taken at.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nls_core.cams.layers import (
     layer_shapes,
     probe,
 )
-from nls_core.cams.methods import CAMS, Cam, Progress, quick
+from nls_core.cams.methods import CAMS, Cam, Progress, Taken, quick
 from nls_core.cams.recording import Seen, maps_of, record
 from nls_core.errors import InvalidInput, choose
 from nls_core.nets import frozen
@@ -41,6 +41,7 @@ __all__ = [
     "Cam",
     "Seen",
     "Shape",
+    "Taken",
     "activation_maps",
     "border_mass",
     "default_layer",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nls_core.cams.methods import CAMS, Progress
+from nls_core.cams.methods import CAMS, Progress, Taken
 from nls_core.errors import InvalidInput
 from nls_core.types import FloatArray
 
@@ -76,14 +76,10 @@ def maps_of(
     Raises:
         InvalidInput: the logits do not depend on the layer.
     """
-    cam = CAMS[method].make(model, [])  # without layers the library adds no hooks
-    gradients = _array(_gradient(seen, targets)) if cam.uses_gradients else None
-    if reports := hasattr(cam, "progress"):
-        cam.progress = progress
-    values = cam.get_cam_image(
-        x.detach(), None, targets, _array(seen.activations), gradients, False
-    )
-    if progress is not None and not reports:
+    cam, activations = CAMS[method], _array(seen.activations)
+    gradients = _array(_gradient(seen, targets)) if cam.gradients else activations[:0]
+    values = cam.formula(Taken(activations, gradients, targets, model, x.detach(), progress))
+    if progress is not None and cam.cost is not None:
         progress(1.0)
     return np.ascontiguousarray(np.maximum(values, 0), dtype=np.float32)
 

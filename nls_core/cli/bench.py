@@ -1,4 +1,4 @@
-"""`nls bench`: speed as ratios."""
+"""`nls bench`: speed as ratios, and the server under load."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ def command(
     *,
     rounds: Annotated[int, typer.Option(min=3, help="Rounds per comparison.")] = 15,
     quick: Annotated[bool, typer.Option(help="Three rounds: rough, but soon done.")] = False,
+    server: Annotated[
+        bool,
+        typer.Option(help="Instead: start, memory and speed of the app, and of bare servers."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed as ratios, side by side in one run, medians of several rounds."""
+    if server:
+        _server(quick=quick, as_json=as_json)
+        return
     from nls_core.analysis import bench as benchmarks
     from nls_core.analysis.analyzer import Analyzer
 
@@ -34,3 +41,19 @@ def command(
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     out.print(table)
+
+
+def _server(*, quick: bool, as_json: bool) -> None:
+    from nls_core.web.bench import report
+
+    found = report.run(report.opening_pair(Settings()), quick=quick)
+    if as_json:
+        print_json(found)
+        return
+    for rows in found.values():
+        table = Table(*rows[0])
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        out.print(table)
+    for name in report.not_installed():
+        out.print(f"{name} is not installed: pip install 'nls-lab\\[bench]' measures it too")

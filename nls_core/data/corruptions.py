@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from nls_core.errors import InvalidInput, choose
 
@@ -28,6 +27,8 @@ def noise(x: Tensor, severity: int, generator: torch.Generator) -> Tensor:
 
 def blur(x: Tensor, severity: int, generator: torch.Generator) -> Tensor:
     """Gaussian blur with a standard deviation of 0.4 to 1.6 pixels."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # noqa: PLC0415 - 160 MB
+
     sigma = (0.4, 0.7, 1.0, 1.3, 1.6)[severity - 1]
     blurred: Tensor = gaussian_blur(x, [7, 7], [sigma, sigma])
     return blurred

@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision import datasets as tv
 
 from nls_core.data import objects
 from nls_core.errors import (
@@ -28,7 +27,11 @@ from nls_core.errors import (
 )
 from nls_core.images import PREPROCESS, decode_image
 
+if TYPE_CHECKING:
+    from torchvision.datasets import VisionDataset
+
 Split = Literal["train", "test"]
+Kind = Callable[..., "VisionDataset"]
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 VALIDATION_SHARE = 0.1
 IMAGE_FOLDER_SIZE = 224
@@ -108,12 +111,14 @@ def fashion_mnist(data_dir: Path, split: Split, download: bool) -> Data:
         labels = _idx(DEBIAN_FASHION / f"{stem}-labels-idx1-ubyte.gz").long()
     else:
         get = "apt-get install dataset-fashion-mnist (Debian), or the same command with --download"
-        stored = _torchvision("fashion-mnist", tv.FashionMNIST, data_dir, split, download, get)
+        stored = _torchvision(
+            "fashion-mnist", lazily("FashionMNIST"), data_dir, split, download, get
+        )
         images, labels = stored.data, stored.targets
     return Data("fashion-mnist", images.unsqueeze(1), labels, FASHION_CLASSES, "fashion")
 
 
-def cifar(name: str, kind: Callable[..., tv.CIFAR10]) -> Callable[[Path, Split, bool], Data]:
+def cifar(name: str, kind: Kind) -> Callable[[Path, Split, bool], Data]:
     """How CIFAR-10 or CIFAR-100 is read, by a class of torchvision."""
 
     def load(data_dir: Path, split: Split, download: bool) -> Data:
@@ -126,9 +131,21 @@ def cifar(name: str, kind: Callable[..., tv.CIFAR10]) -> Callable[[Path, Split, 
     return load
 
 
+def lazily(kind: str) -> Kind:
+    """A class of torchvision's data sets, imported when it is called."""
+
+    def make(*arguments: Any, **options: Any) -> VisionDataset:
+        from torchvision import datasets  # noqa: PLC0415 - 160 MB that a server does not need
+
+        found: VisionDataset = getattr(datasets, kind)(*arguments, **options)
+        return found
+
+    return make
+
+
 def _torchvision(
-    name: str, kind: Callable[..., tv.VisionDataset], data_dir: Path, split: Split, *how: object
-) -> tv.VisionDataset:
+    name: str, kind: Kind, data_dir: Path, split: Split, *how: object
+) -> VisionDataset:
     download, get = how
     try:
         return kind(data_dir, train=split == "train", download=download)
@@ -173,7 +190,7 @@ def image_folder(path: Path, split: Split, size: int = IMAGE_FOLDER_SIZE) -> Dat
             f"{_class_names(halves['train'])}, {halves['test']} {_class_names(halves['test'])}"
         )
     try:
-        found = tv.ImageFolder(str(root))
+        found = lazily("ImageFolder")(str(root))
     except FileNotFoundError as error:  # it names the classes without images
         raise DatasetMissing(
             f"expected one folder of images per class in {root}; {error}"
@@ -204,8 +221,8 @@ def _cropped(file: Path, size: int) -> Tensor:
 
 DATASETS: dict[str, Callable[[Path, Split, bool], Data]] = {
     "fashion-mnist": fashion_mnist,
-    "cifar10": cifar("cifar10", tv.CIFAR10),
-    "cifar100": cifar("cifar100", tv.CIFAR100),
+    "cifar10": cifar("cifar10", lazily("CIFAR10")),
+    "cifar100": cifar("cifar100", lazily("CIFAR100")),
     "everyday-objects": everyday_objects,
 }
 

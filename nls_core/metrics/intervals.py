@@ -15,6 +15,7 @@ from statistics import fmean, stdev, variance
 from typing import Any
 
 import torch
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 from torch import Tensor
 
 LEVEL = 0.95
@@ -84,7 +85,7 @@ def interval(
         freedom = (count - 1) * ((between + images) / between) ** 2
     error = math.sqrt(between + images)
     half, inner = (error * _quantile(level, freedom) for level in (LEVEL, INNER))
-    p = float(2 * _student().sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    p = float(2 * stdtr(freedom, -abs(mean) / error)) if error else float(mean == 0)
     return Interval(mean, mean - half, mean + half, mean - inner, mean + inner, p, count, method)
 
 
@@ -132,10 +133,4 @@ def _method(count: int, images: bool) -> str:
 
 
 def _quantile(level: float, freedom: float) -> float:
-    return float(_student().ppf((1 + level) / 2, freedom))
-
-
-def _student() -> Any:
-    from scipy.stats import t  # noqa: PLC0415 - a second
-
-    return t
+    return float(stdtrit(freedom, (1 + level) / 2))

@@ -22,6 +22,8 @@ from nls_core.families import Family
 from nls_core.families.recipe import Recipe
 from nls_core.types import Manifest
 
+LIBRARIES = ("nls-lab", "torch", "torchvision", "numpy")  # what weights depend on
+
 CURVE = "training.csv"  # the log of the run, beside the weights
 SEARCH = "search.json"  # in the folder of the family: what the learning-rate search found
 
@@ -89,14 +91,8 @@ def manifest_of(
         seed=recipe.seed,
         recipe=stated,
         command=f"nls evaluate {model_id}",
-        created_with={name: version(name) for name in _libraries(recipe.arch)},
+        created_with={name: version(name) for name in LIBRARIES},
     )
-
-
-def _libraries(arch: str) -> tuple[str, ...]:
-    """What weights depend on; timm where it builds the network."""
-    timm = ("timm",) if arch.startswith(nets.LITE0) else ()
-    return ("nls-lab", "torch", "torchvision", *timm, "numpy")
 
 
 def publish(outcome: Outcome, models_dir: Path) -> Manifest:

@@ -30,6 +30,8 @@ SCALES: dict[str, str] = {
     "per-map": "each map on its own scale",
     "raw": "the layer's cells as they are, one scale",
 }
+BLANK = np.full((1, 1), 128, np.uint8)  # where a picture will be
+PENDING = ("attacked", "perturbation", "map under attack", "map change")
 CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 
 
@@ -37,13 +39,14 @@ CELLS = 100  # pixels; smaller inputs are shown with their pixels' edges
 class View:
     """What of an analysis is shown: the index of the ε (None is 0), the scale, the true class.
 
-    `see` is a sentence on what to look at.
+    `see` is a sentence on what to look at; `pending` that the attacked pictures are yet to come.
     """
 
     index: int | None
     scale: str = "joint"
     truth: str | None = None
     see: str = ""
+    pending: bool = False
 
 
 def result(analysis: Analysis, view: View) -> str:
@@ -76,13 +79,21 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
     eps = epsilon_text(point.epsilon, analysis.request.attack)
     classes = model.manifest.classes
     target = classes[model.cam.target_class]
-    pictures = (
-        _figure(_clean(analysis, model.cam, view), f"map for {target}", "clean picture"),
-        _figure(raster.whole(point.adversarial)[0], f"attacked, ε = {eps}", _answer(model, point)),
-        _perturbation(analysis, point),
-        _figure(_attacked(analysis, point, view), f"map for {target}", "attacked picture"),
-        _figure(_change(analysis, model.cam, point.cam, view), "map change", "attacked - clean"),
-    )
+    clean = _figure(_clean(analysis, model.cam, view), f"map for {target}", "clean picture")
+    if view.pending:
+        attacked = [_figure(BLANK, what, "being computed") for what in PENDING]
+    else:
+        attacked = [
+            _figure(
+                raster.whole(point.adversarial)[0], f"attacked, ε = {eps}", _answer(model, point)
+            ),
+            _perturbation(analysis, point),
+            _figure(_attacked(analysis, point, view), f"map for {target}", "attacked picture"),
+            _figure(
+                _change(analysis, model.cam, point.cam, view), "map change", "attacked - clean"
+            ),
+        ]
+    pictures = [clean, *attacked]
     return (
         f'<section class="nls-model" style="--nls-colour:{colour}">'
         f"<h3>{escape(capital(role(index)))}: {escape(model.manifest.id)}{_facts(model)}</h3>"

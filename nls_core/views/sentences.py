@@ -53,6 +53,8 @@ def sentence(analysis: Analysis) -> str:
             for i, (n, s) in enumerate(zip(names, sure, strict=True))
         )
         first = capital("; ".join(parts)) + "."
+    if not analysis.request.epsilons:
+        return first
     second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
     return f"{first} Under {analysis.request.attack}, {second}."
 

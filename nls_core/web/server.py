@@ -15,8 +15,8 @@ from fastapi.responses import FileResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-import nls_core.cams.formulas  # noqa: F401 - now, so that no visitor waits for it
 from nls_core.analysis.analyzer import Accelerate
+from nls_core.analysis.memory import give_back
 from nls_core.settings import Settings
 from nls_core.web import logs
 from nls_core.web.edge import scratch
@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
             is_full=app.state.is_full,
         ),
     )
+    give_back()  # what only the making of pages needed
     return app
 
 

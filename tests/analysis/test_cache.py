@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nls_core.analysis.cache import Store, nbytes
+from nls_core.analysis.cache import PLACE, Store, nbytes
 from nls_core.analysis.results import Analysis
 
 
@@ -19,13 +19,13 @@ def test_all_arrays_of_an_analysis_count(analysis: Analysis) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=30))
 def test_the_limit_holds_and_the_last_used_stay(puts: list[tuple[str, int]]) -> None:
-    store: Store[np.ndarray[tuple[int], np.dtype[np.uint8]]] = Store(100)
+    store: Store[np.ndarray[tuple[int], np.dtype[np.uint8]]] = Store(100 + 6 * PLACE)
     kept: dict[str, int] = {}
     for key, size in puts:
         store.put(key, np.zeros(size, np.uint8))
         kept.pop(key, None)
-        kept[key] = size
-        while sum(kept.values()) > 100:
+        kept[key] = size + PLACE
+        while sum(kept.values()) > 100 + 6 * PLACE:
             kept.pop(next(iter(kept)))
         assert store.bytes == sum(kept.values())
         for name in "abcdef":

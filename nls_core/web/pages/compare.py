@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,9 @@ from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
 from nls_core.views import masking_html, panels
 from nls_core.web.pages import navigation
-from nls_core.web.pages.compare_work import AUTOMATIC, Compare, Values, epsilon_slider
+from nls_core.web.pages.answers import Answers, chart
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
 from nls_core.web.pages.widgets import (
     LANE,
@@ -55,11 +56,12 @@ class ComparePage:
         self.work = compare
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
+        self.answers = Answers(compare, self.inputs)
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
             # a large picture is computed once somebody opens the page, unless its analysis ships
-            first: Analysis | None = compare.analyze(start) if compare.at_hand(start) else None
+            first: Analysis | None = compare.analyze(start) if compare.opens(start) else None
         except NLSLabError as error:  # the page opens without a result, and says why
             first = None
             wrong.append(str(error))
@@ -128,11 +130,11 @@ class ComparePage:
         self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
         gr.Markdown("### Confidence over ε (×: the clean label is lost)")
-        self.sweep = gr.Plot(shown[1], show_label=False, min_width=300)
+        self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
         gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
         with gr.Row():
             self.reliability = [
-                gr.Plot(plot, show_label=False, min_width=300) for plot in shown[2:4]
+                gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[2:4]
             ]
         with gr.Accordion("Numbers and export", open=False):
             self.numbers = gr.HTML(shown[4])
@@ -163,16 +165,16 @@ class ComparePage:
                 *([self.blocks.load] if opens else []),
                 *(self.inputs[name].input for name in COMPUTING),
             ],
-            self.compute,
+            self.answers.compute,
             inputs,
             [self.message, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
             **LANE,
             **PRIVATE,
         )
-        gr.on(
+        moved = gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
-            self.show,
+            self.answers.show,
             inputs,
             [self.message, *shown],
             trigger_mode="always_last",
@@ -180,6 +182,17 @@ class ComparePage:
             **LOOK,
             **PRIVATE,
         )
+        # what takes longer follows by itself, and stops when something else is asked for
+        for before in (computed, moved):
+            before.then(
+                self.answers.complete,
+                inputs,
+                [self.message, *shown],
+                trigger_mode="multiple",  # one that is stopped may not have ended yet
+                show_progress="hidden",
+                **LANE,
+                **PRIVATE,
+            )
         return computed
 
     def _on_masking(self, computed: Any) -> None:
@@ -214,26 +227,6 @@ class ComparePage:
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )
 
-    def _values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """Component -> value, as Gradio gives it, to name -> value."""
-        return {name: data[component] for name, component in self.inputs.items()}
-
-    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
-        """Analyze the picture; on an error keep what is shown and say why."""
-        values = self._values(data)
-        slider = epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
-        keep = [gr.update(**slider), *[gr.skip()] * 5]
-        if not values["image"]:
-            return [message("Upload, paste or photograph a picture, or click an example."), *keep]
-        note = self.work.slow_note(values)
-        try:
-            analysis = self.work.analyze(
-                values, lambda done, what: progress(done, desc=what + note)
-            )
-        except NLSLabError as error:
-            return [message(str(error), wrong=True), *keep]
-        return ["", keep[0], *self.work.show(analysis, values)]
-
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str
     ) -> dict[str, Any]:
@@ -242,24 +235,11 @@ class ComparePage:
         values = self.start | chosen | {"attack": attack, "cam": cam, "layer": None}
         return self.work.answer(values)
 
-    def show(self, data: dict[Any, Any]) -> list[Any]:
-        """Show the analysis at hand at another ε or on another colour scale.
-
-        No session holds it: `Analyzer` keeps what was computed, and computes again what it let go.
-        """
-        values = self._values(data)
-        if not values["image"]:
-            return [gr.skip()] * 6
-        try:
-            return ["", *self.work.show(self.work.analyze(values), values)]
-        except NLSLabError as error:
-            return [message(str(error), wrong=True), *[gr.skip()] * 5]
-
     def masked(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> list[Any]:
         """Attack each model with the other's picture and with Square, at the ε that is shown."""
-        values = self._values(data)
+        values = self.answers.values(data)
         try:
-            analysis = self.work.analyze(values)
+            analysis = self.work.look(values)
             found = masking.compare(
                 self.work.analyzer,
                 analysis,
@@ -291,7 +271,7 @@ class ComparePage:
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""
-        values = self._values(data)
+        values = self.answers.values(data)
         analysis = self.work.analyze(values)
         marked = self.focus.marked(data[self.focus.paint])
         return gr.File(str(self.work.export(kind, analysis, values, marked)), visible=True)

@@ -3,54 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.analysis import choice, focus, requests
-from nls_core.analysis.analyzer import Analyzer, Progress
+from nls_core.analysis import choice, focus
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.cache import Store
 from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
 from nls_core.analysis.focus import Marked
+from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.errors import InvalidInput, choose
+from nls_core.errors import InvalidInput
 from nls_core.views import analysis_charts, focus_html, panels, sentences
 from nls_core.web.edge import scratch
+from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
 
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
-AUTOMATIC = "its own prediction"
-LARGE = 100  # pixels; above, many steps at many strengths take seconds
-Values = Mapping[str, Any]  # the controls' values by name
-
-
-def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> dict[str, Any]:
-    """The range, label and value of the ε slider for an attack on a model's family.
-
-    All its strengths but 0 are computed at once, so that moving it computes nothing anew.
-    """
-    found = requests.strengths(model_id, attack)
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
-    return {
-        "minimum": 0,
-        "maximum": found.top,
-        "step": found.step,
-        "value": min(found.top / 4 if value is None else value, found.top),
-        "label": f"ε {unit}",
-    }
+VIEWS_BYTES = 32_000_000  # of all rendered results together
+# HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
+Shown = tuple[str, str, str | None, str | None, str]
 
 
 class Compare:
     """The page's work around one `Analyzer`."""
 
     def __init__(self, analyzer: Analyzer) -> None:
-        self.analyzer = analyzer
+        self.analyzer, self.controls = analyzer, Controls(analyzer)
         self.examples = read_examples(analyzer.settings)
         self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
         self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
+        self._views: Store[Shown] = Store(VIEWS_BYTES)
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
@@ -107,44 +96,62 @@ class Compare:
         """What the maps may explain: each model's own prediction, or a class."""
         return [AUTOMATIC, *self.analyzer.manifest(model_id).classes]
 
+    def clean(self, values: Values) -> Analysis:
+        """What the models say of the picture as it is; errors as `Analyzer.analyze`."""
+        return self.analyzer.analyze(read_upload(values["image"]), self.controls.request(values))
+
+    def look(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
+        """At the strength that is shown, and at what is kept of the others; errors as `analyze`."""
+        return self._analyze(values, [self.controls.shown(values)], progress, flips=False)
+
     def analyze(self, values: Values, progress: Progress = lambda done, what: None) -> Analysis:
-        """Compute what the controls say; errors as `Analyzer.analyze`."""
-        return self.analyzer.analyze(read_upload(values["image"]), self.request(values), progress)
+        """The whole comparison; errors as `Analyzer.analyze`.
 
-    def at_hand(self, values: Values) -> bool:
-        """Whether what the controls say needs no long computation."""
-        if not self._large(values["baseline"]):
-            return True
-        return self.analyzer.has(read_upload(values["image"]), self.request(values))
-
-    def request(self, values: Values) -> AnalysisRequest:
-        """What the controls say, as a request."""
-        chosen = dict.fromkeys((values["baseline"], values["candidate"]))
-        offered = requests.strengths(values["baseline"], values["attack"]).slider()
-        classes = self.analyzer.manifest(values["baseline"]).classes
-        places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
-        target = choose("class", values["target"], places)
-        return AnalysisRequest(
-            models=tuple(chosen),
-            cam=values["cam"],
-            layer=values["layer"],
-            attack=values["attack"],
-            epsilons=requests.in_pixels(offered, values["attack"]),
-            target_class=target,
-            steps=int(values["steps"]),
-            seed=int(values["seed"] or 0),
-            flip_point=True,
+        Large pictures are attacked at the strengths that double, small ones at all of the slider.
+        """
+        return self._analyze(
+            values, [self.controls.shown(values), *self.controls.usual(values)], progress
         )
+
+    def _analyze(
+        self,
+        values: Values,
+        strengths: Sequence[float | None],
+        progress: Progress,
+        *,
+        flips: bool = True,
+    ) -> Analysis:
+        image = read_upload(values["image"])
+        all_of_it = self.controls.everything(values)
+        kept = self.analyzer.kept(image, all_of_it)
+        wanted = {*strengths, *kept.epsilons}
+        epsilons = tuple(e for e in all_of_it.epsilons if e in wanted)
+        request = replace(all_of_it, epsilons=epsilons, flip_point=flips or kept.flip_point)
+        return self.analyzer.analyze(image, request, progress)
+
+    def is_ready(self, values: Values) -> bool:
+        """Whether `look` has nothing to compute."""
+        shown = self.controls.shown(values)
+        request = self.controls.request(values, () if shown is None else (shown,))
+        return self.analyzer.has(read_upload(values["image"]), request)
+
+    def is_whole(self, values: Values) -> bool:
+        """Whether `analyze` has nothing to compute."""
+        request = self.controls.request(values, self.controls.usual(values), flips=True)
+        return self.analyzer.has(read_upload(values["image"]), request)
+
+    def opens(self, values: Values) -> bool:
+        """Whether the page may open with these values: small pictures, and what is at hand."""
+        return not self.controls.is_large(values["baseline"]) or self.is_whole(values)
 
     def view(self, analysis: Analysis, values: Values) -> panels.View:
         """Which ε and which scale is shown, and the true class of an example."""
         example = self._example(analysis)
         truth = example.label if example else None
-        offered = requests.strengths(values["baseline"], values["attack"])
-        place = round(min(values["epsilon"], offered.top) / offered.step)
-        return panels.View(
-            place - 1 if place else None, values["scale"], truth, self.see(analysis, values)
-        )
+        shown, epsilons = self.controls.shown(values), analysis.request.epsilons
+        index = epsilons.index(shown) if shown in epsilons else None
+        pending = shown is not None and index is None
+        return panels.View(index, values["scale"], truth, self.see(analysis, values), pending)
 
     def _example(self, analysis: Analysis) -> Example | None:
         """The example whose picture was analyzed, known by its content."""
@@ -170,37 +177,29 @@ class Compare:
             slow.append(f"{values['cam']} runs the model once for each channel")
         if cost > SLOW:
             slow.append(f"{values['attack']} asks the model again and again")
-        if not slow and self._large(values["baseline"]) and cost:
-            slow.append("many steps at many strengths on a large picture")
         return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
 
-    def _large(self, model_id: str) -> bool:
-        return self.analyzer.manifest(model_id).input_size > LARGE
-
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
-        """Result (HTML), sweep and two reliability charts (or None), numbers (HTML)."""
+        """Result (HTML), sweep and two reliability charts (JSON or None), numbers (HTML).
+
+        Made once for everybody who looks at the same.
+        """
         view = self.view(analysis, values)
-        plots = [
-            analysis_charts.reliability_diagram(
-                model.manifest.reliability["plain"],
-                model.manifest,
-                confidence=model.prediction.confidence,
-            )
-            if "plain" in model.manifest.reliability  # else nobody has measured it yet
-            else None
-            for model in analysis.models
-        ]
-        plots += [None] * (2 - len(plots))  # one model chosen twice is shown once
-        return [
-            panels.result(analysis, view),
-            analysis_charts.confidence_sweep(analysis, view.index),
-            *plots,
-            panels.numbers(analysis),
-        ]
+        weights = tuple(model.manifest.sha256 for model in analysis.models)
+        key = (analysis.sha256, weights, analysis.request, view)
+        shown = self._views.get(key)
+        if shown is None:
+            shown = _show(analysis, view)
+            if analysis.sha256:
+                self._views.put(key, shown)
+        return list(shown)
 
     def answer(self, values: Values) -> dict[str, Any]:
-        """The analysis as REST answers it."""
-        return schemas.analysis_response(self.analyze(values)).model_dump(mode="json")
+        """The analysis as REST answers it, at all strengths of the slider."""
+        analysis = self.analyzer.analyze(
+            read_upload(values["image"]), self.controls.everything(values)
+        )
+        return schemas.analysis_response(analysis).model_dump(mode="json")
 
     def export(
         self, kind: str, analysis: Analysis, values: Values, marked: Marked | None = None
@@ -221,6 +220,22 @@ class Compare:
         path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
         files.write_text(path, text)
         return path
+
+
+def _show(analysis: Analysis, view: panels.View) -> Shown:
+    plots: list[str | None] = [
+        analysis_charts.reliability_diagram(
+            model.manifest.reliability["plain"],
+            model.manifest,
+            confidence=model.prediction.confidence,
+        ).to_json()
+        if "plain" in model.manifest.reliability  # else nobody has measured it yet
+        else None
+        for model in analysis.models
+    ]
+    plots += [None] * (2 - len(plots))  # one model chosen twice is shown once
+    sweep = analysis_charts.confidence_sweep(analysis, view.index).to_json()
+    return (panels.result(analysis, view), sweep, plots[0], plots[1], panels.numbers(analysis))
 
 
 def read_upload(path: str | None) -> bytes:

@@ -17,7 +17,8 @@ from nls_core.analysis.results import Analysis
 from nls_core.decode import decode_mask
 from nls_core.errors import ImageRejected, InvalidInput, NLSLabError
 from nls_core.views import focus_html
-from nls_core.web.pages.compare_work import Compare, Values
+from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.controls import Values
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
 MAX_BYTES = 1_000_000
@@ -124,7 +125,7 @@ class FocusPanel:
     def _given(self, data: Mapping[Any, Any]) -> tuple[Analysis, Values, Paint]:
         """The analysis that the controls ask for (kept, or computed again), and the paint."""
         values = {name: data[component] for name, component in self.inputs.items()}
-        return self.work.analyze(values), values, data[self.paint]
+        return self.work.look(values), values, data[self.paint]
 
     def follow(self, data: dict[Any, Any]) -> list[Any]:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""

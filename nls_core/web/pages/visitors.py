@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -37,15 +41,68 @@ def visiting(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(handler)
     def visited(*arguments: Any, **named: Any) -> Any:
-        token = VISITOR.set(_visitor())
-        try:
+        with _for(_visitor()):
             return handler(*arguments, **named)
-        except NLSLabError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+
+    @functools.wraps(handler)
+    def yielding(*arguments: Any, **named: Any) -> Iterator[Any]:
+        visitor, steps = _visitor(), handler(*arguments, **named)
+        while True:
+            with _for(visitor):  # each step may run in another thread
+                step = next(steps, _END)
+            if step is _END:
+                return
+            yield step
+
+    return yielding if inspect.isgeneratorfunction(handler) else visited
+
+
+_END = object()
+
+
+@contextmanager
+def _for(visitor: Visitor) -> Iterator[None]:
+    token = VISITOR.set(visitor)
+    try:
+        yield
+    except NLSLabError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    finally:
+        VISITOR.reset(token)
+
+
+class Latest:
+    """Which work each visitor asked for last, so that what nobody waits for any more is stopped."""
+
+    def __init__(self, most: int) -> None:
+        """`most` visitors are remembered, the latest ones."""
+        self._most = most
+        self._turns: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """This visitor asks for something else: what is done `while_latest` stops."""
+        name = VISITOR.get().name
+        with self._lock:
+            self._turns[name] = self._turns.pop(name, 0) + 1
+            if len(self._turns) > self._most:
+                self._turns.popitem(last=False)
+
+    @contextmanager
+    def while_latest(self) -> Iterator[None]:
+        """Work that raises `Departed` between two steps once something else is asked for."""
+        visitor = VISITOR.get()
+        turn = self._turns.get(visitor.name)
+        token = VISITOR.set(
+            Visitor(
+                visitor.name,
+                lambda: visitor.gone() or self._turns.get(visitor.name) != turn,
+            )
+        )
+        try:
+            yield
         finally:
             VISITOR.reset(token)
-
-    return visited
 
 
 def _visitor() -> Visitor:

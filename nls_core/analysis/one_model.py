@@ -1,0 +1,64 @@
+"""What one model says of one picture, clean and attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from nls_core import families
+from nls_core.analysis import flip, sweep
+from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.results import AnalysisRequest, CamMap, ModelAnalysis, SweepPoint
+from nls_core.errors import choose
+
+Progress = Callable[[float, str], None]
+FLIP = "flip point"
+
+
+def analyze(
+    chosen: Loaded, x: torch.Tensor, request: AnalysisRequest, progress: Progress
+) -> ModelAnalysis:
+    """Ask a model, attack it at every strength of the request, and ask again.
+
+    Args:
+        chosen: the model.
+        x: (1, C, H, W) in [0, 1], on the model's device.
+        request: without strengths nothing is attacked.
+        progress: called with the done share in [0, 1] and what comes next; between any two steps.
+    """
+    model, manifest = chosen.model, chosen.manifest
+    layer = layer_of(request.layer, tuple(chosen.layers))
+    progress(0.0, f"{manifest.id}: prediction")
+    view = sweep.View(
+        layer, manifest.temperature, lambda d: progress(0.05 * d, f"{manifest.id}: prediction")
+    )
+    clean = sweep.look(model, x, request, view)
+    points: tuple[SweepPoint, ...] = ()
+    if request.epsilons:
+        progress(0.05, f"{manifest.id}: {request.attack}")
+        swept = sweep.attack(
+            model, x, request, clean, lambda d: progress(0.05 + 0.5 * d, request.attack)
+        )
+        progress(0.55, f"{manifest.id}: {request.cam}")
+        view = replace(view, progress=lambda d: progress(0.55 + 0.2 * d, request.cam))
+        seen = sweep.watch(model, swept, request, clean.target, view)
+        points = sweep.points(x, swept, request, clean.prediction, seen)
+    flips = None
+    if request.flip_point:
+        flips = flip.find(
+            model,
+            x,
+            clean.prediction.index,
+            ladder=families.strengths_of(manifest.id).doubling(),
+            seed=request.seed,
+            progress=lambda d: progress(0.75 + 0.2 * d, FLIP),
+        )
+    cam = CamMap(request.cam, layer, clean.target, clean.values)
+    return ModelAnalysis(manifest, clean.prediction, cam, points, flips)
+
+
+def layer_of(name: str | None, layers: Sequence[str]) -> str:
+    """The layer of that name, or the last."""
+    return layers[-1] if name is None else choose("layer", name, {layer: layer for layer in layers})
