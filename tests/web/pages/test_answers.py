@@ -33,13 +33,20 @@ def page(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return built
 
 
+def quiet(*_: Any, **__: Any) -> None:
+    """A progress that shows nothing."""
+
+
+QUIET: Any = quiet  # Gradio's own is a class
+
+
 def given(page: ComparePage, **changed: Any) -> dict[Any, Any]:
     values = page.start | changed
     return {component: values[name] for name, component in page.inputs.items()}
 
 
 def test_the_clean_answer_comes_first_and_the_rest_follows(page: ComparePage) -> None:
-    clean, shown = page.answers.compute(given(page), lambda *_, **__: None)
+    clean, shown = page.answers.compute(given(page), QUIET)
     assert "attack is being computed" in clean[0]
     assert clean[2].count("being computed") == 2 * 4 * 2  # four pictures of two models, twice each
     assert "Under pgd-linf" not in clean[2]
@@ -54,7 +61,7 @@ def test_the_clean_answer_comes_first_and_the_rest_follows(page: ComparePage) ->
 
 
 def test_another_strength_is_answered_at_once_and_kept(page: ComparePage) -> None:
-    list(page.answers.compute(given(page), lambda *_, **__: None))
+    list(page.answers.compute(given(page), QUIET))
     assert not page.work.is_ready(page.start | {"epsilon": 7})
     moved = page.answers.show(given(page, epsilon=7))
     assert "attacked, ε = 7/255" in moved[1]
