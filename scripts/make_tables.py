@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from nls_core import zoo
+from nls_core.analysis.examples import read_examples
 from nls_core.evidence import findings, out_of_fold_report, verdicts
 from nls_core.evidence.cells import Table
 from nls_core.families.recipe import Recipe
+from nls_core.images import PREPROCESS, decode_image
 from nls_core.settings import ROOT, Settings
 from nls_core.training.grid import ABLATIONS
 from nls_core.training.publish import SEARCH
+from nls_core.types import Manifest
 
 DEFAULT = Recipe()
 SHORT = ("method", "gradcam", "eigencam")  # of the five methods, those that docs/photos.md shows
@@ -89,6 +92,47 @@ def of_photos(part: int) -> Callable[[Path], Table]:
     return make
 
 
+def hints(models_dir: Path) -> Table:
+    """By which score each photo model tells other pictures, and how well."""
+    rows = [["model", "score", "AUROC %", "threshold"]]
+    for manifest in _manifests(models_dir, "photos"):
+        found = manifest.ood
+        values = (f"{100 * found['auroc']:.1f}", f"{found['threshold']:.3f}")
+        rows.append([manifest.id, str(found["score"]), *values])
+    return rows
+
+
+def photographs(models_dir: Path) -> Table:
+    """How many of the bundled photographs of known content each photo model names right."""
+    rows = [["model", "right", "of", "%", "not named"]]
+    for manifest in _manifests(models_dir, "photos"):
+        answers = named(manifest.id, models_dir)
+        wrong = ", ".join(sorted(title for title, right in answers.items() if not right))
+        right = sum(answers.values())
+        share = f"{100 * right / len(answers):.0f}"
+        rows.append([manifest.id, str(right), str(len(answers)), share, wrong or "-"])
+    return rows
+
+
+def named(model_id: str, models_dir: Path) -> dict[str, bool]:
+    """Title -> whether a model names the photograph right, of the bundled ones of known content."""
+    model, manifest = zoo.load(model_id, models_dir)
+    found = {}
+    for example in read_examples(Settings()):
+        trained_on = example.mask is not None  # an object of the data set
+        if example.family != manifest.family or trained_on:
+            continue
+        if example.label in manifest.classes:
+            picture = decode_image(example.path.read_bytes())
+            x = PREPROCESS[manifest.preprocess](picture, manifest.input_size, manifest.channels).x
+            found[example.title] = manifest.classes[int(model(x).argmax())] == example.label
+    return found
+
+
+def _manifests(models_dir: Path, family: str) -> list[Manifest]:
+    return [zoo.read_manifest(i, models_dir) for i in zoo.available(models_dir, family)]
+
+
 PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
     "README.md": {"claims": claims, "models": shipped},
     "docs/training.md": {"search": search, "weight": weight},
@@ -97,6 +141,8 @@ PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
         "calibration": of_photos(0),
         "clean": of_photos(1),
         "attacked": of_photos(2),
+        "hints": hints,
+        "photographs": photographs,
     },
 }
 
