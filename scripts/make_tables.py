@@ -137,7 +137,6 @@ PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
     "README.md": {"claims": claims, "models": shipped},
     "docs/training.md": {"search": search, "weight": weight},
     "docs/photos.md": {
-        "variants": lambda models_dir: out_of_fold_report.variants_table("photos", models_dir),
         "calibration": of_photos(0),
         "clean": of_photos(1),
         "attacked": of_photos(2),
