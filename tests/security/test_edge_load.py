@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import statistics
 import threading
 import time
@@ -11,7 +12,9 @@ from tests.conftest import TINY, picture_bytes
 from tests.security import load
 from tests.security.served import API, PLACES, Form, Served, multipart
 
-SLOW = [("steps", "100")]  # a second or so
+# none of so small strengths ever succeeds, so that no step is left out: a second or so
+SLOW = [("steps", "100"), ("epsilons", ",".join(str(n / 1e6) for n in range(1, 17)))]
+FRESH = itertools.count()
 
 
 def test_overload_costs_little(busy: Served) -> None:
@@ -27,8 +30,10 @@ def test_overload_costs_little(busy: Served) -> None:
 
 def fill(busy: Served) -> list[threading.Thread]:
     """Take all places for seconds."""
-    form: Form = {"image": ("a.png", picture_bytes()), "models": ",".join(TINY), **dict(SLOW)}
-    bodies = [multipart({**form, "seed": str(seed)}) for seed in range(PLACES)]
+    form: Form = {"models": ",".join(TINY), **dict(SLOW)}
+    # new pictures: what has to be decoded has begun, and makes no room for a newcomer
+    pictures = [picture_bytes(60 + next(FRESH)) for _ in range(PLACES)]
+    bodies = [multipart({**form, "image": ("a.png", picture)}) for picture in pictures]
     threads = [
         threading.Thread(target=busy.ask, args=("POST", load.ANALYZE, *body, 120))
         for body in bodies

@@ -69,7 +69,8 @@ def how_to_read(family: str, record: Any) -> str:
             f", one in {masks.every} attacked: PGD, {masks.steps} steps, "
             f"ε = {255 * masks.epsilon:g}/255"
         )
-    return READ.format(objects=record["data"]["test_images"], attack=attack)
+    data = record["data"]  # of each object one rendering has its maps scored
+    return READ.format(objects=data.get("objects", data["test_images"]), attack=attack)
 
 
 def summary(family: str, record: Any) -> str:
