@@ -119,10 +119,8 @@ def named(model_id: str, models_dir: Path) -> dict[str, bool]:
     model, manifest = zoo.load(model_id, models_dir)
     found = {}
     for example in read_examples(Settings()):
-        trained_on = example.mask is not None  # an object of the data set
-        if example.family != manifest.family or trained_on:
-            continue
-        if example.label in manifest.classes:
+        mine = example.family == manifest.family and not example.trained_on
+        if mine and example.label in manifest.classes:
             picture = decode_image(example.path.read_bytes())
             x = PREPROCESS[manifest.preprocess](picture, manifest.input_size, manifest.channels).x
             found[example.title] = manifest.classes[int(model(x).argmax())] == example.label

@@ -59,7 +59,7 @@ def difference(seen: Mapping[str, Seen]) -> float:
 
 def may_open(example: Example, seen: Mapping[str, Seen]) -> bool:
     """Whether all models read an example right, and none was trained on it."""
-    return example.mask is None and all(s.label == example.label for s in seen.values())
+    return not example.trained_on and all(s.label == example.label for s in seen.values())
 
 
 def telling(analysis: Analysis) -> float:

@@ -29,6 +29,7 @@ import torch
 
 from nls_core.errors import ImageRejected, TooLarge
 from nls_core.images import PREPROCESS, decode_image, thumbnail
+from nls_core.web.bench.process import multipart
 
 SECONDS = 3.0
 MOST = 150_000_000  # bytes above rest; `decode.BUDGET`, an estimate, is a little below
@@ -84,8 +85,7 @@ def poster(url: str) -> Callable[[Path], Tried]:
 
     def post(path: Path) -> Tried:
         fields = {"models": model, "epsilons": "1", "attack": "fgsm"}
-        body = multipart(fields, path.read_bytes())
-        kind = {"Content-Type": "multipart/form-data; boundary=cut"}
+        body, kind = multipart({**fields, "image": ("picture", path.read_bytes())})
         request = urllib.request.Request(f"{url}/api/v1/analyze", body, kind)  # noqa: S310
         begin = time.perf_counter()
         try:
@@ -98,14 +98,6 @@ def poster(url: str) -> Callable[[Path], Tried]:
         return Tried(path.name, outcome, time.perf_counter() - begin, failed=status >= 500)
 
     return post
-
-
-def multipart(fields: dict[str, str], image: bytes) -> bytes:
-    """A form with a file named `image`, between boundaries named `cut`."""
-    head = '--cut\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
-    parts = [(head.format(name, "") + value).encode() for name, value in fields.items()]
-    parts.append(head.format("image", '; filename="picture"').encode() + image)
-    return b"\r\n".join([*parts, b"--cut--\r\n"])
 
 
 def reason(outcome: str) -> str:

@@ -20,6 +20,11 @@ class Example:
     title: str
     mask: Path | None = None
 
+    @property
+    def trained_on(self) -> bool:
+        """Whether it shows an object of the data set: those alone have masks."""
+        return self.mask is not None
+
 
 @dataclass(frozen=True)
 class Seen:

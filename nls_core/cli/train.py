@@ -145,9 +145,7 @@ def _check_grid(ctx: typer.Context, family: Family) -> None:
 def _checked_out(ctx: typer.Context, out_dir: Path | None) -> Path:
     if out_dir is None:
         raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
-    stray = [
-        name for name in ("runs", "jobs", "seeds", "finished", "aberrant") if _given(ctx, name)
-    ]
+    stray = [name for name in GRID if _given(ctx, name)]
     if stray:
         raise InvalidInput(f"{stray} belong to --grid FAMILY; a single run into --out has none")
     return out_dir

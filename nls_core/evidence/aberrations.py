@@ -13,7 +13,6 @@ from nls_core import files
 from nls_core.errors import CheckpointError
 from nls_core.evidence.cells import BASE
 from nls_core.metrics import bootstrap, intervals, resampling
-from nls_core.metrics.intervals import spread
 
 FILE = "aberrations.json"  # in the folder of a family
 METRICS = ("accuracy", "ece", "nll", "aurc")
@@ -51,9 +50,7 @@ def cells(
 
     def entry(cell: str, name: str) -> dict[str, Any]:
         mine, ours = _of(values[cell], name), _of(drawn[cell], name)
-        own = intervals.interval(mine, ours)
-        ends = {"low": own and own.low, "high": own and own.high}
-        found: dict[str, Any] = {**spread(mine.values()), **ends}
+        found = intervals.figure(mine, ours)
         if cell != BASE and BASE in values:
             base, theirs = _of(values[BASE], name), _of(drawn[BASE], name)
             if gap := intervals.difference(mine, base, (ours, theirs)):

@@ -7,10 +7,12 @@ claim *holds* or is refuted, by docs/rules.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
-from nls_core.evidence import paper_claims
+from nls_core.evidence import own_claims, paper_claims
 from nls_core.evidence.cells import BASE, Cells, gap, label, metric, number, ordered, percent
 from nls_core.evidence.verdicts import (
     HOLDS,
@@ -21,7 +23,9 @@ from nls_core.evidence.verdicts import (
     Endpoint,
     Evidence,
     Finding,
+    conditions,
     endpoint,
+    of_conditions,
     outcomes,
     verdict,
 )
@@ -33,16 +37,33 @@ STATES = ("clean", "attacked")
 ONE_RUN = "One run a cell: the intervals cover new objects, no new trainings."
 
 
+def cautious(judge: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+    """A claim that is judged weaker where it rests on one run."""
+
+    @wraps(judge)
+    def judged(evidence: Evidence) -> Finding:
+        finding = judge(evidence)
+        if len(evidence.cells.get(BASE, {}).get("seeds", ())) > 1:
+            return finding
+        weaker = {HOLDS: PARTLY, NOT: UNDECIDED}.get(finding.verdict, finding.verdict)
+        return replace(finding, verdict=weaker, text=f"{finding.text} {ONE_RUN}")
+
+    return judged
+
+
+@cautious
 def calibration(evidence: Evidence) -> Finding:
     """Claim 1: normalized soft labels calibrate."""
-    return _cautious(paper_claims.calibration(evidence), evidence)
+    return paper_claims.calibration(evidence)
 
 
+@cautious
 def robustness(evidence: Evidence) -> Finding:
     """Claim 2: they resist adversarial attacks."""
-    return _cautious(paper_claims.robustness(evidence), evidence)
+    return paper_claims.robustness(evidence)
 
 
+@cautious
 def generalization(evidence: Evidence) -> Finding:
     """Claim 3: they generalize: here, to objects that no network saw."""
     cells = evidence.cells
@@ -63,19 +84,17 @@ def generalization(evidence: Evidence) -> Finding:
     )
     head = ["cell", "accuracy %", "difference to ce-zero"]
     head += [f"{kind.removeprefix('accuracy_')}s %" for kind in kinds]
-    return _cautious(
-        Finding(
-            "generalization",
-            "Normalized soft labels generalize better.",
-            verdict(endpoints),
-            text,
-            [head, *rows],
-            evidence.record["command"],
-        ),
-        evidence,
+    return Finding(
+        "generalization",
+        "Normalized soft labels generalize better.",
+        verdict(endpoints),
+        text,
+        [head, *rows],
+        evidence.record["command"],
     )
 
 
+@cautious
 def objects(evidence: Evidence) -> Finding:
     """The title's claim: do the maps lie on the objects?"""
     cells = evidence.cells
@@ -101,19 +120,17 @@ def objects(evidence: Evidence) -> Finding:
         "GradCAM at the last layer, for the class that the network names, on masks of objects that "
         f"it never saw; attacked by PGD. {outcomes(endpoints)}"
     )
-    return _cautious(
-        Finding(
-            "objects",
-            "Activation maps of normalized soft labels lie better on the object.",
-            verdict(endpoints),
-            text,
-            [head, *rows],
-            evidence.record["command"],
-        ),
-        evidence,
+    return Finding(
+        "objects",
+        "Activation maps of normalized soft labels lie better on the object.",
+        verdict(endpoints),
+        text,
+        [head, *rows],
+        evidence.record["command"],
     )
 
 
+@cautious
 def mixture(evidence: Evidence) -> Finding:
     """This project's aim for pretrained weights, as docs/rules.md fixed it."""
     cells = evidence.cells
@@ -128,16 +145,12 @@ def mixture(evidence: Evidence) -> Finding:
         for name, end in ends.items()
         if end and end["high"] is not None
     }
-    found = UNDECIDED
-    if len(met) == len(ends):
-        found = HOLDS if all(met.values()) else PARTLY if any(met.values()) else NOT
-    said = "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in met.items())
     base = metric(cells, BASE, "ece")
     text = (
         "`nls_ls` is nls + λ·ls. The aim: at most half the ECE of `ce` and no higher NLL, by the "
         "upper ends of their intervals. "
         f"Its ECE is {percent(ece or None)} % (`ce`: {percent(base)} %), a difference of "
-        f"{gap(ece)} points. {said}."
+        f"{gap(ece)} points. {conditions(met)}."
     )
     head = ["cell", "accuracy %", "ECE-15 %", "difference to ce-zero", "NLL", "best T"]
     rows = [
@@ -148,19 +161,15 @@ def mixture(evidence: Evidence) -> Finding:
             number(metric(cells, cell, "nll")),
             number(metric(cells, cell, "temperature")),
         ]
-        for cell in ordered(cells)
-        if cell.startswith(("ce-", "nls_ls-", "nls-", "ls-"))
+        for cell in own_claims.summed(cells)
     ]
-    return _cautious(
-        Finding(
-            "own-loss",
-            "A sum of both halves the calibration error of ce, from pretrained weights too.",
-            found,
-            text,
-            [head, *rows],
-            evidence.record["command"],
-        ),
-        evidence,
+    return Finding(
+        "own-loss",
+        "A sum of both halves the calibration error of ce, from pretrained weights too.",
+        of_conditions(met if len(met) == len(ends) else {}),
+        text,
+        [head, *rows],
+        evidence.record["command"],
     )
 
 
@@ -168,11 +177,3 @@ def _mask(cells: Cells, cell: str, state: str, score: str) -> Any:
     """The difference in a mask score to the baseline, or None."""
     found = cells.get(cell, {}).get("masks", {}).get(state, {}).get(METHOD, {})
     return found.get(score, {}).get("difference")
-
-
-def _cautious(finding: Finding, evidence: Evidence) -> Finding:
-    """The finding, weaker where it rests on one run."""
-    if len(evidence.cells.get(BASE, {}).get("seeds", ())) > 1:
-        return finding
-    weaker = {HOLDS: PARTLY, NOT: UNDECIDED}.get(finding.verdict, finding.verdict)
-    return replace(finding, verdict=weaker, text=f"{finding.text} {ONE_RUN}")

@@ -6,7 +6,15 @@ import math
 
 from nls_core.evidence.cells import BASE, Cells, Table, gap, label, metric, number, ordered, percent
 from nls_core.evidence.robustness import WORST
-from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Evidence, Finding
+from nls_core.evidence.verdicts import (
+    HOLDS,
+    NOT,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    conditions,
+    of_conditions,
+)
 
 OWN = "nls_ls-zero"
 
@@ -51,16 +59,12 @@ def smoothing(evidence: Evidence) -> Finding:
 def own_loss(evidence: Evidence) -> Finding:
     """This project's aim, as docs/rules.md fixed it before the runs."""
     cells = evidence.cells
-    conditions = _conditions(cells) if OWN in cells and BASE in cells else {}
-    found = UNDECIDED
-    if conditions:
-        found = HOLDS if all(conditions.values()) else PARTLY if any(conditions.values()) else NOT
-    met = "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in conditions.items())
+    met = _conditions(cells) if OWN in cells and BASE in cells else {}
     mine, accuracy = metric(cells, OWN, "ece"), metric(cells, OWN, "accuracy")
     reached = (
         f" It has an ECE of {percent(mine)} % (`ce`: {percent(metric(cells, BASE, 'ece'))} "
-        f"%) at {gap(accuracy)} points of accuracy. {met}."
-        if conditions
+        f"%) at {gap(accuracy)} points of accuracy. {conditions(met)}."
+        if met
         else ""
     )
     text = (
@@ -71,7 +75,7 @@ def own_loss(evidence: Evidence) -> Finding:
     return Finding(
         "own-loss",
         "A sum of both keeps the accuracy of ce and calibrates.",
-        found,
+        of_conditions(met),
         text,
         [head, *_tradeoff_rows(cells)],
         evidence.record["command"],
@@ -109,6 +113,10 @@ def _tradeoff_rows(cells: Cells) -> Table:
             percent(metric(cells, cell, "ece")),
             number(metric(cells, cell, "temperature")),
         ]
-        for cell in ordered(cells)
-        if cell.startswith(("ce-", "nls_ls-", "nls-", "ls-"))
+        for cell in summed(cells)
     ]
+
+
+def summed(cells: Cells) -> list[str]:
+    """The cells of the own loss, of what it is made of, and of the baseline."""
+    return [cell for cell in ordered(cells) if cell.startswith(("ce-", "nls_ls-", "nls-", "ls-"))]

@@ -20,7 +20,6 @@ from nls_core.evidence.cells import BASE, TEMPERED, WITH_T
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
 from nls_core.metrics import bootstrap, calibration, fair_calibration, intervals, resampling
-from nls_core.metrics.intervals import Interval, spread
 from nls_core.metrics.resampling import METRICS
 from nls_core.metrics.temperature import with_temperature
 
@@ -118,8 +117,7 @@ def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     mine = figures[cell]
     for name in sorted({name for run in mine.values.values() for name in run}):
-        own = intervals.interval(mine.of(name), mine.drawn(name))
-        found[name] = spread(mine.of(name).values()) | _ends(own)
+        found[name] = intervals.figure(mine.of(name), mine.drawn(name))
         for key, other in _compared(cell).items():
             if gap := _gap(name, mine, figures.get(other)):
                 found[name][key] = gap
@@ -128,10 +126,6 @@ def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
         if "ece" in found and (of_base := _gap("ece", mine, base, factor=factor)):
             found["ece"][key] = of_base
     return found
-
-
-def _ends(found: Interval | None) -> dict[str, float | None]:
-    return {"low": found.low, "high": found.high} if found else {"low": None, "high": None}
 
 
 def _compared(cell: str) -> dict[str, str]:

@@ -142,6 +142,18 @@ def verdict(endpoints: Sequence[Endpoint]) -> str:
     return UNDECIDED
 
 
+def of_conditions(met: Mapping[str, bool]) -> str:
+    """The verdict on an aim that holds where all of its conditions are met; open without any."""
+    if not met:
+        return UNDECIDED
+    return HOLDS if all(met.values()) else PARTLY if any(met.values()) else NOT
+
+
+def conditions(met: Mapping[str, bool]) -> str:
+    """Which conditions are met, as a phrase."""
+    return "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in met.items())
+
+
 def outcomes(endpoints: Sequence[Endpoint]) -> str:
     """What each endpoint showed, as one sentence."""
     shown = "; ".join(f"{each.name}: {each.outcome or 'not measured'}" for each in endpoints)

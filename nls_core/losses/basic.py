@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nls_core.errors import InvalidInput
-from nls_core.losses.inputs import prepare, reduced, soft_labels, weighted
+from nls_core.losses.inputs import normalized, prepare, reduced, soft_labels, weighted
 
 TAU = 0.04  # of `logitnorm`: what arXiv 2205.09310 found on CIFAR-10
 
@@ -71,9 +71,7 @@ def nls(
     normalization does the work. Then it lies in [s/K, 1-s+s/K] and is 1/K at uniform logits.
     """
     z, q = prepare(logits, target, smoothing, gamma)
-    lp = F.log_softmax(z, dim=1)
-    # The denominator is at least K·log K (uniform logits), so it never vanishes.
-    return reduced(weighted(lp, q, gamma) / -lp.sum(1), reduction)
+    return reduced(normalized(F.log_softmax(z, dim=1), q, gamma), reduction)
 
 
 def cosine(

@@ -94,6 +94,11 @@ def weighted(lp: Tensor, q: Tensor, gamma: float) -> Tensor:
     return -(miss.pow(gamma) * q * lp).sum(1)
 
 
+def normalized(lp: Tensor, q: Tensor, gamma: float) -> Tensor:
+    """(B,) `weighted` over Σ_k (-lp_k), which is at least K·log K and so never vanishes."""
+    return weighted(lp, q, gamma) / -lp.sum(1)
+
+
 def reduced(loss: Tensor, reduction: str) -> Tensor:
     """A loss (B,) by a key of `REDUCTIONS`."""
     return choose("reduction", reduction, REDUCTIONS)(loss)

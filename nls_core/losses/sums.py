@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nls_core.losses.inputs import at_least_0, prepare, reduced, soft_labels, weighted
+from nls_core.losses.inputs import at_least_0, normalized, prepare, reduced, soft_labels, weighted
 
 WEIGHT = 0.006  # λ of `nls_ls`; docs/training.md says how validation chose it
 OTHERS = 0.05  # λ of `nls_ce` and `nls_margin`: where docs/rules.md begins its search
@@ -58,8 +58,7 @@ def nls_ce(
     z, q = prepare(logits, target, smoothing, gamma)
     hot = soft_labels(target, z.shape[1], 0.0, z.dtype)
     lp = F.log_softmax(z, dim=1)
-    both = -weighted(lp, q, gamma) / lp.sum(1) + weight * weighted(lp, hot, gamma)
-    return reduced(both, reduction)
+    return reduced(normalized(lp, q, gamma) + weight * weighted(lp, hot, gamma), reduction)
 
 
 def nls_margin(
@@ -81,8 +80,8 @@ def nls_margin(
     """
     at_least_0("weight", weight)
     z, q = prepare(logits, target, smoothing, gamma)
-    lp = F.log_softmax(z, dim=1)
-    return reduced(-weighted(lp, q, gamma) / lp.sum(1) + weight * _hinge(z, margin), reduction)
+    base = normalized(F.log_softmax(z, dim=1), q, gamma)
+    return reduced(base + weight * _hinge(z, margin), reduction)
 
 
 def ce_margin(
@@ -136,4 +135,4 @@ def nce_rce(
     hot = soft_labels(target, z.shape[1], 0.0, z.dtype)
     lp = F.log_softmax(z, dim=1)
     rce = -(lp.exp() * torch.log(hot).clamp_min(LOG_0)).sum(1)
-    return reduced(-weighted(lp, hot, gamma) / lp.sum(1) + weight * rce, reduction)
+    return reduced(normalized(lp, hot, gamma) + weight * rce, reduction)

@@ -51,6 +51,15 @@ def spread(values: Iterable[float]) -> dict[str, float | int | None]:
     return {"mean": fmean(kept), "sd": stdev(kept) if len(kept) > 1 else None, "n": len(kept)}
 
 
+def figure(
+    values: Mapping[int, float], resampled: Mapping[int, Tensor] | None = None
+) -> dict[str, Any]:
+    """A figure as reports hold it: `spread`, and the ends of `interval`, with its arguments."""
+    found = interval(values, resampled)
+    ends = {"low": found.low, "high": found.high} if found else {"low": None, "high": None}
+    return spread(values.values()) | ends
+
+
 def interval(
     values: Mapping[int, float], resampled: Mapping[int, Tensor] | None = None
 ) -> Interval | None:

@@ -130,11 +130,7 @@ def train(
         NLSLabError: a run failed; and as `run_jobs`.
     """
     declaration = declared(family, options)
-    name, folder = family.recipe.dataset, settings.data_dir
-    data = Split(
-        datasets.load(name, folder, "train", download=options.download),
-        datasets.load(name, folder, "test", download=options.download),
-    )
+    data = _clean(family, settings, options)
 
     def train_all(jobs: Sequence[Job], stage: str) -> None:
         total = sum(job.recipe.epochs for job in jobs)
@@ -151,15 +147,7 @@ def train(
     jobs = jobs_of(family, declaration, rates, options.runs)
     train_all([each.job for each in jobs], "training on aberrant data")
     record = {
-        "schema": 1,
-        "command": commands.aberrations(family.name),
-        "data": {
-            "test_images": len(data.test),
-            "epochs": declaration.epochs,
-            "bins": calibration.BINS,
-            "resamples": report.RESAMPLES,
-        },
-        "groups": {name: list(each) for name, each in declaration.groups.items()},
+        **_basis(family, declaration, data),
         "rates": rates,
         "search": {"tried": searched.tried, "diverged": searched.diverged},
         "created_with": stored_runs.created_with(),
@@ -172,6 +160,29 @@ def train(
         )
     files.write_json(settings.models_dir / family.name / aberrations.FILE, record)
     return record
+
+
+def _clean(family: Family, settings: Settings, options: Options) -> Split:
+    name, folder = family.recipe.dataset, settings.data_dir
+    return Split(
+        datasets.load(name, folder, "train", download=options.download),
+        datasets.load(name, folder, "test", download=options.download),
+    )
+
+
+def _basis(family: Family, declaration: Aberrations, data: Split) -> dict[str, Any]:
+    """What the figures of the record rest on."""
+    return {
+        "schema": 1,
+        "command": commands.aberrations(family.name),
+        "data": {
+            "test_images": len(data.test),
+            "epochs": declaration.epochs,
+            "bins": calibration.BINS,
+            "resamples": report.RESAMPLES,
+        },
+        "groups": {name: list(each) for name, each in declaration.groups.items()},
+    }
 
 
 def _rates(family: Family, declaration: Aberrations, models_dir: Path) -> dict[str, float]:

@@ -98,6 +98,9 @@ def test_a_single_run_takes_no_options_of_a_grid(nls: Nls, tmp_path: Path) -> No
     ended = nls("train", "--out", str(tmp_path / "run"), "--seeds", "3", "--finished")
     assert ended.status == 2
     assert "['seeds', 'finished'] belong to --grid FAMILY" in ended.line
+    aberrant = nls("train", "--out", str(tmp_path / "run"), "--aberrations")
+    assert aberrant.status == 2
+    assert "['aberrations'] belong to --grid FAMILY" in aberrant.line
 
 
 @pytest.mark.parametrize(

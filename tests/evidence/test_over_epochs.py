@@ -55,6 +55,13 @@ def test_the_sentence_and_the_table_have_the_same_figures(kept: Path) -> None:
     assert [each[2] for each in rows[2:]] == ["2 (lowest NLL)", "2 (last)"]
 
 
+def test_long_training_is_spoken_of_only_where_it_is_shown(kept: Path) -> None:
+    courses = over_epochs.read(kept)
+    assert "Beside them stands long training" in over_epochs.sentence(courses)
+    (kept / "photos" / over_epochs.REGIME).unlink()
+    assert "long training" not in over_epochs.sentence(over_epochs.read(kept))
+
+
 def test_the_chart_has_a_plot_a_training_and_a_star_a_line(kept: Path) -> None:
     courses = over_epochs.read(kept)
     figure = run_charts.over_epochs(courses)

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from nls_core.web.bench.process import multipart
 from tests.conftest import picture_bytes
-from tests.security.served import Form, multipart
+from tests.security.served import Form
 
 ANALYZE = "/api/v1/analyze"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from nls_core.settings import ROOT
+from nls_core.web.bench.process import free_port, multipart
 
 UI, API = "/ui", "/ui/gradio_api"
 Form = dict[str, str | tuple[str, bytes]]  # of names; a pair is a file
-BOUNDARY = "b0undary"
 PATIENCE = 240  # seconds for a start; 5 to 10 where nothing else runs
 PLACES = 4  # of the app that the fixture `busy` starts
 
@@ -88,28 +87,6 @@ class Served:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
-
-
-def multipart(
-    parts: Mapping[str, str | tuple[str, bytes]],
-) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a form; a pair is a file's name and content."""
-    body = b""
-    for name, value in parts.items():
-        file, data = value if isinstance(value, tuple) else (None, value.encode())
-        more = "" if file is None else f'; filename="{file}"'
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
-        body += head.encode() + data + b"\r\n"
-    body += f"--{BOUNDARY}--\r\n".encode()
-    return body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from nls_core.settings import ROOT
+from nls_core.web.bench.process import free_port, multipart
 from tests.conftest import TINY, picture_bytes
-from tests.security.served import API, Served, free_port, multipart
+from tests.security.served import API, Served
 
 ANALYZE = "/api/v1/analyze"
 SECONDS = 2  # NLS_READ_SECONDS of `served`

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nls_core.settings import Settings
+from nls_core.web.bench.process import multipart
 from nls_core.web.edge.trust import Hosts
-from tests.security.served import API, Served, multipart
+from tests.security.served import API, Served
 
 ROUTES = ["/healthz", "/docs", "/ui/", "/ui/config", "/api/v1/models", f"{API}/info", "/nowhere"]
 POSTS = ["/api/v1/analyze", f"{API}/upload", f"{API}/queue/join", f"{API}/call/compare"]

@@ -8,9 +8,10 @@ import statistics
 import threading
 import time
 
+from nls_core.web.bench.process import multipart
 from tests.conftest import TINY, picture_bytes
 from tests.security import load
-from tests.security.served import API, PLACES, Form, Served, multipart
+from tests.security.served import API, PLACES, Form, Served
 
 # none of so small strengths ever succeeds, so that no step is left out: a second or so
 SLOW = [("steps", "100"), ("epsilons", ",".join(str(n / 1e6) for n in range(1, 17)))]

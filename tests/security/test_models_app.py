@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from nls_core import zoo
+from nls_core.web.bench.process import multipart
 from tests.conftest import TINY, make_model, picture_bytes, tiny_manifest
-from tests.security.served import Form, Served, multipart, serving
+from tests.security.served import Form, Served, serving
 from tests.security.stranger import Stranger
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from nls_core.web.bench.process import multipart
 from tests.conftest import TINY, picture_bytes
-from tests.security.served import API, Form, Served, multipart
+from tests.security.served import API, Form, Served
 from tests.security.stranger import Stranger, file, memory
 
 SECRET = "a line that only the server's owner may read"

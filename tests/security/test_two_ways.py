@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nls_core.web.bench.process import multipart
 from tests.conftest import TINY
 from tests.helpers.scripts import script
 from tests.security import corpus
-from tests.security.served import Served, multipart
+from tests.security.served import Served
 from tests.security.stranger import Stranger
 
 SECONDS = 3.0  # for any file

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nls_core.web.bench.process import Answer, App, form
+from nls_core.web.bench.process import Answer, App, multipart
 from nls_core.web.bench.visitors import picture
 
 ANALYZE = "/api/v1/analyze"
@@ -38,7 +38,7 @@ def ask_app(app: App, models: str, seed: int) -> Answer:
         "epsilons": "0",
         "steps": "1",
     }
-    return app.ask("POST", ANALYZE, *form(fields))
+    return app.ask("POST", ANALYZE, *multipart(fields))
 
 
 def measure(

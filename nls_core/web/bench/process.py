@@ -125,7 +125,7 @@ def free_port() -> int:
         return port
 
 
-def form(fields: Mapping[str, str | tuple[str, bytes]]) -> tuple[bytes, dict[str, str]]:
+def multipart(fields: Mapping[str, str | tuple[str, bytes]]) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a multipart form; a pair is a file's name and content."""
     body = b""
     for name, value in fields.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from nls_core.settings import Settings
 from nls_core.web.bench import bare, load, visitors
-from nls_core.web.bench.process import App, form, serving
+from nls_core.web.bench.process import App, multipart, serving
 
 CLIENTS = (1, 4, 16, 64)
 VISITORS, QUICK_VISITORS = (1, 100, 1000), (1, 20)
@@ -80,7 +80,7 @@ def _under_load(name: str, ask: Any, seconds: float) -> list[load.Speed]:
 
 def _ask_bare(app: App, number: int) -> Any:
     fields: dict[str, str | tuple[str, bytes]] = {"image": ("a.png", visitors.picture(number))}
-    return app.ask("POST", bare.PATH, *form(fields))
+    return app.ask("POST", bare.PATH, *multipart(fields))
 
 
 def opening_pair(settings: Settings) -> tuple[str, str]:

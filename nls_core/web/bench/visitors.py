@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nls_core.web.bench.process import App, form
+from nls_core.web.bench.process import App, multipart
 
 UI, API = "/ui/", "/ui/gradio_api"
 JSON = {"Content-Type": "application/json"}
@@ -82,7 +82,7 @@ class Visitor:
 
     def upload(self, data: bytes) -> dict[str, Any]:
         """Send a picture; gives the value of the picture's control."""
-        answer = self.app.ask("POST", f"{API}/upload", *form({"files": ("a.png", data)}))
+        answer = self.app.ask("POST", f"{API}/upload", *multipart({"files": ("a.png", data)}))
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
 
