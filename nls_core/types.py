@@ -50,6 +50,7 @@ class Manifest:
     command: str = ""
     created_with: Mapping[str, str] = field(default_factory=dict)
     ood: Mapping[str, Any] = field(default_factory=dict)  # `unfamiliar.entry`, or empty
+    limits: Mapping[str, Any] = field(default_factory=dict)  # `conformal.entry`, or empty
     schema: int = 1
 
     @property

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nls_core import zoo
 from nls_core.analysis.examples import read_examples
 from nls_core.evidence import findings, out_of_fold_report, verdicts
@@ -117,14 +119,26 @@ def photographs(models_dir: Path) -> Table:
 def named(model_id: str, models_dir: Path) -> dict[str, bool]:
     """Title -> whether a model names the photograph right, of the bundled ones of known content."""
     model, manifest = zoo.load(model_id, models_dir)
-    found = {}
-    for example in read_examples(Settings()):
-        mine = example.family == manifest.family and not example.trained_on
-        if mine and example.label in manifest.classes:
-            picture = decode_image(example.path.read_bytes())
-            x = PREPROCESS[manifest.preprocess](picture, manifest.input_size, manifest.channels).x
-            found[example.title] = manifest.classes[int(model(x).argmax())] == example.label
-    return found
+    shown = pictures(manifest.family, manifest.preprocess, manifest.input_size, manifest.channels)
+    asked = {title: each for title, each in shown.items() if each[0] in manifest.classes}
+    answers = model(torch.cat([x for _, x in asked.values()])).argmax(1).tolist()
+    return {
+        title: manifest.classes[answer] == label
+        for answer, (title, (label, _)) in zip(answers, asked.items(), strict=True)
+    }
+
+
+@cache
+def pictures(family: str, preprocess: str, *shape: int) -> dict[str, tuple[str, torch.Tensor]]:
+    """Title -> label, and the input of its models, of a family's examples not trained on."""
+    return {
+        each.title: (
+            each.label,
+            PREPROCESS[preprocess](decode_image(each.path.read_bytes()), *shape).x,
+        )
+        for each in read_examples(Settings())
+        if each.family == family and not each.trained_on
+    }
 
 
 def _manifests(models_dir: Path, family: str) -> list[Manifest]:

@@ -12,7 +12,7 @@ from nls_core import zoo
 from nls_core.data import sample
 from nls_core.evidence import measure, report, stored_runs
 from nls_core.evidence.stored_runs import Run, Runs
-from nls_core.metrics import calibration
+from nls_core.metrics import calibration, conformal
 from nls_core.settings import Settings
 from tests.helpers.scripts import script
 
@@ -61,6 +61,13 @@ def test_the_recorded_logits_give_the_recorded_figures(model_id: str) -> None:
     for name in ("accuracy", "ece", "nll", "brier"):
         wanted = run.found["metrics"][name]
         assert calibration.METRICS[name](probs, labels) == pytest.approx(wanted, abs=3e-4), name
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_limits_are_those_of_the_recorded_logits(model_id: str) -> None:
+    labels = results(model_id.split("/", maxsplit=1)[0])[1]
+    wanted = conformal.entry(run_of(model_id).logits.softmax(1), labels)
+    assert zoo.read_manifest(model_id, MODELS).limits == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -270,8 +270,11 @@ def test_the_table_takes_models_without_figures() -> None:
 
 
 def test_measured_figures_replace_the_old() -> None:
-    manifest = zoo.with_measured(tiny_manifest(TINY[0]), {"accuracy": 1.0}, 2.5, {"plain": {}})
-    assert (manifest.metrics, manifest.temperature) == ({"accuracy": 1.0}, 2.5)
+    limits = {"miss": 0.05, "inside": 0.5, "abstain_below": 0.7}
+    old = tiny_manifest(TINY[0])
+    manifest = zoo.with_measured(old, {"accuracy": 1.0}, 2.5, {"plain": {}}, limits)
+    found = (manifest.metrics, manifest.temperature, manifest.limits)
+    assert found == ({"accuracy": 1.0}, 2.5, limits)
 
 
 # ---------------------------------------------------------------- golden outputs

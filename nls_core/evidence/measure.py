@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nls_core.data import corruptions, datasets
 from nls_core.errors import InvalidInput
-from nls_core.metrics import calibration
+from nls_core.metrics import calibration, conformal
 from nls_core.metrics.temperature import fit_temperature, with_temperature
 from nls_core.types import Manifest
 
@@ -27,6 +27,7 @@ class Measured:
     metrics: Mapping[str, Any]
     temperature: float
     reliability: Mapping[str, Any]  # 'plain' and 'calibrated': calibration.Reliability.to_dict()
+    limits: Mapping[str, float]  # for sets and abstaining: conformal.entry
     logits: Tensor = field(compare=False, repr=False)  # (N, K) float32, of the test split
 
 
@@ -112,7 +113,7 @@ def figures(logits: Tensor, calibrated: Tensor, labels: Tensor, temperature: flo
         "plain": calibration.reliability(probs, labels).to_dict(),
         "calibrated": calibration.reliability(calibrated, labels).to_dict(),
     }
-    return Measured(metrics, temperature, reliability, logits)
+    return Measured(metrics, temperature, reliability, conformal.entry(probs, labels), logits)
 
 
 def under_shift(

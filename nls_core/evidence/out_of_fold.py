@@ -6,18 +6,17 @@ trained on all objects, so measuring them on these again would flatter them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nls_core import files
 from nls_core.errors import CheckpointError
 from nls_core.evidence import commands, stored_runs
 from nls_core.evidence.stored_runs import Run, Runs
-from nls_core.metrics import bootstrap, calibration, intervals, selective
+from nls_core.metrics import bootstrap, intervals, resampling
 
 REFERENCE = "zero_shot.json"
 RESAMPLES = 1000
@@ -26,12 +25,7 @@ MEANING = {  # of attacks; as `robustness.MEANING`
     "apgd-ce": "Auto-PGD on the cross-entropy, on the fold's network",
     "worst": "the worse of the two for each picture",
 }
-METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
-    "accuracy": calibration.accuracy,
-    "ece": calibration.ece,
-    "nll": calibration.nll,
-    "error_auroc": selective.error_auroc,
-}
+METRICS = ("accuracy", "ece", "nll", "error_auroc")  # keys of resampling.METRICS
 Score = tuple[str, str, str]  # state, method or control, score
 Resampled = tuple[float, Tensor]  # a figure, and (RESAMPLES,) of resamples
 
@@ -56,18 +50,14 @@ def metrics(
         cell -> name of `METRICS` -> 'value', 'low', 'high', and against `base` 'difference' with
         its own 'low' and 'high'.
     """
-    probs = {cell: {0: run.logits.softmax(1)} for cell, run in runs.items()}
-    rounds = bootstrap.resampled(probs, labels, METRICS, resamples=RESAMPLES, per=renderings)
-    resampled: dict[str, dict[str, Resampled]] = {
-        cell: {
-            name: (
-                metric(seeds[0], labels),
-                torch.tensor([each[cell][0][name] for each in rounds]),
-            )
-            for name, metric in METRICS.items()
+    draws = bootstrap.draws(len(labels), RESAMPLES, per=renderings)
+    resampled: dict[str, dict[str, Resampled]] = {}
+    for cell, run in runs.items():
+        probs = run.logits.softmax(1)
+        drawn = resampling.resampled(probs, labels, draws, METRICS)
+        resampled[cell] = {
+            name: (resampling.METRICS[name](probs, labels), drawn[name]) for name in METRICS
         }
-        for cell, seeds in probs.items()
-    }
     return {
         cell: {
             name: _entry(each, resampled[base][name] if base not in (None, cell) else None)

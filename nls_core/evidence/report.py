@@ -15,7 +15,14 @@ from torch import Tensor
 
 from nls_core import families, files
 from nls_core.errors import CheckpointError
-from nls_core.evidence import attack_figures, commands, out_of_fold, robustness, stored_runs
+from nls_core.evidence import (
+    after_training,
+    attack_figures,
+    commands,
+    out_of_fold,
+    robustness,
+    stored_runs,
+)
 from nls_core.evidence.cells import BASE, TEMPERED, WITH_T
 from nls_core.evidence.collect import SCHEMA
 from nls_core.evidence.stored_runs import Run, Runs, created_with
@@ -76,9 +83,18 @@ def aggregate(
         cell: {
             "seeds": sorted(each.values),
             "metrics": _metrics(cell, figures),
-            **(attack_figures.of_cell(cell, runs, resamples) if cell in runs else {}),
+            **(_further(cell, runs, labels, resamples, renderings) if cell in runs else {}),
         }
         for cell, each in figures.items()
+    }
+
+
+def _further(
+    cell: str, runs: Runs, labels: Tensor, resamples: int, renderings: int
+) -> dict[str, Any]:
+    """What is told of a cell's own runs beside metrics."""
+    return attack_figures.of_cell(cell, runs, resamples) | {
+        "after_training": after_training.of_cell(runs[cell], labels, per=renderings)
     }
 
 

@@ -30,9 +30,10 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "renderings": (1, math.inf),
     "layer_decay": (0.01, 1),
     "averaging": (0, 0.9999),
+    "interpolation": (0.01, 1),
 }
 # what only a transfer has: runs from scratch are kept, and named, without these
-TRANSFER = ("frozen", "renderings", "layer_decay", "averaging")
+TRANSFER = ("frozen", "renderings", "layer_decay", "averaging", "interpolation")
 ABERRANT = ("label_noise", "noise_kind", "imbalance")
 # where None, not stored: what is stored of a recipe does not change with the fields that came later
 LATER = (*TRANSFER, "margin", "tau", *ABERRANT)
@@ -47,12 +48,13 @@ class Recipe:
     are options of some losses, None being the loss's own. `label_noise` is the share of labels
     that are wrong, by a kind of `data.aberrations.KINDS` (None: symmetric), and `imbalance` how
     many times as many images the first class has as the last; None trains on the data as they
-    are. A transfer from ImageNet's weights keeps those of
-    its first `frozen` blocks and trains the others on `renderings` pictures of each object, each
-    block at `layer_decay` times the rate of the next; what it comes to is the moving average of
-    the weights that keeps `averaging` of itself at each step, 0 being the last weights. All four
-    are None for a network from scratch. `amp` is bf16 autocast; None measures at the start what is
-    quicker, and the checkpoints of the run hold what was chosen.
+    are. A transfer from ImageNet's weights keeps those of its first `frozen` blocks and trains the
+    others on `renderings` pictures of each object, each block at `layer_decay` times the rate of
+    the next. What it comes to lies `interpolation` of the way from ImageNet's weights (WiSE-FT,
+    arXiv 2109.01903; 1 is all of it) to the moving average of the trained ones that keeps
+    `averaging` of itself at each step, 0 being the last weights. All five are None for a network
+    from scratch. `amp` is bf16 autocast; None measures at the start what is quicker, and the
+    checkpoints of the run hold what was chosen.
     """
 
     dataset: str = "fashion-mnist"
@@ -77,6 +79,7 @@ class Recipe:
     renderings: int | None = None
     layer_decay: float | None = None
     averaging: float | None = None
+    interpolation: float | None = None
     margin: float | None = None
     tau: float | None = None
     label_noise: float | None = None

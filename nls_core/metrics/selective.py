@@ -29,10 +29,45 @@ def aurc(probs: Tensor, labels: Tensor) -> float:
     better. Equal confidences are taken in their given order.
     """
     confidence, index = probs.max(1)
-    order = confidence.argsort(descending=True, stable=True)
-    wrong = (index != labels)[order].double()
+    return _risk(confidence, (index != labels).double())
+
+
+NORMS = (2, 3, 4, 5, 6)  # of `normalized_confidence`
+
+
+def normalized_confidence(logits: Tensor, p: float) -> Tensor:
+    """(N,) the largest of centred logits (N, K) over their p-norm (arXiv 2305.15508).
+
+    What smoothing does to the largest logit, and with it to the order of confidences, is undone
+    (arXiv 2403.14715).
+    """
+    z = logits.double() - logits.double().mean(1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(z, p, dim=1)
+    return z.amax(1) / norm.clamp(min=1e-12)
+
+
+def normalized_aurc(logits: Tensor, labels: Tensor, first: Tensor) -> float:
+    """AURC, in [0, 1], by the confidence or one of its `NORMS`, chosen on the other answers.
+
+    Args:
+        logits: (N, K); labels: (N,).
+        first: (N,) bool, one half of the answers; what is best for the one orders the other. The
+            figure is the mean of both halves.
+    """
+    scores = [logits.softmax(1).amax(1), *(normalized_confidence(logits, p) for p in NORMS)]
+    wrong = (logits.argmax(1) != labels).double()
+    found = []
+    for part in (first, ~first):
+        best = min(scores, key=lambda score, other=~part: _risk(score[other], wrong[other]))  # type: ignore[misc]
+        found.append(_risk(best[part], wrong[part]))
+    return sum(found) / len(found)
+
+
+def _risk(score: Tensor, wrong: Tensor) -> float:
+    """The mean, over all coverages, of the share of wrong (N,) answers among the best scores."""
+    order = score.argsort(descending=True, stable=True)
     answered = torch.arange(1, len(wrong) + 1, dtype=torch.float64, device=wrong.device)
-    return float((wrong.cumsum(0) / answered).mean())
+    return float((wrong[order].cumsum(0) / answered).mean())
 
 
 def ood_auroc(known: Tensor, unknown: Tensor) -> float:

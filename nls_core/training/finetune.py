@@ -132,20 +132,21 @@ def fit(
     progress: Progress = lambda done: None,
     watch: Watch = lambda loss, network: None,
 ) -> None:
-    """Train the rest of a network in place; it becomes the average that the recipe asks for.
+    """Train the rest of a network in place; it becomes what the recipe's weights come to.
 
     Args:
         recipe: what to train; an epoch shows each object once.
         back: from features to logits.
         data: features (N·R, c, h, w) and labels (N·R,), the R renderings of an object in a row.
         progress: called with the number of images after each step.
-        watch: called after each epoch with its mean loss and the averaged network, in eval mode.
+        watch: called after each epoch with its mean loss and what the weights come to by then, in
+            eval mode.
     """
     inputs, labels = data
     renderings = recipe.renderings or 1
     back.requires_grad_(True)
-    optimizer, kept = _optimizer(recipe, back), copy.deepcopy(back)
-    kept.requires_grad_(False)
+    optimizer = _optimizer(recipe, back)
+    start, kept = (copy.deepcopy(back).requires_grad_(False) for _ in range(2))
     batches = _batches(recipe, len(labels) // renderings, renderings)
     each, losses = len(batches) // recipe.epochs, []
     for step, index in enumerate(batches):
@@ -160,21 +161,30 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(back.parameters(), LONGEST_STEP / recipe.lr)
         optimizer.step()
-        _average(kept, back, recipe.averaging or 0.0)
+        _move(kept, back, 1 - (recipe.averaging or 0.0))
         losses.append(float(loss.detach()))
         progress(len(index))
         if (step + 1) % each == 0:
-            watch(sum(losses[-each:]) / each, kept.eval())
-    back.load_state_dict(kept.state_dict())
+            watch(sum(losses[-each:]) / each, _between(start, kept, recipe).eval())
+    back.load_state_dict(_between(start, kept, recipe).state_dict())
     back.requires_grad_(False)
     back.eval()
 
 
+def _between(start: nn.Module, end: nn.Module, recipe: Recipe) -> nn.Module:
+    """A network with the weights that lie `interpolation` of the way (arXiv 2109.01903)."""
+    share = 1.0 if recipe.interpolation is None else recipe.interpolation
+    between = copy.deepcopy(start)
+    _move(between, end, share)
+    return between
+
+
 @torch.no_grad()
-def _average(kept: nn.Module, now: nn.Module, keep: float) -> None:
-    for old, new in zip(kept.state_dict().values(), now.state_dict().values(), strict=True):
+def _move(network: nn.Module, to: nn.Module, share: float) -> None:
+    """Move weights a share of the way to those of another network."""
+    for old, new in zip(network.state_dict().values(), to.state_dict().values(), strict=True):
         if old.is_floating_point():
-            old.lerp_(new, 1 - keep)
+            old.lerp_(new, share)
         else:  # counts of batches
             old.copy_(new)
 

@@ -104,7 +104,11 @@ def publish(outcome: Outcome, models_dir: Path) -> Manifest:
     """
     measured = outcome.measured
     manifest = zoo.with_measured(
-        outcome.manifest, measured.metrics, measured.temperature, measured.reliability
+        outcome.manifest,
+        measured.metrics,
+        measured.temperature,
+        measured.reliability,
+        measured.limits,
     )
     manifest = zoo.store(outcome.model.net, manifest, models_dir)
     if outcome.curve:

@@ -22,6 +22,7 @@ from nls_core.views.sentences import (
     percent,
     role,
     sentence,
+    use,
 )
 
 Scale = Literal["joint", "per-map", "raw"]
@@ -100,13 +101,18 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
         f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
         f"{percent(model.prediction.confidence)} sure "
         f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
-        f"{escape(deserved(model))}.</p>{_hint(model)}"
+        f"{escape(deserved(model))}.</p>{_use(model)}{_hint(model)}"
         f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
     )
 
 
 def _facts(model: ModelAnalysis) -> str:
     return "".join(f' <span class="nls-fact">{escape(text)}</span>' for text in facts(model))
+
+
+def _use(model: ModelAnalysis) -> str:
+    text = use(model)
+    return f'<p class="nls-use">{escape(text)}</p>' if text else ""
 
 
 def _hint(model: ModelAnalysis) -> str:

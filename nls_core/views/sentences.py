@@ -8,7 +8,7 @@ from nls_core.analysis.examples import Seen
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
-from nls_core.metrics import calibration, unfamiliar
+from nls_core.metrics import calibration, conformal, unfamiliar
 
 TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
@@ -171,3 +171,17 @@ def hint(model: ModelAnalysis) -> str:
     """That the clean picture may be of none of the classes, or nothing."""
     verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits)
     return f"{verdict.sentence}." if verdict and verdict.unfamiliar else ""
+
+
+def use(model: ModelAnalysis) -> str:
+    """The prediction set of the clean picture, and whether to abstain; nothing without limits."""
+    found = conformal.judge(model.manifest.limits, model.prediction.probabilities)
+    if found is None:
+        return ""
+    names = " or ".join(model.manifest.classes[k] for k in found.classes)
+    inside, wrong = (f"{100 * share:g} %" for share in (1 - found.miss, found.miss))
+    told = f"Prediction set: {names} (such sets hold the true class for {inside} of test pictures)."
+    if found.enough > 1:
+        return f"{told} Abstain: at no confidence are at most {wrong} of the answers wrong."
+    limit = f"of answers {percent(found.enough)} sure or more, at most {wrong} are wrong"
+    return f"{told} {'Not sure enough, so abstain' if found.withheld else 'Sure enough'}: {limit}."

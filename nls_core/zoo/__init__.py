@@ -288,8 +288,13 @@ def with_measured(
     metrics: Mapping[str, Any],
     temperature: float,
     reliability: Mapping[str, Any],
+    limits: Mapping[str, Any],
 ) -> Manifest:
     """The manifest with the figures that `measure.measure` found."""
     return replace(
-        manifest, metrics=dict(metrics), temperature=temperature, reliability=dict(reliability)
+        manifest,
+        metrics=dict(metrics),
+        temperature=temperature,
+        reliability=dict(reliability),
+        limits=dict(limits),
     )

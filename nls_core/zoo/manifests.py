@@ -13,7 +13,7 @@ from nls_core import files
 from nls_core.errors import CheckpointError, brief, unknown
 from nls_core.images import PREPROCESS
 from nls_core.losses import LOSSES
-from nls_core.metrics import unfamiliar
+from nls_core.metrics import conformal, unfamiliar
 from nls_core.metrics.calibration import Reliability
 from nls_core.nets import ARCHITECTURES, PADDINGS
 from nls_core.types import Manifest
@@ -114,6 +114,7 @@ class Entries(BaseModel):
     command: str = ""
     created_with: dict[str, str] = {}
     ood: Annotated[dict[str, Any], _as_checked_by(unfamiliar.check)] = {}
+    limits: Annotated[dict[str, Any], _as_checked_by(conformal.check)] = {}
     # a field named `schema` would hide a method of BaseModel
     schema_: Annotated[int, _one_of(1)] = Field(1, alias="schema")
 

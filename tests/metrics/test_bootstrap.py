@@ -1,4 +1,4 @@
-"""The bootstrap over images: shared draws, and metrics on them."""
+"""The bootstrap over images: shared draws, and how wide their intervals are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nls_core.metrics import bootstrap, calibration, intervals
+from nls_core.metrics import bootstrap, calibration, intervals, resampling
 
 
 def fake(accuracy: float, seed: int, count: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -18,27 +18,17 @@ def fake(accuracy: float, seed: int, count: int = 2000) -> tuple[torch.Tensor, t
     return probs, torch.zeros(count, dtype=torch.long)
 
 
-def test_all_runs_are_measured_on_the_same_resampled_images() -> None:
-    probs, labels = fake(0.8, 1)
-    runs = {"a": {0: probs, 1: probs}, "b": {0: probs}}
-    done: list[int] = []
-    rounds = bootstrap.resampled(
-        runs, labels, {"accuracy": calibration.accuracy}, resamples=5, progress=done.append
-    )
-    assert sum(done) == 5
-    drawn = [each["a"][0]["accuracy"] for each in rounds]
-    assert len(set(drawn)) > 1
-    for each in rounds:
-        assert each["a"][0] == each["a"][1] == each["b"][0]
+def test_images_of_one_object_are_drawn_together() -> None:
+    drawn = bootstrap.draws(12, 5, per=3).view(5, 4, 3)
+    assert torch.equal(drawn, drawn[..., :1] + torch.arange(3))
+    assert bool((drawn[..., 0] % 3 == 0).all())
 
 
 def test_the_interval_is_about_as_wide_as_theory_says() -> None:
     probs, labels = fake(0.9, 1)
-    metric = {"accuracy": calibration.accuracy}
-    rounds = bootstrap.resampled({"m": {0: probs}}, labels, metric, resamples=400)
+    drawn = resampling.resampled(probs, labels, bootstrap.draws(2000, 400), ["accuracy"])
     whole = calibration.accuracy(probs, labels)
-    drawn = torch.tensor([each["m"][0]["accuracy"] for each in rounds])
-    found = intervals.interval({0: whole}, {0: drawn})
+    found = intervals.interval({0: whole}, {0: drawn["accuracy"]})
     assert found is not None
     assert found.low is not None
     assert found.high is not None

@@ -69,3 +69,24 @@ def test_unknown_inputs_with_less_confidence_are_told_apart() -> None:
     assert selective.ood_auroc(known, known) == 0.5
     with pytest.raises(InvalidInput, match="2 and 0"):
         selective.ood_auroc(known, known[:0])
+
+
+def test_the_norm_that_orders_best_is_chosen_on_the_other_half() -> None:
+    """Logits that were scaled at random: only their direction tells who is right."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(4000, 5, generator=generator)
+    labels = torch.multinomial((3 * z).softmax(1), 1, generator=generator)[:, 0]
+    scaled = z * torch.rand(4000, 1, generator=generator).mul(4).exp()
+    first = torch.arange(4000) % 2 == 0
+    by_confidence = selective.aurc(scaled.softmax(1), labels)
+    assert selective.normalized_aurc(scaled, labels, first) < 0.9 * by_confidence
+    again = selective.normalized_confidence(7.5 * z + 2, 3)
+    torch.testing.assert_close(again, selective.normalized_confidence(z, 3), atol=1e-6, rtol=0)
+
+
+def test_where_norms_do_not_help_confidence_stays() -> None:
+    probs, labels = scores(5, 2000, classes=2)  # with two classes every norm orders nothing
+    first = torch.arange(2000) % 2 == 0
+    halves = [selective.aurc(probs[part], labels[part]) for part in (first, ~first)]
+    found = selective.normalized_aurc(probs.log(), labels, first)
+    assert found == pytest.approx(sum(halves) / 2)

@@ -41,6 +41,8 @@ def diagram(**change: Any) -> dict[str, Any]:
 
 
 OOD = {"score": "msp", "threshold": 0.5, "rate": 0.05}
+LIMITS = {"miss": 0.05, "inside": 0.5, "abstain_below": 0.7}
+OPTIONAL = ("metrics", "reliability", "command", "created_with", "ood", "limits", "schema")
 # entry -> values of which each makes the manifest unusable
 CHANGES: dict[str, list[Any]] = {
     "input_size": [28.5, 28.0, 1e9, 10**9, 7, 0, -28, "28", None, True, [28]],
@@ -85,6 +87,7 @@ CHANGES: dict[str, list[Any]] = {
         OOD | {"rate": "0.05"},
         OOD | {"threshold": None},
     ],
+    "limits": [[], {"miss": 0.05}, LIMITS | {"inside": -1}, LIMITS | {"abstain_below": "x"}],
     "schema": [0, 2, "1", None],
     "id": ["tiny/ls-zero", "../etc/passwd", "", None, ["tiny/ce-zero"]],
 }
@@ -136,7 +139,7 @@ def cases() -> list[Any]:
         pytest.param(lambda text, k=key: json.dumps(without(json.loads(text), k)).encode(),
                      id=f"no {key}")
         for key in CHANGES
-        if key not in ("metrics", "reliability", "command", "created_with", "ood", "schema")
+        if key not in OPTIONAL
     ]  # fmt: skip
     return changed + missing + [pytest.param(each, id=name) for name, each in FILES.items()]
 
@@ -174,6 +177,7 @@ def test_the_mutations_are_at_least_forty() -> None:
         {"metrics": {}, "reliability": {}},
         {"reliability": diagram()},
         {"ood": OOD},
+        {"limits": LIMITS},
         {"metrics": {"error_auroc": None}},
         {"temperature": 1, "mean": [0]},
         {"invented_later": {"a": [1]}},

@@ -17,7 +17,7 @@ from nls_core.families.recipe import Recipe
 from nls_core.training import finetune, imagenet
 from nls_core.training.finetune import PreparedFolds
 
-RECIPE = replace(FAMILIES["photos"].recipe, renderings=3)
+RECIPE = replace(FAMILIES["photos"].recipe, renderings=3, interpolation=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,9 @@ def test_early_blocks_learn_slower_and_steps_are_bounded(model: nets.Classifier)
     assert length <= finetune.LONGEST_STEP * 1.01
 
 
-def test_the_average_of_the_weights_is_what_is_kept(model: nets.Classifier) -> None:
+def test_what_is_kept_lies_between_the_start_and_the_average_of_the_weights(
+    model: nets.Classifier,
+) -> None:
     ready = prepared(model)
     watched: list[Tensor] = []
 
@@ -173,10 +175,12 @@ def test_the_average_of_the_weights_is_what_is_kept(model: nets.Classifier) -> N
     last = weight(finetune.trained(plan, ready, watch=watch))
     start = weight(ready.model)
     kept = weight(finetune.trained(replace(plan, averaging=0.9), ready))
+    between = weight(finetune.trained(replace(plan, averaging=0.9, interpolation=0.25), ready))
     # steps from w0 to w1 and w2: 0.9² w0 + 0.09 w1 + 0.1 w2
     wanted = 0.81 * start + 0.09 * watched[0] + 0.1 * watched[1]
     torch.testing.assert_close(last, watched[1])
     torch.testing.assert_close(kept, wanted, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(between, 0.75 * start + 0.25 * kept, atol=1e-6, rtol=1e-4)
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
@@ -198,7 +202,7 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
         (
             {"frozen": None},
             InvalidInput,
-            r"numbers for \['frozen', 'renderings', 'layer_decay', 'averaging'\] and clean",
+            r"numbers for \['frozen', .*, 'averaging', 'interpolation'\] and clean",
         ),
         ({"imbalance": 10.0}, InvalidInput, r"and clean data; got \{'imbalance': 10.0\}"),
         ({"arch": "smallresnet-8"}, InvalidInput, r"got \{'arch': 'smallresnet-8'\}"),

@@ -11,6 +11,7 @@ from nls_core.analysis.examples import Seen
 from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
 from nls_core.settings import Settings
 from nls_core.views import panels, sentences
+from nls_core.web.rest.schemas import analysis_response
 
 
 def renamed(model: ModelAnalysis, label: str) -> ModelAnalysis:
@@ -187,3 +188,42 @@ def test_what_to_see_follows_from_the_numbers(
     first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
 ) -> None:
     assert text in sentences.to_see(Seen(*first, 16), Seen(*second, 16))
+
+
+def with_limits(analysis: Analysis, *limits: dict[str, float]) -> Analysis:
+    models = tuple(
+        dataclasses.replace(model, manifest=dataclasses.replace(model.manifest, limits=each))
+        for model, each in zip(analysis.models, limits, strict=True)
+    )
+    return dataclasses.replace(analysis, models=models)
+
+
+def test_the_page_tells_the_prediction_set_and_whether_to_abstain(analysis: Analysis) -> None:
+    sure = {"miss": 0.05, "inside": 0.0, "abstain_below": 0.0}
+    unsure = {"miss": 0.05, "inside": 1.0, "abstain_below": 0.999}
+    found = with_limits(analysis, sure, unsure)
+    first, second = found.models
+    named = first.manifest.classes[first.prediction.index]
+    assert sentences.use(first).startswith(f"Prediction set: {named} (such sets hold the true")
+    assert "95 % of test pictures). Sure enough: of answers <0.1 % sure" in sentences.use(first)
+    assert " or ".join(second.manifest.classes[:1]) in sentences.use(second)
+    assert sentences.use(second).count(" or ") == len(second.manifest.classes)  # and "or more"
+    assert "Not sure enough, so abstain" in sentences.use(second)
+    never = with_limits(analysis, unsure | {"abstain_below": 1.0000001}, {})
+    assert "at no confidence are at most 5 % of the answers" in sentences.use(never.models[0])
+    assert sentences.use(never.models[1]) == ""
+    assert panels.result(found, panels.View(0)).count("nls-use") == 2
+    assert panels.result(never, panels.View(0)).count("nls-use") == 1
+
+
+def test_rest_tells_them_too(analysis: Analysis) -> None:
+    limits = {"miss": 0.05, "inside": 0.0, "abstain_below": 0.999}
+    answer = analysis_response(with_limits(analysis, limits, {})).model_dump(mode="json")
+    first, second = (each["prediction"] for each in answer["models"])
+    assert first["use"] == {
+        "prediction_set": [first["label"]],
+        "abstain": True,
+        "enough": 0.999,
+        "miss": 0.05,
+    }
+    assert second["use"] is None

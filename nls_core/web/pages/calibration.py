@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
-from nls_core.evidence import verdicts
-from nls_core.evidence.cells import BASE, TEMPERED, gap, label, number, percent
-from nls_core.metrics import calibration
+from nls_core.evidence import stored_runs, verdicts
+from nls_core.evidence.cells import BASE, TEMPERED, Cells, gap, label, number, percent
+from nls_core.metrics import calibration, conformal
+from nls_core.metrics.recalibration import RECALIBRATIONS, crossfitted
 from nls_core.metrics.temperature import with_temperature
 from nls_core.views import analysis_charts, cell_style, html, run_charts
 from nls_core.web.pages import family_reports
-from nls_core.web.pages.family_reports import Reports, Where
+from nls_core.web.pages.family_reports import Where
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 
 INTRO = """A model is calibrated when, of the answers it gives with 80 % confidence, 80 % are right.
@@ -28,7 +29,7 @@ MODES = {
     "as trained (T = 1)": "one",
     "each with its fitted T": "fitted",
     "the T of the slider": "own",
-}
+} | {each.title: name for name, each in RECALIBRATIONS.items() if name != "temperature"}
 PLAIN = ("brier", "nll")  # not shares
 NAMES = {
     "ece": "ECE-15 %",
@@ -54,6 +55,18 @@ near it says nothing against a model. The debiased ECE has an estimate of that b
 Nakkiran 2023, arXiv 2309.12236)."""
 
 
+REPAIRED = "".join(f"<li>{each.title}: {each.meaning}</li>" for each in RECALIBRATIONS.values())
+AFTER = f"""<b>What can be had without training.</b> ECE-15 after a recalibration:
+<ul>{REPAIRED}</ul>
+Each answer is recalibrated by a map fitted on the other half of the answers. Prediction sets hold
+the classes that cannot be ruled out, so that they miss the true one in one of twenty pictures at
+most: by probability (THR, arXiv 1609.00451), cumulated (APS, arXiv 2006.02544) and with a penalty
+for size (RAPS, arXiv 2009.14193); the limit comes from the other half. A set is never empty, so it
+covers more than asked where a model is right more often than that. AURC: the error rate, averaged
+over all shares of the answers that one may withhold, by the confidence, and by the largest logit
+over a norm of all where that orders the other half better (arXiv 2305.15508, 2403.14715)."""
+
+
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Calibration", INTRO)
@@ -65,7 +78,7 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         family = family_reports.menu(families)
         shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
-        mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Temperature")
+        mode = gr.Dropdown(list(MODES), value=next(iter(MODES)), label="Recalibration")
         slider = gr.Slider(0.25, 4, value=1, step=0.05, label="T", elem_id="temperature")
     words = gr.HTML(elem_id="gaps")
     with gr.Row():
@@ -76,6 +89,8 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
+    after = gr.HTML(elem_id="after-training")
+    note(AFTER)
     family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
     # whoever moves the slider wants its T
     slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
@@ -92,7 +107,7 @@ def build(analyzer: Analyzer) -> None:
         None,
         lambda family, *chosen: show_shift((family, folder), *chosen),
         [family, shown, corruption],
-        [table, under_shift, *shifted],
+        [table, under_shift, *shifted, after],
         show_progress="hidden",
         **PRIVATE,
     )
@@ -116,18 +131,25 @@ def other(folder: Path, family: str) -> Any:
     return gr.update(choices=cells, value=start)
 
 
-def temperature(data: Reports, cell: str, mode: str, own: float) -> float:
-    """The T that a cell's shipped seed is shown with."""
-    fitted = float(data.run(cell).found["temperature"])
-    return {"one": 1.0, "fitted": fitted, "own": own}[MODES[mode]]
+@lru_cache(maxsize=16)
+def _recalibrated(name: str, logits: Tensor, labels: Tensor, per: int) -> Tensor:
+    """As `crossfitted`, which takes a second: kept for the tensors that reports hold."""
+    return crossfitted(name, logits, labels, per=per)
 
 
-def measured(
-    data: Reports, cell: str, t: float
-) -> tuple[calibration.Reliability, dict[str, float]]:
-    """The diagram and the figures of a cell's shipped seed at a temperature."""
-    logits, labels = data.run(cell).logits, data.labels
-    probs: Tensor = with_temperature(logits, t)
+def probabilities(where: Where, cell: str, mode: str, own: float) -> tuple[Tensor, str]:
+    """What a cell's shipped seed says (N, K), recalibrated by one of `MODES`, and how in words."""
+    data = family_reports.load(*where)
+    run = data.run(cell)
+    t = {"one": 1.0, "fitted": float(run.found["temperature"]), "own": own}.get(MODES[mode])
+    if t is None:
+        per = stored_runs.read_renderings(where[1] / where[0] / stored_runs.FOLDER)
+        return _recalibrated(MODES[mode], run.logits, data.labels, per), mode
+    return with_temperature(run.logits, t), f"T = {t:.2f}"
+
+
+def measured(probs: Tensor, labels: Tensor) -> tuple[calibration.Reliability, dict[str, float]]:
+    """The diagram and the figures of some answers."""
     found = {name: calibration.METRICS[name](probs, labels) for name in ("accuracy", "ece", "nll")}
     found["confidence"] = float(probs.amax(1).mean())
     return calibration.reliability(probs, labels), found
@@ -139,24 +161,22 @@ def show(where: Where, cells: list[str], mode: str, own: float) -> list[Any]:
     data = family_reports.load(*where)
     sentences, plots = [], []
     for cell in [cell for cell in cells if cell in data.runs][:4]:  # not those of another family
-        t = temperature(data, cell, mode, own)
-        bins, found = measured(data, cell, t)
-        sentences.append(sentence(cell, t, found))
-        chart = analysis_charts.reliability_bars(
-            bins, f"{cell}, T = {t:.2f}", cell_style.colour(cell)
-        )
+        probs, how = probabilities(where, cell, mode, own)
+        bins, found = measured(probs, data.labels)
+        sentences.append(sentence(cell, how, found))
+        chart = analysis_charts.reliability_bars(bins, f"{cell}, {how}", cell_style.colour(cell))
         plots.append(gr.update(value=chart, visible=True))
     plots += [gr.update(visible=False)] * (4 - len(plots))
     text = "".join(f"<p class=nls-explain>{each}</p>" for each in sentences)
     return [text or "<p class=nls-explain>Choose a model.</p>", *plots]
 
 
-def sentence(cell: str, t: float, found: dict[str, float]) -> str:
+def sentence(cell: str, how: str, found: dict[str, float]) -> str:
     """Confidence against accuracy, in words."""
     over = found["confidence"] - found["accuracy"]
     kind = "overconfident" if over > 0 else "underconfident"
     return (
-        f"<b>{label(cell)}</b> at T = {t:.2f}: {kind} by {100 * abs(over):.1f} points "
+        f"<b>{label(cell)}</b>, {how}: {kind} by {100 * abs(over):.1f} points "
         f"(confidence {100 * found['confidence']:.1f} %, "
         f"accuracy {100 * found['accuracy']:.1f} %); "
         f"ECE-15 {100 * found['ece']:.2f} %, NLL {found['nll']:.4f}."
@@ -164,7 +184,7 @@ def sentence(cell: str, t: float, found: dict[str, float]) -> str:
 
 
 def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
-    """The table over seeds; whether there is more; accuracy and ECE over severity."""
+    """Both tables over seeds; whether there is shift; accuracy and ECE over severity."""
     data = family_reports.load(*where)
     every = data.evidence.cells
     cells = [cell for cell in cells if cell in data.runs]  # not those of another family
@@ -181,11 +201,31 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
             for name in names
         ]
         rows.append([label(cell), str(len(every[cell]["seeds"])), *values, gap(found["ece"])])
-    table = html.table([head, *rows])
+    table, after = html.table([head, *rows]), after_training(every, cells)
     if not any("shift" in data.run(cell).found for cell in cells):
-        return [table, gr.update(visible=False), *[gr.update(visible=False)] * 2]
+        return [table, gr.update(visible=False), *[gr.update(visible=False)] * 2, after]
     plots = [
         run_charts.under_shift(data.runs, corruption, key, cells) for key in ("accuracy", "ece")
     ]
     shown = [gr.update(value=plot, visible=True) for plot in plots]
-    return [table, gr.update(visible=True), *shown]
+    return [table, gr.update(visible=True), *shown, after]
+
+
+def after_training(every: Cells, cells: list[str]) -> str:
+    """The table of what can be had without training; nothing where the report has none."""
+    known = {cell: kept for cell in cells if (kept := every[cell].get("after_training"))}
+    if not known:
+        return ""
+    repaired = [f"{each.title} %" for each in RECALIBRATIONS.values()]
+    sets = [f"{name.upper()}: inside %, size" for name in conformal.SCORES]
+    rows = [["model", "as trained %", *repaired, *sets, "AURC %", "AURC, best norm %"]]
+    for cell, kept in known.items():
+        eces = [percent(kept["recalibrated"].get(name, {}).get("ece")) for name in RECALIBRATIONS]
+        found = [kept["sets"].get(name, {}) for name in conformal.SCORES]
+        pairs = [
+            f"{percent(each.get('coverage'), 1)}, {number(each.get('size'), 2)}" for each in found
+        ]
+        risks = [percent(kept["selective"][name]["aurc"]) for name in ("confidence", "normalized")]
+        plain = percent(every[cell]["metrics"]["ece"])
+        rows.append([label(cell), plain, *eces, *pairs, *risks])
+    return html.table(rows)

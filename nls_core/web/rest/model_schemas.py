@@ -72,6 +72,10 @@ class ModelDetail(Frozen):
     ood: dict[str, Any] = Field(
         description="score and threshold below which a picture may be of no class; empty: none"
     )
+    limits: dict[str, float] = Field(
+        description="for prediction sets and abstention, from test pictures: 'miss', 'inside' "
+        "(largest THR score in a set) and 'abstain_below'; or empty"
+    )
     schema_: int = Field(alias="schema", description="version of the manifest's format")
     layers: list[str] = Field(description="target layers in forward order; the last is the default")
 

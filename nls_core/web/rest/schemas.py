@@ -18,7 +18,7 @@ from nls_core.analysis.results import (
     Prediction,
     SweepPoint,
 )
-from nls_core.metrics import unfamiliar
+from nls_core.metrics import conformal, unfamiliar
 from nls_core.types import Manifest
 from nls_core.views import raster
 from nls_core.web.rest.model_schemas import Frozen
@@ -36,6 +36,21 @@ class FamiliarityResponse(Frozen):
     unfamiliar: bool = Field(description="the value is below the threshold: perhaps of no class")
 
 
+class UseResponse(Frozen):
+    """What may be done with the answer (split-conformal prediction, selective prediction)."""
+
+    prediction_set: list[str] = Field(
+        description="classes that cannot be ruled out, the likeliest first; such sets miss the "
+        "true class of `miss` of the test pictures"
+    )
+    abstain: bool = Field(description="the confidence is below `enough`")
+    enough: float = Field(
+        description="of answers with this confidence or more, at most `miss` are wrong; above 1: "
+        "there is no such confidence"
+    )
+    miss: float = Field(description="a share in (0, 1)")
+
+
 class PredictionResponse(Frozen):
     """One model's answer for one input."""
 
@@ -49,6 +64,9 @@ class PredictionResponse(Frozen):
     familiarity: FamiliarityResponse | None = Field(
         description="whether the input may be of none of the classes; null: the manifest has no "
         "threshold"
+    )
+    use: UseResponse | None = Field(
+        description="prediction set and abstention; null: the manifest has no limits"
     )
 
 
@@ -237,6 +255,19 @@ def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionRespons
         calibrated_probabilities=named(prediction.calibrated),
         temperature=manifest.temperature,
         familiarity=_familiarity(manifest, prediction),
+        use=_use(manifest, prediction),
+    )
+
+
+def _use(manifest: Manifest, prediction: Prediction) -> UseResponse | None:
+    found = conformal.judge(manifest.limits, prediction.probabilities)
+    if found is None:
+        return None
+    return UseResponse(
+        prediction_set=[manifest.classes[k] for k in found.classes],
+        abstain=found.withheld,
+        enough=found.enough,
+        miss=found.miss,
     )
 
 

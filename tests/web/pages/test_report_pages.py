@@ -15,11 +15,12 @@ from nls_core.analysis import choice
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import CheckpointError
 from nls_core.evidence import verdicts
-from nls_core.evidence.cells import label
+from nls_core.evidence.cells import label, percent
 from nls_core.evidence.findings import CLAIMS, FINDINGS, KEYS
 from nls_core.evidence.masking import SIGNS
 from nls_core.families import OUT_OF_FOLD
 from nls_core.metrics import calibration, fair_calibration
+from nls_core.metrics.recalibration import RECALIBRATIONS
 from nls_core.settings import Settings
 from nls_core.web.pages import calibration as calibration_page
 from nls_core.web.pages import family_reports, findings, training
@@ -29,7 +30,7 @@ from nls_core.web.pages.family_reports import Reports
 
 MODELS = Settings().models_dir
 WHERE: tuple[str, Path] = ("fashion", MODELS)
-ONE, FITTED, OWN = MODES
+ONE, FITTED, OWN, *_ = MODES
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,14 @@ def data() -> Reports:
 @pytest.mark.parametrize(("mode", "own"), [(ONE, 2.0), (FITTED, 2.0), (OWN, 2.0)])
 def test_a_temperature_is_applied_live(data: Reports, mode: str, own: float) -> None:
     fitted = data.run("ce-zero").found["temperature"]
-    t = calibration_page.temperature(data, "ce-zero", mode, own)
-    assert t == {ONE: 1.0, FITTED: fitted, OWN: 2.0}[mode]
-    bins, found = calibration_page.measured(data, "ce-zero", t)
+    t = {ONE: 1.0, FITTED: fitted, OWN: 2.0}[mode]
+    shown, how = calibration_page.probabilities(WHERE, "ce-zero", mode, own)
+    assert how == f"T = {t:.2f}"
+    bins, found = calibration_page.measured(shown, data.labels)
     probs = (data.run("ce-zero").logits / t).softmax(1)
     assert found["ece"] == pytest.approx(calibration.ece(probs, data.labels), abs=1e-6)
     assert int(bins.counts.sum()) == len(data.labels)
-    words = calibration_page.sentence("ce-zero", t, found)
+    words = calibration_page.sentence("ce-zero", how, found)
     assert f"ECE-15 {100 * found['ece']:.2f} %" in words
     over = found["confidence"] > found["accuracy"]
     assert ("overconfident" in words) == over
@@ -54,8 +56,7 @@ def test_a_temperature_is_applied_live(data: Reports, mode: str, own: float) -> 
 
 def test_cross_entropy_is_overconfident_and_smoothing_underconfident(data: Reports) -> None:
     words = {
-        cell: calibration_page.sentence(cell, 1.0, calibration_page.measured(data, cell, 1.0)[1])
-        for cell in ("ce-zero", "ls-zero")
+        cell: calibration_page.show(WHERE, [cell], ONE, 1.0)[0] for cell in ("ce-zero", "ls-zero")
     }
     assert "overconfident" in words["ce-zero"]
     assert "underconfident" in words["ls-zero"]
@@ -151,9 +152,30 @@ def test_without_a_report_a_page_says_what_makes_it(page: object, analyzer: Anal
 def test_diagrams_show_the_seed_that_ships(data: Reports) -> None:
     for cell in data.runs:
         manifest = zoo.read_manifest(f"fashion/{cell}", MODELS)
-        found = calibration_page.measured(data, cell, 1.0)[1]
+        probs, how = calibration_page.probabilities(WHERE, cell, ONE, 1.0)
+        assert how == "T = 1.00"
+        found = calibration_page.measured(probs, data.labels)[1]
         assert data.run(cell).found["sha256"] == manifest.sha256
         assert found["ece"] == pytest.approx(manifest.metrics["ece"], abs=2e-4)  # float16 logits
+
+
+@pytest.mark.parametrize("mode", list(calibration_page.MODES))
+def test_each_recalibration_is_drawn_and_told(data: Reports, mode: str) -> None:
+    words, first, *rest = calibration_page.show(WHERE, ["ls-zero"], mode, 2.0)
+    how = mode if calibration_page.MODES[mode] in RECALIBRATIONS else "T = "
+    assert f"<b>ls, zero</b>, {how}" in words
+    assert how in first["value"].layout.title.text
+    assert [each["visible"] for each in rest] == [False] * 3
+
+
+def test_what_can_be_had_without_training_is_a_table_of_the_report(data: Reports) -> None:
+    every = data.evidence.cells
+    found = calibration_page.after_training(every, ["ls-zero", "nls-zero"])
+    kept = every["ls-zero"]["after_training"]
+    for entry in (kept["recalibrated"]["margin"]["ece"], kept["selective"]["normalized"]["aurc"]):
+        assert f"<td>{percent(entry)}</td>" in found
+    older = {"ls-zero": {"metrics": every["ls-zero"]["metrics"]}}
+    assert calibration_page.after_training(older, ["ls-zero"]) == ""
 
 
 def test_a_report_is_read_again_when_it_changed(tmp_path: Path) -> None:
@@ -249,9 +271,9 @@ def test_pages_begin_with_the_pair_that_the_report_chooses(shipped: Analyzer) ->
 
 def test_where_no_shift_was_measured_its_row_is_hidden() -> None:
     pair = ["ce-zero", "nls-zero"]
-    shown = calibration_page.show_shift(WHERE, pair, "noise")[1:]
+    shown = calibration_page.show_shift(WHERE, pair, "noise")[1:4]
     assert [part["visible"] for part in shown] == [True, True, True]
-    hidden = calibration_page.show_shift(("photos", MODELS), pair, "noise")[1:]
+    hidden = calibration_page.show_shift(("photos", MODELS), pair, "noise")[1:4]
     assert [part["visible"] for part in hidden] == [False, False, False]
 
 
