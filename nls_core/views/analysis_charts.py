@@ -114,7 +114,7 @@ def reliability_bars(
         yaxis2={"domain": [0, 0.24], "title": "images", "tickformat": ".0%", "anchor": "x"},
         xaxis={"range": [0, 1], "title": "confidence", "tickformat": ".0%", "anchor": "y2"},
     )
-    title = {"text": f"{name}: {len(bins.counts)} equal-width bins", "font": {"size": 13}}
+    title = {"text": f"{name}: {len(bins.counts)} bins", "font": {"size": 13}}
     return style(figure, height=380, showlegend=False, title=title)
 
 

@@ -55,16 +55,16 @@ near it says nothing against a model. The debiased ECE has an estimate of that b
 Nakkiran 2023, arXiv 2309.12236)."""
 
 
-REPAIRED = "".join(f"<li>{each.title}: {each.meaning}</li>" for each in RECALIBRATIONS.values())
-AFTER = f"""<b>What can be had without training.</b> ECE-15 after a recalibration:
-<ul>{REPAIRED}</ul>
-Each answer is recalibrated by a map fitted on the other half of the answers. Prediction sets hold
-the classes that cannot be ruled out, so that they miss the true one in one of twenty pictures at
-most: by probability (THR, arXiv 1609.00451), cumulated (APS, arXiv 2006.02544) and with a penalty
-for size (RAPS, arXiv 2009.14193); the limit comes from the other half. A set is never empty, so it
-covers more than asked where a model is right more often than that. AURC: the error rate, averaged
-over all shares of the answers that one may withhold, by the confidence, and by the largest logit
-over a norm of all where that orders the other half better (arXiv 2305.15508, 2403.14715)."""
+REPAIRED = "; ".join(f"{each.title}, {each.meaning}" for each in RECALIBRATIONS.values())
+AFTER = f"""<b>What can be had without training.</b> The first table has the ECE-15 that is left
+after a recalibration: {REPAIRED}. Each answer is recalibrated by a map that the other half of the
+answers taught. AURC is the error rate, averaged over all shares of the answers that one may
+withhold: by the confidence, and by the largest logit over a norm of all, where that orders the
+other half better (arXiv 2305.15508, 2403.14715).
+<br>The second has prediction sets: the classes that cannot be ruled out, so that the true one is
+missed in one of twenty pictures at most. By probability (THR, arXiv 1609.00451), cumulated (APS,
+arXiv 2006.02544), and with a penalty for size (RAPS, arXiv 2009.14193); the limit comes from the
+other half. A set is never empty, so it covers more than asked where a model is right more often."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -89,8 +89,8 @@ def build(analyzer: Analyzer) -> None:
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
     note(READ)
-    after = gr.HTML(elem_id="after-training")
     note(AFTER)
+    after = gr.HTML(elem_id="after-training")
     family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
     # whoever moves the slider wants its T
     slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
@@ -100,7 +100,8 @@ def build(analyzer: Analyzer) -> None:
         [family, shown, mode, slider],
         [words, *plots],
         trigger_mode="always_last",
-        show_progress="hidden",
+        show_progress="minimal",  # some recalibrations take a second for each model
+        show_progress_on=words,
         **PRIVATE,
     )
     gr.on(
@@ -212,20 +213,19 @@ def show_shift(where: Where, cells: list[str], corruption: str) -> list[Any]:
 
 
 def after_training(every: Cells, cells: list[str]) -> str:
-    """The table of what can be had without training; nothing where the report has none."""
+    """The tables of what can be had without training; nothing where the report has none."""
     known = {cell: kept for cell in cells if (kept := every[cell].get("after_training"))}
     if not known:
         return ""
-    repaired = [f"{each.title} %" for each in RECALIBRATIONS.values()]
-    sets = [f"{name.upper()}: inside %, size" for name in conformal.SCORES]
-    rows = [["model", "as trained %", *repaired, *sets, "AURC %", "AURC, best norm %"]]
+    titles = [f"{each.title} %" for each in RECALIBRATIONS.values()]
+    repaired = [["model", "ECE as trained %", *titles, "AURC %", "AURC, best norm %"]]
+    sets = [["model", *(f"{name.upper()}: true class inside %, size" for name in conformal.SCORES)]]
     for cell, kept in known.items():
-        eces = [percent(kept["recalibrated"].get(name, {}).get("ece")) for name in RECALIBRATIONS]
+        eces = [kept["recalibrated"].get(name, {}).get("ece") for name in RECALIBRATIONS]
+        risks = [kept["selective"][name]["aurc"] for name in ("confidence", "normalized")]
+        shares = [every[cell]["metrics"]["ece"], *eces, *risks]
+        repaired.append([label(cell), *map(percent, shares)])
         found = [kept["sets"].get(name, {}) for name in conformal.SCORES]
-        pairs = [
-            f"{percent(each.get('coverage'), 1)}, {number(each.get('size'), 2)}" for each in found
-        ]
-        risks = [percent(kept["selective"][name]["aurc"]) for name in ("confidence", "normalized")]
-        plain = percent(every[cell]["metrics"]["ece"])
-        rows.append([label(cell), plain, *eces, *pairs, *risks])
-    return html.table(rows)
+        pairs = [(percent(s.get("coverage"), 1), number(s.get("size"), 2)) for s in found]
+        sets.append([label(cell), *map(", ".join, pairs)])
+    return html.table(repaired) + html.table(sets)
