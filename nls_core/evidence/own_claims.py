@@ -63,7 +63,7 @@ def own_loss(evidence: Evidence) -> Finding:
     mine, accuracy = metric(cells, OWN, "ece"), metric(cells, OWN, "accuracy")
     reached = (
         f" It has an ECE of {percent(mine)} % (`ce`: {percent(metric(cells, BASE, 'ece'))} "
-        f"%) at {gap(accuracy)} points of accuracy. {conditions(met)}."
+        f"%) at {gap(accuracy)} points of accuracy. {conditions(met)}"
         if met
         else ""
     )

@@ -150,8 +150,9 @@ def of_conditions(met: Mapping[str, bool]) -> str:
 
 
 def conditions(met: Mapping[str, bool]) -> str:
-    """Which conditions are met, as a phrase."""
-    return "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in met.items())
+    """Which conditions are met, as a sentence."""
+    shown = "; ".join(f"{name}: {'met' if good else 'not met'}" for name, good in met.items())
+    return f"Conditions: {shown}." if shown else ""
 
 
 def outcomes(endpoints: Sequence[Endpoint]) -> str:

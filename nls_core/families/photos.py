@@ -41,7 +41,8 @@ FAMILY = Family(
     tuned={
         "ls": ({"smoothing": 0.02}, {"smoothing": 0.05}),
         "nls_ls": tuple(
-            {"weight": weight, "smoothing": 0.02} for weight in (0.02, 0.05, 0.1, 0.2, 0.4)
+            {"weight": weight, "smoothing": 0.02}
+            for weight in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
         ),
     },
     # swapping the padding of pretrained weights costs accuracy, so the first candidate is zero
