@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from nls_core.analysis.results import Analysis, AnalysisRequest
 from nls_core.errors import CheckpointError
 from nls_core.settings import Settings
 from nls_core.types import Manifest
+from nls_core.views.sentences import TELLING
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.scripts import script
 
@@ -37,7 +39,9 @@ def check_alike(got: Analysis, wanted: Analysis, *, exact: bool) -> None:
         if exact:
             assert a.flip_point == b.flip_point
         elif a.flip_point and b.flip_point and a.flip_point.epsilon and b.flip_point.epsilon:
-            assert a.flip_point.epsilon == pytest.approx(b.flip_point.epsilon, abs=2 / 16 / 255)
+            # PGD's success need not grow with ε, so bisection may end elsewhere on another machine
+            less, more = sorted((a.flip_point.epsilon, b.flip_point.epsilon))
+            assert more - less <= 2.01 / 16 / 255 or math.log2(more / less) <= TELLING
         for p, q in zip(a.sweep, b.sweep, strict=True):
             assert p.epsilon == q.epsilon
             if exact:

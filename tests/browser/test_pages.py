@@ -78,12 +78,12 @@ def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
 def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: str) -> None:
     page, trouble = open_page(browser, f"{url}/ui/calibration", "#gaps b", DESKTOP)
     expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
-    expect(page.locator("#gaps")).to_contain_text("ce, zero at T = 1.00: overconfident")
+    expect(page.locator("#gaps")).to_contain_text("ce, zero, T = 1.00: overconfident")
     number = page.get_by_label("number input for T")
     number.fill("3")
     number.press("Enter")
     expect(page.locator("#gaps")).to_contain_text(
-        "ce, zero at T = 3.00: underconfident", timeout=20_000
+        "ce, zero, T = 3.00: underconfident", timeout=20_000
     )
     expect(page.locator("#calibration-table")).to_contain_text("ce + T, zero")
     assert trouble == []

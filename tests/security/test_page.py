@@ -102,7 +102,7 @@ def test_work_of_rest_stops_when_the_client_goes(app: Served) -> None:
     form |= {"epsilons": ",".join(["0.001"] * 16), "steps": "100"}
     body, headers = multipart(form | {"image": ("a.png", picture_bytes())})
     with pytest.raises(socket.timeout):
-        app.ask("POST", "/api/v1/analyze", body, headers, timeout=0.3)
+        app.ask("POST", "/api/v1/analyze", body, headers, timeout=1)
     assert "nls_queue_in_use 0.0" not in app.ask("GET", "/metrics").text  # it has begun
     wait_until_idle(app, 5)
 

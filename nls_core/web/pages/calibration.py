@@ -25,10 +25,11 @@ from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 INTRO = """A model is calibrated when, of the answers it gives with 80 % confidence, 80 % are right.
 Bars on the dotted line are what one wants; below it the model is overconfident. Divide the logits
 by a temperature T and see what one number can repair."""
+OWN = "the T of the slider"
 MODES = {
     "as trained (T = 1)": "one",
     "each with its fitted T": "fitted",
-    "the T of the slider": "own",
+    OWN: "own",
 } | {each.title: name for name, each in RECALIBRATIONS.items() if name != "temperature"}
 PLAIN = ("brier", "nll")  # not shares
 NAMES = {
@@ -93,7 +94,7 @@ def build(analyzer: Analyzer) -> None:
     after = gr.HTML(elem_id="after-training")
     family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
     # whoever moves the slider wants its T
-    slider.input(lambda: list(MODES)[-1], None, mode, show_progress="hidden", **PRIVATE)
+    slider.input(lambda: OWN, None, mode, show_progress="hidden", **PRIVATE)
     gr.on(
         None,
         lambda family, *chosen: show((family, folder), *chosen),
