@@ -156,6 +156,10 @@ def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: st
         browser, f"{url}/ui", "#paint canvas", PHONE, has_touch=True, is_mobile=True
     )
     canvas = page.locator("#paint canvas")
+    height = 0
+    while (now := page.evaluate("document.documentElement.scrollHeight")) != height:
+        height = now
+        page.wait_for_timeout(700)  # until the charts have come, what is above them moves
     canvas.scroll_into_view_if_needed()
     box, top = canvas.bounding_box(), page.evaluate("scrollY")
     assert box is not None
