@@ -35,8 +35,6 @@ METHOD = "gradcam"
 MASK_SCORES = {"energy_inside": "energy inside", "pointing_game": "pointing game"}
 STATES = ("clean", "attacked")
 ONE_RUN = "One run of {cells}: the intervals cover new objects, no new trainings."
-
-
 Judge = Callable[[Evidence], Finding]
 
 
@@ -93,14 +91,7 @@ def generalization(evidence: Evidence) -> Finding:
     )
     head = ["cell", "accuracy %", "difference to ce-zero"]
     head += [f"{kind.removeprefix('accuracy_')}s %" for kind in kinds]
-    return Finding(
-        "generalization",
-        "Normalized soft labels generalize better.",
-        verdict(endpoints),
-        text,
-        [head, *rows],
-        evidence.record["command"],
-    )
+    return paper_claims.generalizing(evidence, endpoints, text, [head, *rows])
 
 
 @cautious(CANDIDATE)

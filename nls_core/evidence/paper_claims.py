@@ -14,6 +14,7 @@ from nls_core.evidence.cells import (
     TEMPERED,
     WITH_T,
     Cells,
+    Table,
     gap,
     label,
     metric,
@@ -179,12 +180,19 @@ def generalization(evidence: Evidence) -> Finding:
         "shift means the mean over six corruptions at five severities; foreign images are "
         f"handwritten digits and uniform noise, told apart by confidence. {outcomes(endpoints)}"
     )
+    return generalizing(evidence, endpoints, text, [head, *rows])
+
+
+def generalizing(
+    evidence: Evidence, endpoints: Sequence[Endpoint], text: str, table: Table
+) -> Finding:
+    """Claim 3, by the endpoints that a protocol has."""
     return Finding(
         "generalization",
         "Normalized soft labels generalize better.",
         verdict(endpoints),
         text,
-        [head, *rows],
+        table,
         evidence.record["command"],
     )
 

@@ -65,8 +65,12 @@ FAMILY = Family(
     attacked=Attacked(),
     # the paper's: many epochs, one picture of each object, the last weights
     regime={
-        **{"frozen": 6, "renderings": 1, "epochs": 40, "weight_decay": 1e-6},
-        **{"averaging": 0.0, "interpolation": 1.0},
+        "frozen": 6,
+        "renderings": 1,
+        "epochs": 40,
+        "weight_decay": 1e-6,
+        "averaging": 0.0,
+        "interpolation": 1.0,
     },
     regime_rates={"ce": 0.02, "nls": 0.25},
     # scorecam takes minutes an image

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nls_core.errors import InvalidInput
+from nls_core.metrics import selective
 from nls_core.metrics.recalibration import halves
 
 MISS = 0.05  # one in twenty
@@ -48,10 +49,8 @@ def aps(probs: Tensor) -> Tensor:
 
 def raps(probs: Tensor) -> Tensor:
     """(N, K) scores: as `aps`, and a penalty for each class beyond the first `FREE`."""
-    order = probs.double().argsort(dim=1, descending=True, stable=True)
-    ranks = torch.arange(1, probs.shape[1] + 1, dtype=torch.float64).expand(probs.shape)
-    beyond = (ranks - FREE).clamp(min=0) * PENALTY
-    return aps(probs) + torch.empty_like(beyond).scatter_(1, order, beyond)
+    ranks = 1 + probs.double().argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return aps(probs) + (ranks - FREE).clamp(min=0).double() * PENALTY
 
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {"thr": thr, "aps": aps, "raps": raps}
@@ -116,10 +115,7 @@ def abstain_below(probs: Tensor, labels: Tensor, wrong: float = MISS) -> float:
     confident answers are wrong more often: all are withheld.
     """
     confidence, named = probs.max(1)
-    order = confidence.argsort(descending=True, stable=True)
-    ordered = confidence[order].double()
-    errors = (named != labels)[order].double().cumsum(0)
-    risk = errors / torch.arange(1, len(order) + 1, dtype=torch.float64)
+    ordered, risk = selective.risks(confidence.double(), (named != labels).double())
     last = torch.cat([ordered[1:] != ordered[:-1], torch.tensor([True])])  # of equal confidences
     allowed = torch.nonzero(last & (risk <= wrong)).flatten()
     return float(ordered[allowed[-1]]) if len(allowed) else math.nextafter(1.0, 2.0)

@@ -64,10 +64,15 @@ def normalized_aurc(logits: Tensor, labels: Tensor, first: Tensor) -> float:
 
 
 def _risk(score: Tensor, wrong: Tensor) -> float:
-    """The mean, over all coverages, of the share of wrong (N,) answers among the best scores."""
-    order = score.argsort(descending=True, stable=True)
+    """The mean of `risks` over all coverages."""
+    return float(risks(score, wrong)[1].mean())
+
+
+def risks(score: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (N,) from the highest down, and the share of wrong (N,) answers down to each."""
+    ordered, order = score.sort(descending=True, stable=True)
     answered = torch.arange(1, len(wrong) + 1, dtype=torch.float64, device=wrong.device)
-    return float((wrong[order].cumsum(0) / answered).mean())
+    return ordered, wrong[order].cumsum(0) / answered
 
 
 def ood_auroc(known: Tensor, unknown: Tensor) -> float:

@@ -57,20 +57,18 @@ def result(analysis: Analysis, view: View) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
     cells = " nls-cells" if analysis.x.shape[-1] < CELLS else ""
     return (
-        f'<div class="nls-result{cells}">{_see(view)}<p class="nls-sentence" role="status">'
-        f"{escape(known + sentence(analysis))}</p>{_worse(analysis)}{rows}"
+        f'<div class="nls-result{cells}">{_paragraph("see", view.see)}'
+        '<p class="nls-sentence" role="status">'
+        f"{escape(known + sentence(analysis))}</p>"
+        f"{_paragraph('hint', no_better(analysis))}{rows}"
         f"{_colourbars(analysis, view)}"
         f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}</div>"
     )
 
 
-def _see(view: View) -> str:
-    return f'<p class="nls-see">{escape(view.see)}</p>' if view.see else ""
-
-
-def _worse(analysis: Analysis) -> str:
-    text = no_better(analysis)
-    return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
+def _paragraph(kind: str, text: str) -> str:
+    """A text of a kind that static/style.css knows; nothing of no text."""
+    return f'<p class="nls-{kind}">{escape(text)}</p>' if text else ""
 
 
 def _row(analysis: Analysis, index: int, view: View) -> str:
@@ -101,23 +99,14 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
         f'<p class="nls-verdict"><b>{escape(classes[model.prediction.index])}</b>, '
         f"{percent(model.prediction.confidence)} sure "
         f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
-        f"{escape(deserved(model))}.</p>{_use(model)}{_hint(model)}"
+        f"{escape(deserved(model))}.</p>"
+        f"{_paragraph('use', use(model))}{_paragraph('hint', hint(model))}"
         f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
     )
 
 
 def _facts(model: ModelAnalysis) -> str:
     return "".join(f' <span class="nls-fact">{escape(text)}</span>' for text in facts(model))
-
-
-def _use(model: ModelAnalysis) -> str:
-    text = use(model)
-    return f'<p class="nls-use">{escape(text)}</p>' if text else ""
-
-
-def _hint(model: ModelAnalysis) -> str:
-    text = hint(model)
-    return f'<p class="nls-hint">{escape(text)}</p>' if text else ""
 
 
 def _answer(model: ModelAnalysis, point: SweepPoint) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.data.corruptions import CORRUPTIONS
-from nls_core.evidence import stored_runs, verdicts
+from nls_core.evidence import verdicts
 from nls_core.evidence.cells import BASE, TEMPERED, Cells, gap, label, number, percent
 from nls_core.metrics import calibration, conformal
 from nls_core.metrics.recalibration import RECALIBRATIONS, crossfitted
@@ -145,8 +145,7 @@ def probabilities(where: Where, cell: str, mode: str, own: float) -> tuple[Tenso
     run = data.run(cell)
     t = {"one": 1.0, "fitted": float(run.found["temperature"]), "own": own}.get(MODES[mode])
     if t is None:
-        per = stored_runs.read_renderings(where[1] / where[0] / stored_runs.FOLDER)
-        return _recalibrated(MODES[mode], run.logits, data.labels, per), mode
+        return _recalibrated(MODES[mode], run.logits, data.labels, data.renderings), mode
     return with_temperature(run.logits, t), f"T = {t:.2f}"
 
 

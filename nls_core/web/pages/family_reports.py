@@ -23,12 +23,16 @@ from nls_core.web.pages.widgets import no_report
 
 @dataclass(frozen=True)
 class Reports:
-    """The aggregate, the raw runs, the test labels (N,) and the shipped seeds of one family."""
+    """The aggregate, the raw runs, the test labels (N,) and the shipped seeds of one family.
+
+    So many answers in a row as `renderings` says are of one object.
+    """
 
     evidence: Evidence
     runs: Runs
     labels: Tensor
     shipped: Mapping[str, int]  # cell -> seed
+    renderings: int
 
     def run(self, cell: str) -> Run:
         """The run of a cell whose weights ship; the first one where they do not."""
@@ -143,7 +147,9 @@ def load(family: str, models_dir: Path) -> Reports:
 
 @lru_cache(maxsize=2)
 def _load(family: str, models_dir: Path, changed: int) -> Reports:
-    runs, labels = stored_runs.read(models_dir / family / stored_runs.FOLDER)
+    raw = models_dir / family / stored_runs.FOLDER
+    runs, labels = stored_runs.read(raw)
     named = [zoo.read_manifest(i, models_dir) for i in zoo.available(models_dir, family)]
     shipped = {f"{each.loss}-{each.padding}": each.seed for each in named}
-    return Reports(verdicts.read(family, models_dir), runs, labels, shipped)
+    evidence, renderings = verdicts.read(family, models_dir), stored_runs.read_renderings(raw)
+    return Reports(evidence, runs, labels, shipped, renderings)
