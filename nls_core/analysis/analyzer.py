@@ -48,8 +48,8 @@ class Analyzer(Library):
         self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
         self.computed: Store[Any] = Store(settings.max_cache_bytes)
         self.shelf = stored.Shelf(settings.static_dir / "examples")
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        self.threads = settings.threads or torch.get_num_threads()
+        torch.set_num_threads(self.threads)
 
     def layers(self, model_id: str) -> tuple[str, ...]:
         """The target layers of a model, in forward order; the last is the default."""
@@ -193,7 +193,14 @@ class Analyzer(Library):
         return self.compute(lambda: cast(T, self._run(model_id, work)))
 
     def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
-        return work(self.load(model_id))
+        return work(self._ready(model_id))
+
+    def _ready(self, model_id: str) -> Loaded:
+        """A model, and as many threads as are good for it; in the compute lane."""
+        found = self.load(model_id)
+        if torch.get_num_threads() != (threads := found.threads(self.threads)):
+            torch.set_num_threads(threads)
+        return found
 
     def attend(self, model_id: str, work: Callable[[Loaded, Callable[[], None]], T]) -> T:
         """As `run`, for a work of many steps, which calls what it is given between any two of them.
@@ -203,7 +210,7 @@ class Analyzer(Library):
         if self._accelerated:
             return self.run(model_id, partial(_unattended, work))
         with self.queue.place() as place:
-            return self.lane.run(place, lambda: work(self.load(model_id), place.check))
+            return self.lane.run(place, lambda: work(self._ready(model_id), place.check))
 
     def _analyze_all(
         self, prepared: Prepared, request: AnalysisRequest
@@ -219,7 +226,7 @@ class Analyzer(Library):
         x = prepared.x.to(self.device)  # (1, C, H, W)
         turns = zip(request.models, _shares(progress, len(request.models)), strict=True)
         for model_id, share in turns:
-            yield one_model.analyze(self.load(model_id), x, request, share)
+            yield one_model.analyze(self._ready(model_id), x, request, share)
 
 
 def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:

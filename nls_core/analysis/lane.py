@@ -22,6 +22,7 @@ from nls_core.errors import Departed, Overdue, QueueFull
 
 T = TypeVar("T")
 LOOK = 0.1  # seconds between two looks at whether somebody who waits is still there
+IDLE = 0.2  # seconds without a work until a lane counts as idle
 
 
 def _never() -> bool:
@@ -145,7 +146,7 @@ class Lane:
     """One thread that works for one after the other, visitor by visitor in turn."""
 
     def __init__(self, name: str, when_idle: Callable[[], None] = lambda: None) -> None:
-        """`when_idle` is called in the lane's thread after a work that nobody waits behind."""
+        """`when_idle` is called in the lane's thread once no work has come for `IDLE`."""
         self.name, self._when_idle = name, when_idle
         self._ready = threading.Condition()
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
@@ -185,6 +186,8 @@ class Lane:
 
     def _serve(self) -> None:
         while True:
+            if not self._comes(IDLE):
+                self._when_idle()
             job = self._next()
             if not job.answer.set_running_or_notify_cancel():
                 continue
@@ -196,8 +199,11 @@ class Lane:
             else:
                 job.answer.set_result(result)
             del job  # or the last answer would be kept until the next one
-            if not self.waiting:
-                self._when_idle()
+
+    def _comes(self, seconds: float) -> bool:
+        """Whether a work waits, or comes within some seconds."""
+        with self._ready:
+            return self._ready.wait_for(lambda: bool(self._waiting), seconds)
 
     def _next(self) -> _Job:
         """The first job of the visitor whose turn it is; the visitor then queues up again."""

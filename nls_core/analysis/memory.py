@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 
 _M_ARENA_MAX = -8  # of malloc.h
 
 
+@cache
 def _libc() -> ctypes.CDLL | None:
     """The C library, if it is glibc."""
     library = ctypes.CDLL(None)

@@ -17,6 +17,7 @@ from nls_core.types import Manifest
 MAX_MODELS = 6
 MAX_EPSILONS = 16
 MAX_STEPS = 100
+NONE = "none"  # in place of strengths: no attack
 UNIT = {"linf": 1 / 255, "l2": 1.0}  # what people count strengths in, by norm, in pixel units
 MAX_EPSILON = {"linf": 1.0, "l2": 16.0}  # pixel units; an image of 28x28 has L2 norm at most 28
 
@@ -40,11 +41,13 @@ def in_pixels(values: Iterable[float], attack: str) -> tuple[float, ...]:
 def epsilons(text: str | None, model_id: str, attack: str) -> tuple[float, ...]:
     """The strengths of a request: what was asked for, in 1/255, or those of the model's family.
 
+    `NONE` asks for no attack at all.
+
     Raises:
         InvalidInput: a part is not a number, or there is no such attack.
     """
     if text is not None:
-        return parse_epsilons(text)
+        return () if text.strip() == NONE else parse_epsilons(text)
     return in_pixels(strengths(model_id, attack).doubling(), attack)
 
 
@@ -58,7 +61,7 @@ def parse_epsilons(text: str) -> tuple[float, ...]:
         return tuple(float(part) / 255 for part in text.split(","))
     except ValueError:
         raise InvalidInput(
-            "epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8; "
+            f"epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8, or {NONE}; "
             f"got {shown(text)}"
         ) from None
 

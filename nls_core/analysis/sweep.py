@@ -31,7 +31,7 @@ class Look:
     """What one forward of a picture gave.
 
     `gradient` (1, C, H, W) is that of the cross-entropy of the label to leave or to reach, None
-    where the attack has no use for it; `values` (h, w) the map of the class `target`.
+    where no attack has a use for it; `values` (h, w) the map of the class `target`.
     """
 
     prediction: Prediction
@@ -50,7 +50,8 @@ def look(model: nn.Module, x: Tensor, request: AnalysisRequest, view: View) -> L
         view: how to look.
     """
     with frozen(model), torch.enable_grad():
-        x = x.detach().requires_grad_(ATTACKS[request.attack].takes_gradient)
+        begins = ATTACKS[request.attack].takes_gradient and bool(request.epsilons)
+        x = x.detach().requires_grad_(begins)
         seen = cams.record(model, x, view.layer)
         prediction = predictions(seen.logits.detach(), view.temperature)[0]
         target = prediction.index if request.target_class is None else request.target_class

@@ -30,7 +30,10 @@ def command(
     cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
     attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
     epsilons: Annotated[
-        str | None, typer.Option(help="In 1/255, comma-separated; by default those of the family.")
+        str | None,
+        typer.Option(
+            help="In 1/255, comma-separated; by default those of the family; with --json also none."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     flip_point: Annotated[
@@ -53,6 +56,8 @@ def command(
         seed=seed,
         flip_point=flip_point,
     )
+    if not (request.epsilons or as_json):
+        raise InvalidInput("a report shows attacks, got no strengths; --json answers without")
     analysis = _analyze(analyzer, image, request, quiet=as_json)
     if as_json:
         from nls_core.web.rest import schemas

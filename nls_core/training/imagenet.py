@@ -9,11 +9,11 @@ natural photos work from its first step.
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import EfficientNet_B0_Weights
 
 from nls_core import nets
 from nls_core.data.stamps import SELECTION
@@ -22,10 +22,18 @@ from nls_core.errors import CheckpointError, ExtraMissing, InvalidInput
 ARCH = "efficientnet-lite0-grouped"
 SIZE = 224
 MEAN = STD = (0.5, 0.5, 0.5)  # with these the weights were trained, unlike torchvision's
-CATEGORIES: tuple[str, ...] = tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
 MEMBERS: dict[str, tuple[str, ...]] = {
     label: tuple(chosen["imagenet"]) for label, chosen in SELECTION["classes"].items()
 }
+
+
+@cache
+def categories() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 categories, in the order of the logits."""
+    # over a second, which each `nls train` would wait for
+    from torchvision.models import EfficientNet_B0_Weights  # noqa: PLC0415
+
+    return tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def weights_file() -> Path:
@@ -60,7 +68,7 @@ def load(padding: str = "zero", path: Path | None = None) -> nn.Module:
         CheckpointError: the file is damaged or of another network.
         InvalidInput: an unknown padding.
     """
-    net = nets.build(nets.LITE0, len(CATEGORIES), 3, padding)
+    net = nets.build(nets.LITE0, len(categories()), 3, padding)
     path = path or weights_file()
     try:
         stored: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
@@ -86,9 +94,9 @@ def membership(classes: tuple[str, ...]) -> Tensor:
     strange = sorted(set(classes) - set(MEMBERS))
     if strange:
         raise InvalidInput(f"expected classes among {sorted(MEMBERS)}; got {strange}")
-    table = torch.zeros(len(classes), len(CATEGORIES))
+    table = torch.zeros(len(classes), len(categories()))
     for k, label in enumerate(classes):
-        table[k, [CATEGORIES.index(name) for name in MEMBERS[label]]] = 1
+        table[k, [categories().index(name) for name in MEMBERS[label]]] = 1
     return table
 
 

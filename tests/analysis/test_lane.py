@@ -6,10 +6,11 @@ import contextvars
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from nls_core.analysis.lane import NOBODY, VISITOR, Lane, Place, Queue, Visitor
+from nls_core.analysis.lane import IDLE, NOBODY, VISITOR, Lane, Place, Queue, Visitor
 from nls_core.errors import Departed, Overdue, QueueFull
 
 
@@ -57,6 +58,25 @@ def test_everything_is_computed_in_one_thread() -> None:
     with ThreadPoolExecutor(8) as pool:
         threads = pool.map(lambda _: lane.run(Place(NOBODY, 10), threading.get_ident), range(40))
         assert len(set(threads)) == 1
+
+
+def test_a_lane_is_idle_once_after_works_that_follow_each_other() -> None:
+    idle: list[str] = []
+    quiet = threading.Event()
+
+    def rest() -> None:
+        idle.append("idle")
+        quiet.set()
+
+    lane = Lane("test", rest)
+    for number in range(5):
+        lane.run(Place(NOBODY, 10), partial(idle.append, f"work {number}"))
+    assert quiet.wait(10)
+    time.sleep(3 * IDLE)
+    assert idle == [*(f"work {number}" for number in range(5)), "idle"]
+    quiet.clear()
+    lane.run(Place(NOBODY, 10), lambda: None)
+    assert quiet.wait(10)
 
 
 def test_the_work_sees_the_callers_context_and_its_errors_come_back() -> None:

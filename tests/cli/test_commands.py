@@ -225,6 +225,7 @@ def test_compare_prints_the_numbers_of_the_analyzer_and_writes_a_report(
 @pytest.mark.parametrize(
     ("option", "words"),
     [
+        (["--epsilons", "none"], "a report shows attacks, got no strengths"),
         (["--epsilons", "1,x"], "epsilons must be comma-separated numbers in 1/255"),
         (["--epsilons", "300"], "300/255"),
         (["--cam", "magic"], "unknown cam 'magic'"),

@@ -27,10 +27,10 @@ class Tiny(nn.Module):
 
 def test_every_member_is_a_category_of_its_own() -> None:
     named = [name for members in imagenet.MEMBERS.values() for name in members]
-    assert set(named) <= set(imagenet.CATEGORIES)
+    assert set(named) <= set(imagenet.categories())
     assert len(named) == len(set(named))
     assert all(len(members) >= 10 for members in imagenet.MEMBERS.values())
-    assert len(imagenet.CATEGORIES) == len(set(imagenet.CATEGORIES)) == 1000
+    assert len(imagenet.categories()) == len(set(imagenet.categories())) == 1000
 
 
 def test_the_members_are_sensible() -> None:
@@ -57,14 +57,14 @@ def test_zero_shot_sums_the_members_probabilities() -> None:
     probs = probs / probs.sum(1, keepdim=True)
     out = imagenet.zero_shot(probs.log(), CLASSES)
     for k, label in enumerate(CLASSES):
-        index = [imagenet.CATEGORIES.index(name) for name in imagenet.MEMBERS[label]]
-        own = [imagenet.CATEGORIES.index(n) for names in imagenet.MEMBERS.values() for n in names]
+        index = [imagenet.categories().index(name) for name in imagenet.MEMBERS[label]]
+        own = [imagenet.categories().index(n) for names in imagenet.MEMBERS.values() for n in names]
         torch.testing.assert_close(out[:, k], probs[:, index].sum(1) / probs[:, own].sum(1))
 
 
 def test_zero_shot_of_another_thing_altogether_is_undecided() -> None:
     logits = torch.full((1, 1000), -1e4)
-    logits[0, imagenet.CATEGORIES.index("web site")] = 0
+    logits[0, imagenet.categories().index("web site")] = 0
     torch.testing.assert_close(imagenet.zero_shot(logits, CLASSES), torch.full((1, 8), 1 / 8))
 
 

@@ -35,8 +35,7 @@ def ask_app(app: App, models: str, seed: int) -> Answer:
     fields: dict[str, str | tuple[str, bytes]] = {
         "image": ("a.png", picture(seed)),
         "models": models,
-        "epsilons": "0",
-        "steps": "1",
+        "epsilons": "none",
     }
     return app.ask("POST", ANALYZE, *multipart(fields))
 

@@ -50,8 +50,8 @@ Attack = Annotated[str, Form(description="Attack.", json_schema_extra=_names_of(
 Epsilons = Annotated[
     str | None,
     Form(
-        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1. By "
-        "default those that fit the models' family.",
+        description="Comma-separated strengths in 1/255; for pgd-l2, 255 is an L2 norm of 1. "
+        "'none': the models are not attacked. By default those that fit the models' family.",
         max_length=1000,
         examples=["0.25,0.5,1,2,4"],
     ),

@@ -239,6 +239,17 @@ def test_strengths_that_are_not_asked_for_are_those_of_the_family(client: TestCl
     ]  # fmt: skip
 
 
+def test_models_need_not_be_attacked(client: TestClient) -> None:
+    plain = post(client, epsilons="none", flip_point="true").json()
+    attacked = post(client).json()
+    for model, other in zip(plain["models"], attacked["models"], strict=True):
+        assert model["sweep"] == []
+        assert model["flip_epsilon_255"] is None
+        assert model["flip_point"] is not None
+        assert model["prediction"] == other["prediction"]
+        assert model["cam"]["values"] == other["cam"]["values"]
+
+
 def test_a_flip_point_comes_when_asked_for(client: TestClient, api: FastAPI) -> None:
     asked, plain = post(client, flip_point="true").json(), post(client).json()
     request = dataclasses.replace(REQUEST, flip_point=True)
