@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nls_core.settings import ROOT, Settings
 from tests.conftest import picture_bytes
 from tests.helpers import digits
 from tests.helpers.evidence import hurry
+from tests.helpers.site import at_start
 from tests.helpers.whole import whole_app
 
 IDS = tuple(f"{digits.NAME}/{cell}" for cell in ("ce-zero", "nls-zero"))
@@ -38,15 +38,13 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Trained, published, measured and concluded by the commands, beside the shipped families."""
     root = tmp_path_factory.mktemp("third")
-    models, runs, site = root / "models", str(root / "runs"), root / "site"
+    models, runs = root / "models", str(root / "runs")
     models.mkdir()
     for name in SHIPPED:
         (models / name).mkdir()
         for path in (ROOT / "models" / name).iterdir():
             if not path.name.endswith("-partial"):  # half of the models start in half the time
                 (models / name / path.name).symlink_to(path)
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(digits.SITE, encoding="utf-8")
     commands = {
         "train": ["train", "--grid", digits.NAME, "--runs", runs, "--jobs", "2", "--quiet"],
         "evaluate": ["evaluate", "--family", digits.NAME, "--runs", runs, "--json"],
@@ -56,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         for registry, name, value in digits.ENTRIES:
             patch.setitem(registry, name, value)
         hurry(patch)
-        patch.setenv("PYTHONPATH", os.pathsep.join((str(site), str(ROOT))))
+        at_start(patch, root / "site", digits.SITE)
         patch.setenv("NLS_MODELS_DIR", str(models))
         patch.setenv("NLS_DATA_DIR", str(root / "data"))
         patch.setenv("NLS_DEVICE", "cpu")

@@ -98,7 +98,9 @@ def test_the_shipped_analysis_is_what_a_live_run_finds(family: str) -> None:
     request = AnalysisRequest(**said | {k: tuple(said[k]) for k in ("models", "epsilons")})
     assert request.models == shipped.pair(family)
     assert shipped.has(data, request), "run `make examples`: the weights have changed"
-    check_alike(shipped.analyze(data, request), live.analyze(data, request), exact=False)
+    # of the strengths some: each is computed by itself, and all of them take half a minute
+    part = dataclasses.replace(request, epsilons=request.epsilons[::5])
+    check_alike(shipped.analyze(data, part), live.analyze(data, part), exact=False)
 
 
 @pytest.mark.parametrize("family", MEASURED)

@@ -1,11 +1,7 @@
-"""A tiny problem for the trainer, and a script for torchrun: python -m tests.helpers.steps OUT.
-
-It takes `STEPS` steps of `RECIPE` on `separable()`, in as many processes as torchrun makes.
-"""
+"""A tiny problem for the trainer."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +10,6 @@ from PIL import Image
 
 from nls_core.data.datasets import Data
 from nls_core.families.recipe import Recipe
-from nls_core.training import loop
-from nls_core.training.processes import processes
 
 STEPS = 20
 RECIPE = Recipe(
@@ -42,9 +36,3 @@ def write_folder(data: Data, folder: Path) -> Path:
         grey = Image.fromarray(np.ascontiguousarray(image[0]))
         grey.convert("RGB").save(place / f"{number:03}.png")
     return folder
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with processes():
-        loop.run(RECIPE, Path(sys.argv[1]), separable(), max_steps=STEPS)

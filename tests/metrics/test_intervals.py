@@ -12,7 +12,8 @@ from scipy import stats
 
 from nls_core.metrics import intervals
 
-values = st.lists(st.floats(-5, 5), min_size=2, max_size=6)
+# shares of images, say: of differences below all that is measured scipy's p is NaN
+values = st.lists(st.floats(-5, 5).map(lambda value: round(value, 6)), min_size=2, max_size=6)
 
 
 @settings(max_examples=50, deadline=None)

@@ -43,6 +43,7 @@ def fill(busy: Served) -> list[threading.Thread]:
         thread.start()
     for _ in range(200):
         if f"nls_queue_in_use {PLACES}.0" in busy.ask("GET", "/metrics").text:
+            time.sleep(0.5)  # until the last is decoded, too
             return threads
         time.sleep(0.02)
     raise AssertionError("the queue did not fill")

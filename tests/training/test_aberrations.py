@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from nls_core.training import aberrations, checkpoints, loop
 from nls_core.training.checkpoints import LAST
 from nls_core.training.options import Options
 from tests.helpers.command import Nls
-from tests.helpers.steps import RECIPE, separable, write_folder
+from tests.helpers.site import with_separable
+from tests.helpers.steps import RECIPE, separable
 
 DECLARED = Aberrations(
     losses=("ce",),
@@ -45,23 +47,23 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("aberrant")
-    images = write_folder(separable(), folder / "images")
-    recipe = replace(RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=1, freeze_bn=False)
+    recipe = replace(RECIPE, dataset="separable", epochs=1, freeze_bn=False)
     family = Family("tiny", recipe, {"ce": (0.05,)}, 1, aberrations=DECLARED)
     settings = Settings(models_dir=folder / "models", data_dir=folder / "data", device="cpu")
     files.write_json(folder / "models/tiny/search.json", {"chosen": {"ce": 0.05}})
     stages: dict[str, tuple[int, int | None]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "RESAMPLES", 40)
+        with_separable(patch, folder / "site")
         record = aberrations.train(
             family,
             settings,
             Options(folder / "runs", jobs=2, aberrations=True),
             lambda stage, done, total: stages.update({stage: (done, total)}),
         )
-    return Trained(family, settings, folder / "runs", record, stages)
+        yield Trained(family, settings, folder / "runs", record, stages)
 
 
 def test_every_declared_run_is_trained_and_measured(trained: Trained) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from nls_core.training.checkpoints import BEST, DIVERGED, LAST, LOG, Position
 from nls_core.training.jobs import Job
 from nls_core.training.options import Options
 from nls_core.types import Manifest
-from tests.helpers.steps import RECIPE, separable, write_folder
+from tests.helpers.site import with_separable
+from tests.helpers.steps import RECIPE, separable
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,10 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """One cell of one loss, trained for one epoch; the second rate of its search diverges."""
     folder = tmp_path_factory.mktemp("grid")
-    images = write_folder(separable(), folder / "images")
-    recipe = replace(
-        RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=1, flip=False, freeze_bn=False
-    )
+    recipe = replace(RECIPE, dataset="separable", epochs=1, flip=False, freeze_bn=False)
     family = Family(
         "tiny",
         recipe,
@@ -60,13 +59,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )
     settings = Settings(models_dir=folder / "models", data_dir=folder / "data", device="cpu")
     reported: list[tuple[str, int, int]] = []
-    manifests = protocols.train(
-        family,
-        settings,
-        Options(folder / "runs", jobs=2),
-        lambda stage, done, total: reported.append((stage, done, total or 0)),
-    )
-    return Trained(family, settings, folder / "runs", manifests, reported)
+    with pytest.MonkeyPatch.context() as patch:
+        with_separable(patch, folder / "site")
+        manifests = protocols.train(
+            family,
+            settings,
+            Options(folder / "runs", jobs=2),
+            lambda stage, done, total: reported.append((stage, done, total or 0)),
+        )
+        yield Trained(family, settings, folder / "runs", manifests, reported)
 
 
 def test_a_family_is_published_whole(trained: Trained) -> None:
@@ -85,7 +86,7 @@ def test_a_family_is_published_whole(trained: Trained) -> None:
     assert manifest.seed == 0
     assert manifest.loss_parameters == {"gamma": 0.0}
     assert manifest.classes == ("left", "middle", "right")
-    assert (manifest.channels, manifest.input_size) == (3, 28)
+    assert (manifest.channels, manifest.input_size) == (1, 28)
     assert manifest.recipe["lr"] == 0.1
     assert manifest.recipe["best_epoch"] == 1
     card = (models_dir / manifest.id / "README.md").read_text()
@@ -200,8 +201,7 @@ def test_a_failing_run_tells_its_last_words(tmp_path: Path) -> None:
 def test_a_signal_stops_the_runs_too(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = write_folder(separable(), tmp_path / "images")
-    recipe = replace(RECIPE, dataset=f"imagefolder:{images}?size=28", epochs=100_000)
+    recipe = replace(RECIPE, dataset=with_separable(monkeypatch, tmp_path / "site"), epochs=100_000)
     running, waiting = (Job(recipe, tmp_path / name) for name in ("running", "waiting"))
     started: list[jobs.Run] = []
     start = jobs.start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -24,10 +23,10 @@ from nls_core.losses import LOSSES
 from nls_core.settings import ROOT
 from nls_core.training import checkpoints, loop
 from nls_core.training.checkpoints import BEST, BEST_NLL, DIVERGED, LAST, LOG, Position
-from tests.helpers.steps import RECIPE, STEPS, separable, write_folder
+from tests.helpers.site import with_separable
+from tests.helpers.steps import RECIPE, separable
 
 SHORT = replace(RECIPE, epochs=2, batch_size=16, freeze_bn=False)  # 54 of 60 images: 3 steps each
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def weights(folder: Path, name: str = LAST) -> dict[str, Tensor]:
@@ -171,16 +170,14 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_says_so_and_the_run_goes_on_exactly(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_folder(separable(), tmp_path / "images")
-    recipe = replace(SHORT, dataset=f"imagefolder:{folder}?size=28", epochs=20)
+    recipe = replace(SHORT, dataset=with_separable(monkeypatch, tmp_path / "site"), epochs=20)
     options = f"--arch {recipe.arch} --epochs 20 --batch-size 16 --lr 0.05 --no-amp --seed 3"
     command = [sys.executable, "-m", "nls_core", "train", "--dataset", recipe.dataset, "--quiet"]
     process = subprocess.Popen(
         [*command, *options.split(), "--out", str(tmp_path / "run")],
         cwd=ROOT,
-        env=ONE_THREAD,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -206,27 +203,6 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"{path} did not come"
         time.sleep(0.01)
-
-
-def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", "-m", "tests.helpers.steps", str(tmp_path / "two")],
-        cwd=ROOT,
-        env=ONE_THREAD,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loop.run(RECIPE, tmp_path / "one", separable(), max_steps=STEPS)
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    start = loop.make_model(RECIPE, separable()).state_dict()
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)
-    assert (one["net.head.weight"] - start["net.head.weight"]).abs().max() > 0.01
 
 
 # ---------------------------------------------------------------- what goes wrong

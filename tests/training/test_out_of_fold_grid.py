@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,24 @@ OUTSIDE = 10  # backgrounds without an object
 TEST = 2  # renderings of each object
 RECIPE = FAMILY.recipe
 IDS = ["photos/ce-zero", "photos/nls-zero"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def features_once() -> Iterator[None]:
+    """What the frozen blocks make of the same pictures is the same: compute it once."""
+    known: dict[Hashable, PreparedFolds] = {}
+    real = finetune.prepare
+
+    def prepare(recipe: Recipe, collection: objects.Collection, *told: Any) -> PreparedFolds:
+        key: Hashable = (recipe.frozen, recipe.renderings, recipe.padding, recipe.seed)
+        key = (key, collection.digest(), finetune.OUTSIDE, finetune.TEST_RENDERINGS)
+        if key not in known:
+            known[key] = real(recipe, collection, *told)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "prepare", prepare)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +321,8 @@ def test_the_regime_is_on_record(home: Path) -> None:
 def test_a_collapsed_network_stops_the_cell_and_no_other(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "OUTSIDE", 2)
-    monkeypatch.setattr(finetune, "TEST_RENDERINGS", 1)
+    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
+    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
     monkeypatch.setattr(out_of_fold_search, "collapsed", lambda *args: "")
     told = iter(["it gives 100% of the objects one name"])
     monkeypatch.setattr(oof_training, "collapsed", lambda *args: next(told, ""))

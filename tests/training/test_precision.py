@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -14,7 +11,6 @@ import pytest
 import torch
 
 from nls_core.families.recipe import Recipe
-from nls_core.settings import ROOT
 from nls_core.training import checkpoints, loop, precision
 from nls_core.training.checkpoints import LAST
 from nls_core.training.jobs import Job
@@ -90,23 +86,6 @@ def test_a_diverged_run_with_a_measured_choice_is_known(tmp_path: Path) -> None:
         loop.run(replace(OPEN, lr=1e30), tmp_path, separable())
     assert Job(replace(OPEN, lr=1e30), tmp_path).diverged()
     assert not Job(replace(OPEN, lr=1e20), tmp_path).diverged()
-
-
-def test_two_processes_make_one_choice(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", "-m", "tests.helpers.undecided", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    chosen = [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)]
-    assert chosen == ["False", "False"]  # one found it slower
-    assert checkpoints.read(tmp_path / LAST, OPEN)["recipe"]["amp"] is False
 
 
 def test_the_command_decides_by_default_and_says_so(nls: Nls, tmp_path: Path) -> None:
