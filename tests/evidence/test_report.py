@@ -17,7 +17,7 @@ import torch
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report, robustness, stored_runs
 from nls_core.evidence.collect import Measurements
-from nls_core.metrics import calibration, fair_calibration
+from nls_core.metrics import calibration, fair_calibration, recalibration
 from tests.conftest import tiny_manifest
 
 EPSILONS = len(robustness.EPSILONS)
@@ -72,6 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("report")
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(report, "RESAMPLES", 60)
+    monkeypatch.setattr(recalibration, "STEPS", 3)
     for cell, sharpness in SHARPNESS.items():
         for seed in range(3):
             made = make(cell, seed, sharpness)
