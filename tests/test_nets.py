@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nls_core import nets
-from nls_core.cams import layer_shapes
+from nls_core.cams import activation_maps, default_layer, layer_shapes
 from nls_core.errors import InvalidInput, UnknownName
 from nls_core.nets import (
     ARCHITECTURES,
@@ -290,6 +291,61 @@ def test_every_architecture_trains_both_ways_with_the_same_weights(arch: str) ->
         net.zero_grad()
         net(x).square().sum().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def shaken(net: nn.Module) -> nn.Module:
+    """Batch norms with statistics and weights of some training."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 1.5),
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.2, 0.2),
+            ):
+                assert values is not None
+                values.uniform_(low, high)
+    return net.eval()
+
+
+@pytest.mark.parametrize("padding", nets.PADDINGS)
+@pytest.mark.parametrize("arch", ["smallresnet-8", "resnet18", "mobilenet_v2"])
+def test_folded_norms_change_neither_answers_nor_gradients_nor_maps(
+    arch: str, padding: str
+) -> None:
+    edge, channels = (28, 1) if arch.startswith("smallresnet") else (64, 3)
+    torch.manual_seed(4)
+    model = shaken(build(arch, 7, channels, padding)).requires_grad_(False)
+    x = torch.rand(2, channels, edge, edge)
+    quick = nets.folded(model, x)
+    assert quick is not model
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    gradients: list[Tensor] = []
+    for each in (model, quick):
+        inputs = x.clone().requires_grad_()
+        gradients += torch.autograd.grad(each(inputs).square().sum(), inputs)
+    # where a ReLU is at its kink a last digit decides
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 0.01
+    layer = default_layer(model, (channels, edge, edge))
+    plain, same = (activation_maps(each, x, 3, layer=layer) for each in (model, quick))
+    assert np.abs(same - plain).max() <= 1e-4 * plain.max()
+
+
+def test_norms_that_do_not_follow_their_neighbour_stay() -> None:
+    class Crossed(nn.Module):
+        """The norm is registered behind the convolution, and runs before it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3)
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(self.norm(x)).mean((2, 3))  # type: ignore[no-any-return, unused-ignore]
+
+    model = shaken(Crossed())
+    assert nets.folded(model, torch.rand(2, 3, 8, 8)) is model
 
 
 @pytest.mark.parametrize("edge", [28, 32])

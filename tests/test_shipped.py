@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nls_core import zoo
+from nls_core import nets, zoo
 from nls_core.data import sample
 from nls_core.evidence import measure, report, stored_runs
 from nls_core.evidence.stored_runs import Run, Runs
@@ -52,6 +52,17 @@ def test_the_shipped_model_gives_the_recorded_answers_on_the_sample(model_id: st
     assert torch.equal(everyone[index], torch.from_numpy(shipped.labels))
     got = got - got.amax(1, keepdim=True)
     torch.testing.assert_close(got, run.logits[index], atol=0.02, rtol=2e-3)
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_what_is_served_answers_as_the_model_that_is_stored(model_id: str) -> None:
+    """Served models have their batch norms in the convolutions."""
+    model, manifest = zoo.load(model_id, MODELS)
+    x = torch.rand(4, manifest.channels, manifest.input_size, manifest.input_size)
+    quick = nets.folded(model, x[:1])
+    assert quick is not model
+    with torch.no_grad():
+        torch.testing.assert_close(quick(x).softmax(1), model(x).softmax(1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_id", IDS)
