@@ -147,15 +147,10 @@ class PartialConv2d(PaddedConv2d):
         if not len(inner):
             return [(slice(None), slice(None), ratio)]
         (top, left), (bottom, right) = inner[0].tolist(), inner[-1].tolist()
-        middle = slice(top, bottom + 1)
-        strips = [
-            (slice(0, top), slice(None)),
-            (slice(bottom + 1, None), slice(None)),
-            (middle, slice(0, left)),
-            (middle, slice(right + 1, None)),
-        ]
-        parts = [(rows, columns, ratio[rows, columns]) for rows, columns in strips]
-        return [part for part in parts if part[2].numel()]
+        middle, (end, edge) = slice(top, bottom + 1), ratio.shape
+        strips = [(rows, slice(None)) for rows in _outside(top, bottom, end)]
+        strips += [(middle, columns) for columns in _outside(left, right, edge)]
+        return [(rows, columns, ratio[rows, columns]) for rows, columns in strips]
 
     def _ratio(self, height: int, width: int, like: Tensor) -> Tensor:
         left, right, top, bottom = self.pads(height, width)
@@ -189,6 +184,13 @@ class AuthorsConv2d(PaddedConv2d):
         left, right, top, bottom = self.pads(height, width)
         scale = (height + top + bottom) * (width + left + right) / (height * width)
         return self._convolve(x * scale, self.bias, (left, right, top, bottom))
+
+
+def _outside(first: int, last: int, size: int) -> list[slice]:
+    """What of range(size) lies outside first..last; one entry on each side are one slice."""
+    if first == 1 and last == size - 2:
+        return [slice(0, None, size - 1)]
+    return [part for part in (slice(0, first), slice(last + 1, size)) if part.start < part.stop]
 
 
 def _traced(like: Tensor) -> bool:

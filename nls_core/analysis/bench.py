@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from nls_core import attacks, losses, nets
-from nls_core.analysis import bench_peers
+from nls_core.analysis import bench_growth, bench_peers
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.images import decode_image
@@ -159,25 +159,34 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
             )
         if mine:
             rows += beside_peers(app_analyzer, mine[0], image, rounds)
-    return [asdict(row) for row in rows + forwards(rounds)]
+    return [asdict(row) for row in rows + forwards(rounds) + growth(rounds)]
 
 
 def beside_peers(app_analyzer: Analyzer, model_id: str, image: bytes, rounds: int) -> list[Ratio]:
     """One model's analysis and PGD sweep beside the bare compute and what others would write."""
     size = app_analyzer.manifest(model_id).input_size
-    what = f"GradCAM and 8-step FGSM sweep at {size} px"
-    ways = bench_peers.analysis(app_analyzer, model_id, image)
-    ours, bare = ("nls_core", ways["ours"]), ("bare compute", ways["bare"])
-    rows = [compare(what, bare, ours, rounds, aim=1.3)]
-    if "peers" in ways:
-        peers = ("grad-cam, torchattacks", ways["peers"])
-        rows.append(compare(what, peers, ours, rounds, aim=0.1))
-    ways = bench_peers.pgd(app_analyzer, model_id)
-    if "peers" in ways:
-        first, second = ("torchattacks", ways["peers"]), ("nls_core", ways["ours"])
-        aim = 0.2 if size < 100 else 0.6
-        rows.append(compare(f"8-strength PGD-10 at {size} px", first, second, rounds, aim=aim))
+    aims = {bench_peers.BARE: 1.3}
+    rows = _against(
+        f"GradCAM and 8-step FGSM sweep at {size} px",
+        bench_peers.analysis(app_analyzer, model_id, image),
+        rounds,
+        lambda peer: aims.get(peer, 0.1),
+    )
+    rows += _against(
+        f"8-strength PGD-10 at {size} px",
+        bench_peers.pgd(app_analyzer, model_id),
+        rounds,
+        lambda peer: 0.2 if size < 100 else 0.6,
+    )
     return rows
+
+
+def _against(
+    what: str, ways: dict[str, Work], rounds: int, aim: Callable[[str], float]
+) -> list[Ratio]:
+    """Ours against each other way."""
+    ours = (bench_peers.OURS, ways.pop(bench_peers.OURS))
+    return [compare(what, way, ours, rounds, aim=aim(way[0])) for way in ways.items()]
 
 
 def forwards(rounds: int) -> list[Ratio]:
@@ -191,4 +200,14 @@ def forwards(rounds: int) -> list[Ratio]:
         partial = ("partial convolution", ways["partial"])
         rows.append(compare(name, ("zero convolution", ways["zero"]), partial, rounds, aim=1.03))
         rows.append(compare(name, ("mask-convolving form", ways["mask"]), partial, rounds))
+    return rows
+
+
+def growth(rounds: int) -> list[Ratio]:
+    """PGD with 10 steps on the small net: what more of one thing costs."""
+    rows = []
+    for what, (less, more) in bench_growth.CASES.items():
+        first, second = (bench_growth.attack(case) for case in (less, more))
+        name = f"PGD-10, more {what}"
+        rows.append(compare(name, (str(less), first), (str(more), second), rounds))
     return rows

@@ -1,11 +1,12 @@
 """What others would write for the same work, to measure ours against: `bench` times both.
 
-The peers are grad-cam and torchattacks, which `make` installs for the tests; without them their
-rows are left out.
+The peers are grad-cam and torchattacks, which `make` installs for the tests, and captum and foolbox
+of the extra `bench`; rows of those that are not installed are left out.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from nls_core.analysis.results import AnalysisRequest
 from nls_core.images import PREPROCESS, decode_image
 
 Work = Callable[[], object]
+OURS, BARE = "nls_core", "bare compute"
 EPSILONS = tuple(n / 255 for n in range(1, 9))
 STEPS = 10
 
@@ -33,8 +35,8 @@ def analysis(analyzer: Analyzer, model_id: str, image: bytes) -> dict[str, Work]
     """One model, one picture: a prediction, 9 GradCAMs and FGSM at 8 strengths, in three ways.
 
     Returns:
-        'ours' is `Analyzer.analyze` of a decoded picture; 'peers' the loop over grad-cam and
-        torchattacks, if that is there; 'bare' one forward, one input gradient and one forward of 8.
+        'nls_core' is `Analyzer.analyze` of a decoded picture; 'bare compute' one forward, one input
+        gradient and one forward of 8; the loops over peers by their names, where they are there.
     """
     model, manifest = zoo.load(model_id, analyzer.settings.models_dir, analyzer.device)
     picture = decode_image(image)
@@ -49,10 +51,36 @@ def analysis(analyzer: Analyzer, model_id: str, image: bytes) -> dict[str, Work]
         with torch.no_grad():
             return model(x.expand(len(EPSILONS), -1, -1, -1))
 
-    ways: dict[str, Work] = {"bare": bare, "ours": lambda: analyzer.analyze(picture, request)}
+    ways: dict[str, Work] = {BARE: bare, OURS: lambda: analyzer.analyze(picture, request)}
+    layer = list(analyzer.layers(model_id))[-1]
     if there("torchattacks") and there("pytorch_grad_cam"):
-        ways["peers"] = _loop(model, x, list(analyzer.layers(model_id))[-1])
+        ways["grad-cam, torchattacks"] = _loop(copy.deepcopy(model), x, layer)
+    if there("captum"):
+        ways["captum"] = _captum(copy.deepcopy(model), x, layer)
     return ways
+
+
+def _captum(model: nn.Module, x: Tensor, layer: str) -> Work:
+    """The same by captum alone, which has both."""
+    from captum.attr import LayerGradCam  # noqa: PLC0415 - optional, as the next
+    from captum.robust import FGSM  # noqa: PLC0415
+
+    model.requires_grad_(True)
+    cam = LayerGradCam(model, model.get_submodule(layer))
+    fgsm = FGSM(model, lower_bound=0.0, upper_bound=1.0)
+
+    def run() -> object:
+        with torch.no_grad():
+            label = model(x).argmax(1)
+        answers = [(label, cam.attribute(x, label, relu_attributions=True))]
+        for epsilon in EPSILONS:
+            attacked = fgsm.perturb(x, epsilon, label)
+            with torch.no_grad():
+                logits = model(attacked)
+            answers.append((logits, cam.attribute(attacked, label, relu_attributions=True)))
+        return answers
+
+    return run
 
 
 def _loop(model: nn.Module, x: Tensor, layer: str) -> Work:
@@ -88,7 +116,7 @@ def input_gradient(model: nn.Module, x: Tensor, label: Tensor) -> Tensor:
 
 
 def pgd(analyzer: Analyzer, model_id: str) -> dict[str, Work]:
-    """PGD-10 at 8 strengths from one picture: ours, and torchattacks' if that is there."""
+    """PGD-10 at 8 strengths from one picture: ours, and that of the peers which are there."""
     model, manifest = zoo.load(model_id, analyzer.settings.models_dir, analyzer.device)
     size = manifest.input_size
     generator = torch.Generator().manual_seed(0)
@@ -96,19 +124,25 @@ def pgd(analyzer: Analyzer, model_id: str) -> dict[str, Work]:
     label = model(x).argmax(1)
     many = (x.expand(len(EPSILONS), -1, -1, -1), label.expand(len(EPSILONS)))
     radius = torch.tensor(EPSILONS, device=x.device)
-    own = attacks.ATTACKS["pgd-linf"]
+    own, served = attacks.ATTACKS["pgd-linf"], nets.folded(model, x)
 
     def ours() -> object:
-        first = input_gradient(model, x, label).expand_as(many[0])
-        return own(model, *many, epsilon=radius, steps=STEPS, first_gradient=first)
+        first = input_gradient(served, x, label).expand_as(many[0])
+        return own(served, *many, epsilon=radius, steps=STEPS, first_gradient=first)
 
-    ways: dict[str, Work] = {"ours": ours}
+    ways: dict[str, Work] = {OURS: ours}
     if there("torchattacks"):
         import torchattacks  # noqa: PLC0415 - optional
 
         options: dict[str, Any] = {"steps": STEPS, "random_start": False}
         peers = [torchattacks.PGD(model, eps=e, alpha=2.5 * e / STEPS, **options) for e in EPSILONS]
-        ways["peers"] = lambda: [peer(x, label) for peer in peers]
+        ways["torchattacks"] = lambda: [peer(x, label) for peer in peers]
+    if there("foolbox"):
+        import foolbox  # noqa: PLC0415 - optional
+
+        theirs = foolbox.PyTorchModel(model, bounds=(0, 1), device=str(x.device))
+        attack = foolbox.attacks.LinfPGD(rel_stepsize=2.5 / STEPS, steps=STEPS, random_start=False)
+        ways["foolbox"] = lambda: attack(theirs, x, label, epsilons=list(EPSILONS))
     return ways
 
 
