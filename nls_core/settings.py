@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(ROOT / "data", description="where data sets are looked for and put")
     static_dir: Path = Field(ROOT / "static", description="examples, style sheet and icons")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
-    threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    threads: int = Field(0, ge=0, description="torch threads at most; 0: torch's own choice")
     max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")
     max_pixels: int = Field(40_000_000, gt=0, description="pixel cap of an upload")
     max_queue: int = Field(16, gt=0, description="analyses that may wait or run")

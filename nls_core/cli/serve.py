@@ -20,6 +20,7 @@ def command(
     given = {key: value for key, value in chosen.items() if value is not None}
     settings = Settings().model_copy(update=given)
     listener = startup.prepare(settings)
-    from nls_core.web import server  # Gradio takes seconds to import; training does not need it
+    with startup.without_stubs():
+        from nls_core.web import server  # Gradio takes seconds to import; training does not need it
 
     server.serve(settings, listener)

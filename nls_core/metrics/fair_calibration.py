@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.fft import dct, idct
 from torch import Tensor
 
 from nls_core.metrics.calibration import BINS, Arrays, bin_edges, bin_index, top1
@@ -82,6 +81,8 @@ def smooth_ece(probs: Arrays, labels: Arrays) -> float:
     Gaussian kernel reflected at 0 and 1, f_i the confidences and y_i the hits. It falls with σ;
     smooth ECE is the σ at which smECE_σ = σ.
     """
+    from scipy.fft import dct, idct  # noqa: PLC0415 - not needed to serve
+
     confidence, hit = top1(probs, labels)
     cells = (confidence * GRID).long().clamp(max=GRID - 1)
     residual = torch.bincount(cells, weights=hit - confidence, minlength=GRID) / len(hit)

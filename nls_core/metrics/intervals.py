@@ -15,7 +15,6 @@ from statistics import fmean, stdev, variance
 from typing import Any
 
 import torch
-from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 from torch import Tensor
 
 LEVEL = 0.95
@@ -94,7 +93,7 @@ def interval(
         freedom = (count - 1) * ((between + images) / between) ** 2
     error = math.sqrt(between + images)
     half, inner = (error * _quantile(level, freedom) for level in (LEVEL, INNER))
-    p = float(2 * stdtr(freedom, -abs(mean) / error)) if error else float(mean == 0)
+    p = _tails(abs(mean) / error, freedom) if error else float(mean == 0)
     return Interval(mean, mean - half, mean + half, mean - inner, mean + inner, p, count, method)
 
 
@@ -142,4 +141,14 @@ def _method(count: int, images: bool) -> str:
 
 
 def _quantile(level: float, freedom: float) -> float:
+    """Of Student's t."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - 26 MB that a server may never need
+
     return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def _tails(t: float, freedom: float) -> float:
+    """The probability of Student's t beyond ±t."""
+    from scipy.special import stdtr  # noqa: PLC0415 - as above; scipy.stats takes a second
+
+    return float(2 * stdtr(freedom, -t))

@@ -5,7 +5,11 @@ Imports nothing that takes time, so that a port in use is reported at once.
 
 from __future__ import annotations
 
+import inspect
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from nls_core.analysis.memory import one_arena
 from nls_core.settings import Settings
@@ -43,3 +47,24 @@ def listen(settings: Settings) -> socket.socket:
         ) from error
     bound.set_inheritable(True)
     return bound
+
+
+@contextmanager
+def without_stubs() -> Iterator[None]:
+    """Import Gradio in this block, and it writes no type stubs.
+
+    For each of its components it parses its own source to write a .pyi file beside it: a second of
+    each start, for editors alone. It leaves out components of which `inspect` knows no file.
+    """
+    real = inspect.getfile
+
+    def getfile(thing: Any) -> str:
+        if isinstance(thing, type) and thing.__module__.startswith("gradio."):
+            raise OSError("no stubs")
+        return real(thing)
+
+    inspect.getfile = getfile  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        inspect.getfile = real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -13,11 +14,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from nls_core.settings import ROOT, Settings
+from nls_core.web import startup
 from nls_core.web.edge.middleware import SECURITY_HEADERS
 from tests.conftest import picture_bytes
 from tests.helpers.rest import check_problem, post
@@ -47,6 +50,35 @@ def test_the_pages_uploads_are_limited_too(whole: TestClient) -> None:
     response = whole.post(upload, files={"files": ("a.png", picture_bytes())})
     assert response.status_code == 200, response.text
     check_problem(whole.post(upload, files={"files": ("a.png", bytes(2_000_000))}), 413)
+
+
+def test_gradio_makes_one_server_for_all_pages(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradio.routes import App
+
+    made: list[Any] = []
+    real = App.create_app
+
+    def count(*args: Any, **options: Any) -> App:
+        made.append(args)
+        return real(*args, **options)
+
+    monkeypatch.setattr(App, "create_app", staticmethod(count))
+    with whole_app(Settings(models_dir=models_dir, device="cpu")) as client:
+        assert len(made) == 1
+        assert client.get("/ui/findings").status_code == 200
+
+
+def test_gradio_is_imported_without_stubs_of_its_components() -> None:
+    import gradio
+
+    file = inspect.getfile(gradio.HTML)
+    with startup.without_stubs():
+        with pytest.raises(OSError, match="no stubs"):
+            inspect.getfile(gradio.HTML)
+        assert inspect.getfile(pytest.Item)
+    assert inspect.getfile(gradio.HTML) == file
 
 
 @pytest.mark.app

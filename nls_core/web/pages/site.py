@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import App
 from gradio.utils import LRUCache
 
 from nls_core.analysis.analyzer import Analyzer
@@ -36,11 +39,26 @@ def build(analyzer: Analyzer) -> gr.Blocks:
     return empty
 
 
+@contextmanager
+def _one_server() -> Iterator[None]:
+    """Build Blocks in this block, and Gradio makes no server yet.
+
+    It makes a whole one, of 90 routes, with each page; mounting makes the one that serves.
+    """
+    real = App.create_app
+    App.create_app = staticmethod(lambda *args, **options: None)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        App.create_app = staticmethod(real)  # type: ignore[method-assign]
+
+
 def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
     """Put the pages at /ui of an app."""
     settings = analyzer.settings
-    blocks = build(analyzer)
-    bound(blocks, settings)
+    with _one_server():
+        blocks = build(analyzer)
+        bound(blocks, settings)
     attend(blocks)
     mounted: FastAPI
     with warnings.catch_warnings():
