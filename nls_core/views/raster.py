@@ -50,7 +50,8 @@ def png_bytes(array: NDArray[Any]) -> bytes:
             f"got {shape} {dtype}"
         )
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    # an eighth larger than by default, in a third of the time: a page is ten of them
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
