@@ -15,7 +15,7 @@ from nls_core.analysis.cache import Store
 from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.one_model import Progress
-from nls_core.analysis.results import Analysis, AnalysisRequest
+from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput
@@ -40,6 +40,7 @@ class Compare:
         self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
         self._views: Store[Shown] = Store(VIEWS_BYTES)
+        self._diagrams: Store[str] = Store(VIEWS_BYTES)
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
@@ -189,10 +190,23 @@ class Compare:
         key = (analysis.sha256, weights, analysis.request, view)
         shown = self._views.get(key)
         if shown is None:
-            shown = _show(analysis, view)
+            shown = _show(analysis, view, [self._diagram(model) for model in analysis.models])
             if analysis.sha256:
                 self._views.put(key, shown)
         return list(shown)
+
+    def _diagram(self, model: ModelAnalysis) -> str | None:
+        """A model's reliability diagram (JSON), the same at each strength; None: not measured."""
+        manifest, confidence = model.manifest, model.prediction.confidence
+        if "plain" not in manifest.reliability:
+            return None
+        made = self._diagrams.get(key := (manifest.sha256, confidence))
+        if made is None:
+            made = analysis_charts.reliability_diagram(
+                manifest.reliability["plain"], manifest, confidence=confidence
+            ).to_json()
+            self._diagrams.put(key, made)
+        return made
 
     def answer(self, values: Values) -> dict[str, Any]:
         """The analysis as REST answers it, at all strengths of the slider."""
@@ -222,20 +236,10 @@ class Compare:
         return path
 
 
-def _show(analysis: Analysis, view: panels.View) -> Shown:
-    plots: list[str | None] = [
-        analysis_charts.reliability_diagram(
-            model.manifest.reliability["plain"],
-            model.manifest,
-            confidence=model.prediction.confidence,
-        ).to_json()
-        if "plain" in model.manifest.reliability  # else nobody has measured it yet
-        else None
-        for model in analysis.models
-    ]
-    plots += [None] * (2 - len(plots))  # one model chosen twice is shown once
+def _show(analysis: Analysis, view: panels.View, diagrams: Sequence[str | None]) -> Shown:
+    first, second = (*diagrams, None)[:2]  # one model chosen twice is shown once
     sweep = analysis_charts.confidence_sweep(analysis, view.index).to_json()
-    return (panels.result(analysis, view), sweep, plots[0], plots[1], panels.numbers(analysis))
+    return (panels.result(analysis, view), sweep, first, second, panels.numbers(analysis))
 
 
 def read_upload(path: str | None) -> bytes:
