@@ -67,25 +67,9 @@ def fastapi(ids: list[str], port: int) -> None:
 
 def litserve(ids: list[str], port: int) -> None:
     """The same by LitServe, of the extra `bench`."""
-    import litserve  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    from nls_core.web.bench import bare_litserve  # noqa: PLC0415 - optional
 
-    class Api(litserve.LitAPI):  # type: ignore[misc,unused-ignore]
-        def setup(self, device: str) -> None:
-            self.answer = work(ids)
-
-        def decode_request(self, request: Any) -> bytes:
-            data: bytes = request["image"].file.read()
-            return data
-
-        def predict(self, x: bytes) -> dict[str, Any]:
-            return self.answer(x)
-
-        def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-            return output
-
-    litserve.LitServer(Api(api_path=PATH), accelerator="cpu").run(
-        host="127.0.0.1", port=port, generate_client_file=False, num_api_servers=1
-    )
+    bare_litserve.serve(port)
 
 
 SERVERS: dict[str, Callable[[list[str], int], None]] = {"fastapi": fastapi, "litserve": litserve}
