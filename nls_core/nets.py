@@ -198,14 +198,15 @@ def folded(model: nn.Module, x: Tensor) -> nn.Module:
         x: (B, C, H, W) in [0, 1], to compare both by.
 
     Returns:
-        A copy whose modules have their old names, or `model` where the copy's logits are others.
+        A copy with frozen weights whose modules have their old names, or `model` where the copy's
+        logits are others.
     """
-    copied = copy.deepcopy(model)
+    copied = copy.deepcopy(model).requires_grad_(False)
     with torch.no_grad():
         for parent in list(copied.modules()):
             for (_, conv), (name, norm) in itertools.pairwise(list(parent.named_children())):
                 if isinstance(norm, nn.BatchNorm2d) and _fold(conv, norm):
-                    setattr(parent, name, getattr(norm, "act", nn.Identity()))
+                    setattr(parent, name, getattr(norm, "act", nn.Identity()).eval())
         wanted, got = model(x), copied(x)
     size = max(1.0, float(wanted.abs().max()))
     return copied if float((got - wanted).abs().max()) <= 1e-4 * size else model
@@ -223,8 +224,8 @@ def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> bool:
         return False
     scale = norm.weight / torch.sqrt(variance + norm.eps)
     shift = norm.bias + scale * ((0.0 if conv.bias is None else conv.bias) - mean)
-    conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1))
-    conv.bias = nn.Parameter(shift)
+    conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
+    conv.bias = nn.Parameter(shift, requires_grad=False)
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,7 @@ PAGES: dict[str, dict[str, Callable[[Path], Table]]] = {
     "README.md": {"claims": claims, "models": shipped},
     "docs/training.md": {"search": search, "weight": weight},
     "docs/photos.md": {
+        "variants": partial(out_of_fold_report.variants_table, "photos"),
         "calibration": of_photos(0),
         "clean": of_photos(1),
         "attacked": of_photos(2),

@@ -319,7 +319,8 @@ def test_folded_norms_change_neither_answers_nor_gradients_nor_maps(
     x = torch.rand(2, channels, edge, edge)
     quick = nets.folded(model, x)
     assert quick is not model
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d) or m.training for m in quick.modules())
+    assert not any(weight.requires_grad for weight in quick.parameters())
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     gradients: list[Tensor] = []
     for each in (model, quick):

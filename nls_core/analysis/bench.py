@@ -123,8 +123,9 @@ def upload(image: bytes) -> bytes:
 
 
 def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, object]]:
-    """All comparisons, as rows."""
-    rows = [
+    """All comparisons, as rows; first those that no thread of an analyzer may disturb."""
+    rows = forwards(rounds)
+    rows += [
         compare(
             "training step",
             ("zero padding", training_step("zero")),
@@ -159,7 +160,7 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
             )
         if mine:
             rows += beside_peers(app_analyzer, mine[0], image, rounds)
-    return [asdict(row) for row in rows + forwards(rounds) + growth(rounds)]
+    return [asdict(row) for row in rows + growth(rounds)]
 
 
 def beside_peers(app_analyzer: Analyzer, model_id: str, image: bytes, rounds: int) -> list[Ratio]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +34,9 @@ def command(
     settings = Settings()
     pictures = sorted((settings.static_dir / "examples").glob("*/*.*"))
     fresh = settings.model_copy(update={"max_cache_bytes": 0})  # or only the first would compute
-    rows = benchmarks.run(Analyzer(fresh), pictures[0].read_bytes(), 3 if quick else rounds)
+    rounds = 3 if quick else rounds
+    rows = benchmarks.run(Analyzer(fresh), pictures[0].read_bytes(), rounds)
+    rows.append(_epoch(rounds))
     if as_json:
         print_json(rows)
         return
@@ -41,6 +46,20 @@ def command(
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     out.print(table)
+
+
+def _epoch(rounds: int) -> dict[str, object]:
+    """An epoch by the recipe of `fashion`, beside a plain loop."""
+    from nls_core.analysis.bench import compare
+    from nls_core.families import FAMILIES
+    from nls_core.training.bench import epochs
+
+    with tempfile.TemporaryDirectory() as folder:
+        both = epochs(Path(folder), FAMILIES["fashion"].recipe)
+        ways = ("DataLoader, float32", both.plain), ("nls train", both.ours)
+        return asdict(
+            compare(f"an epoch of {both.images:,} images", *ways, rounds, aim=round(both.aim, 3))
+        )
 
 
 def _server(*, quick: bool, as_json: bool) -> None:

@@ -20,7 +20,7 @@ CANVAS = 480  # longest edge of the canvas in pixels
 CELLS = 120  # pictures smaller than that are shown as the pixels that they are
 COLOUR = (34, 211, 238)  # of the paint; no loss and no map has it
 EXPLAIN = "The focus score is the share of an activation map that lies on the object."
-TODO = "Paint over the object in the picture, roughly, with mouse, pen or finger."
+HOW_TO_PAINT = "Paint over the object in the picture, roughly, with mouse, pen or finger."
 OUTSIDE = (
     "The paint lies outside the dashed frame, and the models see only what is in it: paint the "
     "object inside the frame."
@@ -82,7 +82,7 @@ def scores(analysis: Analysis, index: int | None, marked: Marked | None) -> str:
         marked: the object, or None.
     """
     if marked is None or not marked.mask.any():
-        return _message(TODO)
+        return _message(HOW_TO_PAINT)
     try:
         found = focus.score(analysis, marked.mask)
     except InvalidInput:

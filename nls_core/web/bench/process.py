@@ -96,6 +96,7 @@ def serving(
             [sys.executable, *command],
             cwd=ROOT,
             env=os.environ | own | environment,
+            stdout=subprocess.DEVNULL,  # --json prints there
             stderr=subprocess.DEVNULL,
         )
         app = App(port, process)
