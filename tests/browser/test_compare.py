@@ -91,7 +91,7 @@ def test_moving_epsilon_changes_the_images_not_the_sentence(browser: Browser, ur
     before, text = page.locator(".nls-strip").first.inner_html(), sentence(page)
     page.locator("#epsilon input[type=number]").fill("3")
     page.locator("#epsilon input[type=number]").press("Enter")
-    expect(page.locator(".nls-strip").first).to_contain_text("3/255", timeout=20_000)
+    expect(page.locator(".nls-strip").first).to_contain_text("ε = 3/255", timeout=20_000)
     assert page.locator(".nls-strip").first.inner_html() != before
     assert sentence(page) == text
     page.close()
