@@ -22,7 +22,7 @@ from nls_core.errors import Departed, Overdue, QueueFull
 
 T = TypeVar("T")
 LOOK = 0.1  # seconds between two looks at whether somebody who waits is still there
-IDLE = 0.2  # seconds without a work until a lane counts as idle
+IDLE = 2.0  # seconds without a work until a lane is idle: memory given back costs its return
 
 
 def _never() -> bool:
@@ -145,9 +145,11 @@ class _Job:
 class Lane:
     """One thread that works for one after the other, visitor by visitor in turn."""
 
-    def __init__(self, name: str, when_idle: Callable[[], None] = lambda: None) -> None:
-        """`when_idle` is called in the lane's thread once no work has come for `IDLE`."""
-        self.name, self._when_idle = name, when_idle
+    def __init__(
+        self, name: str, when_idle: Callable[[], None] = lambda: None, idle: float = IDLE
+    ) -> None:
+        """`when_idle` is called in the lane's thread once no work has come for `idle` seconds."""
+        self.name, self._when_idle, self._idle = name, when_idle, idle
         self._ready = threading.Condition()
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
         self._thread: threading.Thread | None = None
@@ -186,7 +188,7 @@ class Lane:
 
     def _serve(self) -> None:
         while True:
-            if not self._comes(IDLE):
+            if not self._comes(self._idle):
                 self._when_idle()
             job = self._next()
             if not job.answer.set_running_or_notify_cancel():

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from nls_core.analysis.lane import IDLE, NOBODY, VISITOR, Lane, Place, Queue, Visitor
+from nls_core.analysis.lane import NOBODY, VISITOR, Lane, Place, Queue, Visitor
 from nls_core.errors import Departed, Overdue, QueueFull
 
 
@@ -68,11 +68,11 @@ def test_a_lane_is_idle_once_after_works_that_follow_each_other() -> None:
         idle.append("idle")
         quiet.set()
 
-    lane = Lane("test", rest)
+    lane = Lane("test", rest, 0.1)
     for number in range(5):
         lane.run(Place(NOBODY, 10), partial(idle.append, f"work {number}"))
     assert quiet.wait(10)
-    time.sleep(3 * IDLE)
+    time.sleep(0.3)
     assert idle == [*(f"work {number}" for number in range(5)), "idle"]
     quiet.clear()
     lane.run(Place(NOBODY, 10), lambda: None)
