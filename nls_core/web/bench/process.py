@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def serving(
             env=os.environ | own | environment,
             stdout=subprocess.DEVNULL,  # --json prints there
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         app = App(port, process)
         try:
@@ -109,6 +111,8 @@ def serving(
         finally:
             process.terminate()
             process.wait(20)
+            with suppress(ProcessLookupError):  # what it started and left, as LitServe does
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(app: App, path: str) -> bool:
