@@ -6,7 +6,7 @@
 Each accepted picture also goes through every conversion of `images.PREPROCESS` and becomes a
 thumbnail, as in an analysis. Pillow's own test images are in the folder Tests/images of its source
 package: `pip download --no-deps --no-binary :all: pillow`. Ends with status 1 where a file brought
-another exception than ours (over HTTP: a status of 500 or more), took over 150 MB, or over 5 s: of
+another exception than ours (over HTTP: a status of 500 or more), took over 150 MB, or over 3 s: of
 processor time here, on the clock over HTTP. Memory is read from /proc, so on Linux only.
 """
 
@@ -31,7 +31,7 @@ from nls_core.errors import ImageRejected, TooLarge
 from nls_core.images import PREPROCESS, decode_image, thumbnail
 from nls_core.web.bench.process import multipart
 
-SECONDS = 5.0
+SECONDS = 3.0
 MOST = 150_000_000  # bytes above rest; `decode.BUDGET`, an estimate, is a little below
 SHOWN = 5  # of the slowest and the largest
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from nls_core import attacks, losses, nets
+from nls_core import losses, nets
 from nls_core.analysis import bench_growth, bench_peers
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
@@ -95,18 +95,6 @@ def training_step(padding: str, loss: str = "ce") -> Work:
     return step
 
 
-def sweep(batched: bool) -> Work:
-    """PGD with 10 steps at 16 strengths: as one batch, or one strength after the other."""
-    torch.manual_seed(0)
-    net = nets.build("smallresnet-16", 10, 1).eval().requires_grad_(False)
-    x, y = torch.rand(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
-    epsilon = torch.arange(1, 17) / 255
-    pgd = attacks.ATTACKS["pgd-linf"]
-    if batched:
-        return lambda: pgd(net, x, y, epsilon=epsilon, steps=10)
-    return lambda: [pgd(net, x[i : i + 1], y[:1], epsilon=epsilon[i], steps=10) for i in range(16)]
-
-
 def analysis(app_analyzer: Analyzer, models: tuple[str, ...], image: bytes) -> Work:
     """A whole analysis: decode, predict, GradCAM, FGSM at 8 strengths."""
     request = AnalysisRequest(
@@ -124,6 +112,7 @@ def upload(image: bytes) -> bytes:
 
 def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, object]]:
     """All comparisons, as rows; first those that no thread of an analyzer may disturb."""
+    sweep = bench_growth.Case(strengths=16)
     rows = forwards(rounds)
     rows += [
         compare(
@@ -141,8 +130,8 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
         ),
         compare(
             "16-strength PGD-10",
-            ("one batch", sweep(True)),
-            ("one by one", sweep(False)),
+            ("one batch", bench_growth.attack(sweep)),
+            ("one by one", bench_growth.attack(sweep, batched=False)),
             rounds,
         ),
     ]
@@ -166,28 +155,26 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
 def beside_peers(app_analyzer: Analyzer, model_id: str, image: bytes, rounds: int) -> list[Ratio]:
     """One model's analysis and PGD sweep beside the bare compute and what others would write."""
     size = app_analyzer.manifest(model_id).input_size
-    aims = {bench_peers.BARE: 1.3}
     rows = _against(
         f"GradCAM and 8-step FGSM sweep at {size} px",
         bench_peers.analysis(app_analyzer, model_id, image),
         rounds,
-        lambda peer: aims.get(peer, 0.1),
+        aim=0.1,
     )
     rows += _against(
         f"8-strength PGD-10 at {size} px",
         bench_peers.pgd(app_analyzer, model_id),
         rounds,
-        lambda peer: 0.2 if size < 100 else 0.6,
+        aim=0.2 if size < 100 else 0.6,
     )
     return rows
 
 
-def _against(
-    what: str, ways: dict[str, Work], rounds: int, aim: Callable[[str], float]
-) -> list[Ratio]:
-    """Ours against each other way."""
+def _against(what: str, ways: dict[str, Work], rounds: int, aim: float) -> list[Ratio]:
+    """Ours against each other way; `aim` is that against what others would write."""
     ours = (bench_peers.OURS, ways.pop(bench_peers.OURS))
-    return [compare(what, way, ours, rounds, aim=aim(way[0])) for way in ways.items()]
+    aims = {bench_peers.BARE: 1.3}
+    return [compare(what, way, ours, rounds, aim=aims.get(way[0], aim)) for way in ways.items()]
 
 
 def forwards(rounds: int) -> list[Ratio]:

@@ -33,12 +33,15 @@ CASES = {
 }
 
 
-def attack(case: Case) -> Callable[[], object]:
-    """PGD with 10 steps on each picture at each strength, in one batch."""
+def attack(case: Case, *, batched: bool = True) -> Callable[[], object]:
+    """PGD with 10 steps on each picture at each strength, in one batch or one after the other."""
     torch.manual_seed(0)
     net = nets.build("smallresnet-16", case.classes, 1).eval().requires_grad_(False)
     x = torch.rand(case.pictures, 1, case.pixels, case.pixels).repeat(case.strengths, 1, 1, 1)
     y = torch.zeros(len(x), dtype=torch.long)
     epsilon = torch.linspace(1, 16, case.strengths).repeat_interleave(case.pictures) / 255
     pgd = attacks.ATTACKS["pgd-linf"]
-    return lambda: pgd(net, x, y, epsilon=epsilon, steps=10)
+    if batched:
+        return lambda: pgd(net, x, y, epsilon=epsilon, steps=10)
+    ones = [(x[i : i + 1], y[:1], epsilon[i]) for i in range(len(x))]
+    return lambda: [pgd(net, one, label, epsilon=e, steps=10) for one, label, e in ones]

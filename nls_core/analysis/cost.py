@@ -21,6 +21,8 @@ from nls_core.errors import TooCostly
 from nls_core.families import strengths_of
 
 FIRST = 4  # the prediction and its gradient
+# a forward pass of less is over before several threads have agreed on who does what
+SMALL = 0.003  # seconds; of the shipped families one is far below and one far above
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ def allow(expected: float, allowed: float) -> None:
             f"expected a work of at most {allowed:g} s of computing, got one of about "
             f"{expected:.3g} s on this machine; take a smaller model, or raise NLS_MAX_SECONDS"
         )
+
+
+def threads_for(seconds: float, available: int) -> int:
+    """How many threads are good for a model whose forward pass takes some seconds."""
+    return 1 if seconds < SMALL else available
 
 
 @torch.no_grad()

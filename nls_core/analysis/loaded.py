@@ -15,8 +15,6 @@ from nls_core.types import Manifest
 from nls_core.zoo.manifests import CONFIG
 
 Stamp = tuple[int, int, int]  # of a file: inode, size in bytes, time of the last change in ns
-# a forward pass of less is over before several threads have agreed on who does what
-SMALL = 0.003  # seconds; of the shipped families one is far below and one far above
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Loaded:
 
     def threads(self, available: int) -> int:
         """How many threads should run it: one, where more would wait for each other."""
-        return 1 if self.seconds < SMALL else available
+        return cost.threads_for(self.seconds, available)
 
     def is_current(self, models_dir: Path) -> bool:
         """Whether the manifest's file is the one that was read; nothing is read again for that."""
@@ -62,5 +60,5 @@ def load(model_id: str, models_dir: Path, device: torch.device) -> Loaded:
     shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
     layers = cams.layer_shapes(model, shape)  # of the model as it is trained and named
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    quick = nets.folded(model, x).requires_grad_(False)
+    quick = nets.folded(model, x)
     return Loaded(quick, manifest, layers, cost.forward_seconds(quick, x), stamp)

@@ -50,7 +50,7 @@ def theirs(name: str, epsilon: float, steps: int) -> Any:
     }[name]()
 
 
-@pytest.mark.parametrize("epsilon", [0.0005, 0.002])
+@pytest.mark.parametrize("epsilon", [0.0005, 0.001, 0.002])
 @pytest.mark.parametrize("name", PARTS)
 def test_as_strong_as_torchattacks(name: str, epsilon: float) -> None:
     x, y = images()

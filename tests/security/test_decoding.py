@@ -26,7 +26,7 @@ from nls_core.settings import ROOT
 from tests.security import building as made
 from tests.security import corpus
 
-SECONDS = 5.0  # of processor time, for any file: the clock would tell how busy the machine is
+SECONDS = 3.0  # of processor time, for any file: the clock would tell how busy the machine is
 
 
 def refused(data: bytes) -> str:

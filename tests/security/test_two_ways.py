@@ -16,7 +16,7 @@ from tests.security.served import Served
 from tests.security.stranger import Stranger
 
 Logits = list[list[float]] | None  # of each model; None: refused
-SECONDS = 30.0  # for any answer: longer, and the app hangs
+SECONDS = 3.0  # for any file
 
 
 def logits(answer: Any) -> list[list[float]]:
@@ -49,8 +49,8 @@ def both_ways(app: Served, files: dict[str, bytes]) -> dict[str, tuple[Logits, L
 
 
 def test_odd_files_mean_the_same_both_ways(served: Served) -> None:
-    files = {name: data for name, data, _ in list(corpus.odd())[::4]}
-    assert len(files) >= 30
+    files = {name: data for name, data, _ in list(corpus.odd())[::2]}
+    assert len(files) >= 60
     answers = both_ways(served, files)
     assert [name for name, (rest, page) in answers.items() if rest is None or rest != page] == []
 

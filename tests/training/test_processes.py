@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +24,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         [*launcher, "--nproc-per-node", "2", "-m", "tests.helpers.together", str(out)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=180,

@@ -15,7 +15,6 @@ import torch
 
 from nls_core import cams, zoo
 from nls_core.analysis import cost
-from nls_core.analysis.loaded import SMALL
 from nls_core.images import PREPROCESS, decode_image
 from nls_core.settings import Settings
 
@@ -31,8 +30,8 @@ def work(ids: list[str]) -> Callable[[bytes], dict[str, Any]]:
         cost.forward_seconds(model, torch.zeros(1, *s))
         for (model, _), s in zip(models, shapes, strict=True)
     ]
-    if max(seconds) < SMALL:  # as the app does, or it would win by that
-        torch.set_num_threads(1)
+    # as the app does, or it would win by that
+    torch.set_num_threads(cost.threads_for(max(seconds), torch.get_num_threads()))
 
     def answer(data: bytes) -> dict[str, Any]:
         picture, found = decode_image(data), {}
