@@ -33,6 +33,8 @@ ONLY = (
     f"{', '.join(name for name in PARTS if name not in USUAL)}."
 )
 
+RAW = "clean"  # the part with the logits
+
 
 def command(
     ids: Annotated[list[str] | None, typer.Argument(help="Model ids; none means all.")] = None,
@@ -65,9 +67,9 @@ def command(
     parts = chosen_parts(only)
     store = Store(runs / "evaluate")
     if family is not None:
-        if ids or dataset or parts is not None:
-            raise InvalidInput("--family measures all parts of all its models; give it alone")
-        record = WHOLE[families.protocol_of(family)](family, settings, runs, store)
+        if ids or dataset:
+            raise InvalidInput("--family measures all its models; it takes no ids and no --dataset")
+        record = WHOLE[families.protocol_of(family)](family, settings, runs, store, parts)
         made = [evaluation_tables.of_cells(record["cells"])]
     else:
         record, made = _models(ids or [], settings, dataset, parts, store, download=download)
@@ -199,14 +201,20 @@ def measure_all(
         return collect.gather(group, parts, store, others=others, more=more, progress=progress)
 
 
-def measured_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
+def measured_family(
+    family: str, settings: Settings, runs: Path, store: Store, parts: Sequence[str] | None
+) -> dict[str, Any]:
     """Measure every published seed of a family, write raw results and report.json.
 
-    Of the seeds whose weights are shipped, also the parts that are not usual.
+    Raw results of seeds that are not in `runs` stay. Without `parts`, all of them, and of the seeds
+    whose weights are shipped also those that are not usual.
 
     Raises:
         CheckpointError: `runs` holds no published seeds of the family.
+        InvalidInput: `parts` lacks 'clean', which raw results rest on.
     """
+    if parts is not None and RAW not in parts:
+        raise InvalidInput(f"raw results rest on {RAW!r}; got --only {','.join(parts)}")
     folders = sorted((runs / family / "seeds").glob("[0-9]*"), key=lambda path: int(path.name))
     if not folders:
         raise CheckpointError(
@@ -219,11 +227,12 @@ def measured_family(family: str, settings: Settings, runs: Path, store: Store) -
         first = next(iter(group.values()))
         others = _sources(group, folders[i + 1 :] + folders[:i])
         err.print(f"seed {folder.name}: {len(group)} models", markup=False)
-        measured = measure_all(group, USUAL, store, others, _shipped(group, settings))
+        more = _shipped(group, settings) if parts is None else {}
+        measured = measure_all(group, parts or USUAL, store, others, more)
         for name, each in measured.items():
             curve = publish.rows(folder / name / publish.CURVE)
             stored_runs.write(each, first.test.labels, curve, target)
-    return reported_family(family, settings, runs, store)
+    return _reported(family, settings)
 
 
 def _shipped(group: Mapping[str, Subject], settings: Settings) -> dict[str, list[str]]:
@@ -238,15 +247,28 @@ def _shipped(group: Mapping[str, Subject], settings: Settings) -> dict[str, list
     }
 
 
-def reported_family(family: str, settings: Settings, runs: Path, store: Store) -> dict[str, Any]:
-    """Write report.json from the raw results that are there."""
+def reported_family(
+    family: str, settings: Settings, runs: Path, store: Store, parts: Sequence[str] | None
+) -> dict[str, Any]:
+    """Write report.json from the raw results that are there.
+
+    Raises:
+        InvalidInput: `parts` are asked for: training has left all there are.
+    """
+    if parts is not None:
+        raise InvalidInput(f"{family} is measured out of fold, while it is trained; without --only")
+    return _reported(family, settings)
+
+
+def _reported(family: str, settings: Settings) -> dict[str, Any]:
     with progress_bar() as bar:
         task = bar.add_task("intervals of runs", total=None)
         return report.build(family, settings.models_dir, lambda done: bar.advance(task, done))
 
 
 # what `--family` does, by protocol; out of fold, training leaves raw results and no networks
-WHOLE: dict[str, Callable[[str, Settings, Path, Store], dict[str, Any]]] = {
+Whole = Callable[[str, Settings, Path, Store, Sequence[str] | None], dict[str, Any]]
+WHOLE: dict[str, Whole] = {
     families.SPLIT: measured_family,
     families.OUT_OF_FOLD: reported_family,
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nls_core.evidence import masking
 from nls_core.evidence.cells import BASE
-from nls_core.evidence.robustness import epsilon_keys
+from nls_core.evidence.robustness import CASES, epsilon_keys
 from nls_core.evidence.stored_runs import Run, Runs
 from nls_core.metrics import intervals, resampling
 from nls_core.metrics.intervals import spread
@@ -27,12 +27,13 @@ def of_cell(cell: str, runs: Runs, resamples: int) -> dict[str, Any]:
     Returns:
         Nothing where no run of the cell was attacked.
     """
-    attacked = _attacked(runs[cell])
+    of_all = comparable(runs)
+    attacked = of_all[cell]
     if not attacked:
         return {}
     first = next(iter(attacked.values())).found
     keys = first.get("epsilons_255", epsilon_keys())
-    base = {} if cell == BASE else _attacked(runs.get(BASE, {}))
+    base = {} if cell == BASE else of_all.get(BASE, {})
     found = {
         "robust": _robust(attacked, base, keys, resamples),
         "attacked": {
@@ -49,8 +50,20 @@ def of_cell(cell: str, runs: Runs, resamples: int) -> dict[str, Any]:
     return found
 
 
-def _attacked(runs: Mapping[int, Run]) -> dict[int, Run]:
-    return {seed: run for seed, run in runs.items() if "robust" in run.found}
+def comparable(runs: Runs) -> Runs:
+    """The attacked runs; where some met all attacks of now, those alone.
+
+    The worst of fewer attacks flatters, so runs of before stay out until they are measured again.
+    """
+    attacked = {
+        cell: {seed: run for seed, run in seeds.items() if "robust" in run.found}
+        for cell, seeds in runs.items()
+    }
+    now = {
+        cell: {seed: run for seed, run in seeds.items() if run.found["robust"].keys() >= {*CASES}}
+        for cell, seeds in attacked.items()
+    }
+    return now if any(now.values()) else attacked
 
 
 def _robust(

@@ -102,6 +102,7 @@ def robustness(evidence: Evidence) -> Finding:
     rows = [
         [
             label(cell),
+            str(cells[cell]["robust"][WORST][keys[0]]["n"]),
             *(percent(cells[cell]["robust"][WORST][key], 1) for key in keys),
             cells[cell].get("masking", {}).get("verdict", "not tested"),
         ]
@@ -129,7 +130,7 @@ def robustness(evidence: Evidence) -> Finding:
         "Normalized soft labels resist adversarial attacks better.",
         found,
         text,
-        [["cell", *(f"{key}/255" for key in keys), "masking"], *rows],
+        [["cell", "seeds", *(f"{key}/255" for key in keys), "masking"], *rows],
         evidence.record["command"],
     )
 

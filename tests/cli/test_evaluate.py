@@ -108,7 +108,9 @@ def test_a_family_without_runs_says_how_to_make_them(nls: Nls, tmp_path: Path) -
     [
         ([TINY[0], "--dataset", "separable"], "tiny/ce-zero expects images of (1, 28, 28)"),
         (["--only", "clean,magic"], "unknown part 'magic'; expected one of"),
-        (["--family", "tiny", TINY[0]], "give it alone"),
+        (["--family", "tiny", TINY[0]], "it takes no ids"),
+        (["--family", "tiny", "--only", "ood"], "raw results rest on 'clean'; got --only ood"),
+        (["--family", "photos", "--only", "clean"], "measured out of fold, while it is trained"),
     ],
 )
 def test_wrong_use(nls: Nls, options: list[str], words: str) -> None:

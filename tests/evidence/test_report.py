@@ -245,6 +245,21 @@ def test_an_attack_that_one_run_alone_met_is_reported_of_it(models: Path, tmp_pa
     assert table["pgd"]["2"]["n"] == 3
 
 
+def test_runs_that_met_fewer_attacks_than_others_are_left_out(models: Path, tmp_path: Path) -> None:
+    """The worst of fewer attacks flatters: once one run met all of now, so must the others."""
+    raw = tmp_path / "tiny" / stored_runs.FOLDER
+    shutil.copytree(models / "tiny", tmp_path / "tiny")
+    made = make("nls-zero", 1, 1.0)
+    robust = made.found["robust"] | {case: [0.25] * EPSILONS for case in robustness.CASES}
+    found = {**made.found, "robust": robust}
+    stored_runs.write(replace(made, found=found), made_labels(), CURVE, raw)
+    cells = report.build("tiny", tmp_path)["cells"]
+    assert cells["nls-zero"]["robust"]["worst"]["2"]["n"] == 1
+    assert cells["nls-zero"]["masking"]["runs"] == 1
+    assert "robust" not in cells["ce-zero"]  # none of its runs met them
+    assert cells["ce-zero"]["seeds"] == [0, 1, 2]  # all else is of all runs
+
+
 def test_the_report_is_the_same_each_time(models: Path) -> None:
     path = models / "tiny" / report.REPORT
     first = path.read_bytes()
