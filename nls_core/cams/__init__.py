@@ -72,7 +72,7 @@ def activation_maps(
         x: (B, C, H, W) on the model's device.
         target_class: one class in [0, K), or one per image. 'eigencam' makes no use of it.
         method: a key of `CAMS`, whose records give formula and source.
-        layer: dotted name of a module that returns one 4-D map; None is `default_layer`.
+        layer: dotted name of a module that returns one map; None is `default_layer`.
         progress: called with the finished fraction in (0, 1], last with 1.0.
 
     Returns:

@@ -1,7 +1,8 @@
-"""The layers of a model that maps can be taken at."""
+"""The layers of a model that maps can be taken at, and the map in what a layer returns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,30 @@ from nls_core.errors import InvalidInput, UnknownName, unknown
 from nls_core.nets import frozen
 
 Shape = tuple[int, int, int]  # (c, h, w) of a layer's output
+PREFIX = 8  # tokens at most before those of patches: of the class, distillation, registers
+
+
+def spatial(output: Tensor) -> Tensor | None:
+    """What a layer returns as a map (B, c, h, w), or None where it is none.
+
+    Transformers return (B, h, w, c), known by h = w ≠ c, or tokens (B, n, c): a square of patches
+    behind up to `PREFIX` others, which have no place in the picture. The same reshaping is called
+    `reshape_transform` in the grad-cam library.
+    """
+    if output.ndim == 4:
+        _, first, second, third = output.shape
+        return output.permute(0, 3, 1, 2) if first == second != third else output
+    if output.ndim != 3:
+        return None
+    side = math.isqrt(output.shape[1])
+    others = output.shape[1] - side**2
+    if side < 2 or others > PREFIX:
+        return None
+    return output[:, others:].transpose(1, 2).unflatten(2, (side, side))
 
 
 def probe(model: nn.Module, x: Tensor) -> tuple[dict[str, Shape], int]:
-    """The (c, h, w) of each module that returns one 4-D map, in forward order, and K.
+    """The (c, h, w) of each module that returns one map, in forward order, and K.
 
     Modules that run more than once (a shared ReLU) have no single map and are left out.
     """
@@ -23,7 +44,7 @@ def probe(model: nn.Module, x: Tensor) -> tuple[dict[str, Shape], int]:
     handles = [
         module.register_forward_hook(
             lambda _module, _inputs, output, name=name: calls.setdefault(name, []).append(
-                tuple(output.shape) if isinstance(output, Tensor) else None
+                spatial(output) if isinstance(output, Tensor) else None
             )
         )
         for name, module in model.named_modules()
@@ -38,15 +59,21 @@ def probe(model: nn.Module, x: Tensor) -> tuple[dict[str, Shape], int]:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InvalidInput("the model must return logits (B, K); it returned something else")
     maps = {
-        name: seen[0][1:]
+        name: (seen[0].shape[1], seen[0].shape[2], seen[0].shape[3])
         for name, seen in calls.items()
-        if len(seen) == 1 and seen[0] is not None and len(seen[0]) == 4
+        if len(seen) == 1 and seen[0] is not None
     }
     return maps, logits.shape[1]
 
 
 def _blocks(model: nn.Module, maps: dict[str, Shape]) -> tuple[str, ...]:
-    """The block-level layers among `maps` that are larger than 1x1, in forward order."""
+    """The block-level layers among `maps` that are larger than 1x1, in forward order.
+
+    Of a transformer, the norms at which its blocks begin: what the last block makes of the patches
+    is dropped where a class token answers, and has no gradient.
+    """
+    if norms := tuple(name for name in maps if _opens_block(model, name)):
+        return norms
     found: list[str] = []
 
     def visit(prefix: str, module: nn.Module) -> None:
@@ -65,6 +92,14 @@ def _blocks(model: nn.Module, maps: dict[str, Shape]) -> tuple[str, ...]:
     # or as the last: densenet's final norm
     blocks = [name for name in found[:-1] if _has_parts(model.get_submodule(name))]
     return tuple([*blocks, found[-1]] if blocks else found)
+
+
+def _opens_block(model: nn.Module, name: str) -> bool:
+    """Whether a module is the layer norm that comes first in a block, with attention after it."""
+    parent, _, own = name.rpartition(".")
+    parts = list(model.get_submodule(parent).named_children())
+    is_norm = isinstance(model.get_submodule(name), nn.LayerNorm)
+    return is_norm and parts[0][0] == own and any("attn" in n or "attention" in n for n, _ in parts)
 
 
 def _has_parts(module: nn.Module) -> bool:

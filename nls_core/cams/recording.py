@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nls_core.cams.layers import spatial
 from nls_core.cams.methods import CAMS, Progress, Taken
 from nls_core.errors import InvalidInput
 from nls_core.types import FloatArray
@@ -17,7 +18,7 @@ from nls_core.types import FloatArray
 
 @dataclass(frozen=True)
 class Seen:
-    """What a forward of x (B, C, H, W) gave: logits (B, K), and a layer's output (B, c, h, w).
+    """What a forward of x (B, C, H, W) gave: logits (B, K), and a layer's output, as `spatial` reads.
 
     Both are of one graph, which begins at x where x requires a gradient, and else at the layer.
     """
@@ -33,7 +34,7 @@ def record(model: nn.Module, x: Tensor, layer: str) -> Seen:
         model: from x to logits (B, K).
         x: (B, C, H, W) on the model's device. Where it requires no gradient, nothing before the
             layer is kept for a backward: the gradient of the layer costs its tail alone.
-        layer: dotted name of a module that returns one 4-D map, once in a forward.
+        layer: dotted name of a module that returns one map, once in a forward.
     """
     kept: list[Tensor] = []
 
@@ -98,5 +99,9 @@ def _gradient(seen: Seen, targets: Sequence[int]) -> Tensor:
 
 
 def _array(values: Tensor) -> FloatArray:
-    array: FloatArray = values.detach().float().cpu().numpy()
+    """(B, c, h, w) of a layer's output, or of the gradient there."""
+    as_map = spatial(values)
+    if as_map is None:
+        raise InvalidInput(f"expected a layer with a map; got one of {tuple(values.shape)}")
+    array: FloatArray = as_map.detach().float().cpu().numpy()
     return array
