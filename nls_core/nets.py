@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nls_core.efficientnet import EfficientNetLite0
-from nls_core.errors import InvalidInput, choose
+from nls_core.errors import ExtraMissing, InvalidInput, UnknownName, unknown
 from nls_core.padding import PADDINGS, PaddedConv2d, PartialConv2d, with_padding
 
 __all__ = ["ARCHITECTURES", "PADDINGS", "Block", "Classifier", "PaddedConv2d", "PartialConv2d"]
-__all__ += ["SmallResNet", "build", "folded", "frozen", "with_padding"]
+__all__ += ["SmallResNet", "architecture", "build", "folded", "frozen", "is_known", "with_padding"]
+
+Maker = Callable[[int, int], nn.Module]  # of classes and channels
 
 
 class Block(nn.Module):
@@ -64,7 +68,7 @@ class SmallResNet(nn.Module):
         return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def _torchvision(name: str) -> Callable[[int, int], nn.Module]:
+def _torchvision(name: str) -> Maker:
     def make(classes: int, channels: int) -> nn.Module:
         from torchvision import models  # noqa: PLC0415 - 160 MB that served models do not need
 
@@ -73,7 +77,7 @@ def _torchvision(name: str) -> Callable[[int, int], nn.Module]:
     return make
 
 
-def _without_pool(name: str) -> Callable[[int, int], nn.Module]:
+def _without_pool(name: str) -> Maker:
     """A ResNet without the max-pool behind its stem: 14x14 last maps of 224 pixels, not 7x7.
 
     As in the code published with arXiv 2012.06876; it computes four times as much.
@@ -139,7 +143,7 @@ def efficientnet_lite0_grouped(classes: int, channels: int) -> nn.Module:
 
 LITE0 = "efficientnet-lite0"
 
-ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
+ARCHITECTURES: dict[str, Maker] = {
     "smallresnet-8": lambda classes, channels: SmallResNet(classes, channels, width=8),
     "smallresnet-16": lambda classes, channels: SmallResNet(classes, channels, width=16),
     "smallresnet-24": lambda classes, channels: SmallResNet(classes, channels, width=24),
@@ -157,16 +161,71 @@ ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
+def _any_of_torchvision(name: str) -> Maker:
+    from torchvision import models  # noqa: PLC0415 - see `_torchvision`
+
+    _check_listed("torchvision", name, models.list_models(module=models))
+    return _torchvision(name)
+
+
+def _any_of_timm(name: str) -> Maker:
+    try:
+        import timm  # noqa: PLC0415 - takes 2 s
+    except ImportError as error:
+        raise ExtraMissing(f"timm:{name} is a network of timm", "timm") from error
+    _check_listed("timm", name.partition(".")[0], timm.list_models())
+    return lambda classes, channels: timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=channels
+    )
+
+
+def _check_listed(library: str, name: str, listed: Sequence[str]) -> None:
+    if name not in listed:
+        near = difflib.get_close_matches(name, listed, n=5) or listed[:5]
+        raise UnknownName(
+            f"unknown network {name!r}; {library} has {len(listed)}, among them {list(near)}"
+        )
+
+
+# `<library>:<name>` is any classifier of these
+LIBRARIES: dict[str, Callable[[str], Maker]] = {
+    "timm": _any_of_timm,
+    "torchvision": _any_of_torchvision,
+}
+NAMES = (*ARCHITECTURES, *(f"{library}:NAME" for library in LIBRARIES))  # as people are told
+_OF_LIBRARY = re.compile(rf"({'|'.join(LIBRARIES)}):[\w.-]{{1,100}}")
+
+
+def is_known(arch: str) -> bool:
+    """Whether an architecture is in `ARCHITECTURES`, or has the form of one of `LIBRARIES`."""
+    return arch in ARCHITECTURES or _OF_LIBRARY.fullmatch(arch) is not None
+
+
+def architecture(arch: str) -> Maker:
+    """What makes networks of an architecture.
+
+    Raises:
+        UnknownName: there is none of that name.
+        ExtraMissing: its library is not installed.
+    """
+    if _OF_LIBRARY.fullmatch(arch):
+        library, _, name = arch.partition(":")
+        return LIBRARIES[library](name)
+    if arch not in ARCHITECTURES:
+        raise UnknownName(unknown("architecture", arch, NAMES))
+    return ARCHITECTURES[arch]
+
+
 def build(arch: str, classes: int, channels: int, padding: str = "zero") -> nn.Module:
     """A freshly initialized network from (B, channels, H, W) to (B, classes) logits.
 
     Raises:
-        UnknownName: no such architecture.
+        UnknownName, ExtraMissing: as `architecture`.
         InvalidInput: an unknown padding, or counts below 2 classes or 1 channel.
     """
     if classes < 2 or channels < 1:
         raise InvalidInput(f"expected ≥ 2 classes and ≥ 1 channels; got {classes} and {channels}")
-    return with_padding(choose("architecture", arch, ARCHITECTURES)(classes, channels), padding)
+    return with_padding(architecture(arch)(classes, channels), padding)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def spatial(output: Tensor) -> Tensor | None:
     others = output.shape[1] - side**2
     if side < 2 or others > PREFIX:
         return None
-    return output[:, others:].transpose(1, 2).unflatten(2, (side, side))
+    return output[:, others:].transpose(1, 2).reshape(len(output), -1, side, side)
 
 
 def probe(model: nn.Module, x: Tensor) -> tuple[dict[str, Shape], int]:

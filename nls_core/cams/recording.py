@@ -18,7 +18,7 @@ from nls_core.types import FloatArray
 
 @dataclass(frozen=True)
 class Seen:
-    """What a forward of x (B, C, H, W) gave: logits (B, K), and a layer's output, as `spatial` reads.
+    """What a forward of x (B, C, H, W) gave: logits (B, K), and what a layer returned.
 
     Both are of one graph, which begins at x where x requires a gradient, and else at the layer.
     """

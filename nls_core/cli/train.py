@@ -17,7 +17,7 @@ from nls_core.evidence.findings import markdown
 from nls_core.families import FAMILIES, Family
 from nls_core.families.recipe import SCHEDULES, TRANSFER, Recipe
 from nls_core.losses import LOSSES
-from nls_core.nets import ARCHITECTURES, PADDINGS
+from nls_core.nets import NAMES, PADDINGS
 from nls_core.settings import Settings
 from nls_core.training import loop, protocols
 from nls_core.training.aberrations import train as train_aberrant
@@ -55,7 +55,7 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch a missing data
 DatasetName = Annotated[
     str, typer.Option(help=f"{', '.join(datasets.DATASETS)} or imagefolder:PATH[?size=N].")
 ]
-Arch = Annotated[str, typer.Option(help=", ".join(ARCHITECTURES))]
+Arch = Annotated[str, typer.Option(help=", ".join(NAMES))]
 Loss = Annotated[str, typer.Option(help=", ".join(LOSSES))]
 Padding = Annotated[str, typer.Option(help=" or ".join(PADDINGS))]
 Smoothing = Annotated[float, typer.Option(help="s in [0, 1].")]

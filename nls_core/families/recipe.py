@@ -89,7 +89,7 @@ class Recipe:
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""
         choose("loss", self.loss, LOSSES)
-        choose("architecture", self.arch, nets.ARCHITECTURES)
+        nets.architecture(self.arch)
         for kind, name, names in (
             ("padding", self.padding, nets.PADDINGS),
             ("schedule", self.schedule, SCHEDULES),

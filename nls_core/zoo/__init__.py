@@ -111,7 +111,7 @@ def _read(model_id: str, models_dir: Path) -> tuple[nn.Module, Manifest]:
     manifest = read_manifest(model_id, models_dir)
     tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
     try:
-        with torch.device("meta"):  # without drawing weights that are replaced at once
+        with _cheaply(manifest.arch):
             net = nets.build(
                 manifest.arch, len(manifest.classes), manifest.channels, manifest.padding
             )
@@ -122,6 +122,14 @@ def _read(model_id: str, models_dir: Path) -> tuple[nn.Module, Manifest]:
             f"{len(manifest.classes)} classes, {manifest.channels} channels): {brief(error)}"
         ) from error
     return net, manifest
+
+
+def _cheaply(arch: str) -> torch.device:
+    """Where to make a network whose weights are replaced at once: nowhere, where none is drawn.
+
+    Networks of libraries may compute with what they draw, and keep what no file holds.
+    """
+    return torch.device("meta" if arch in nets.ARCHITECTURES else "cpu")
 
 
 def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:

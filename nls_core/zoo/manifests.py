@@ -15,7 +15,7 @@ from nls_core.images import PREPROCESS
 from nls_core.losses import LOSSES
 from nls_core.metrics import conformal, unfamiliar
 from nls_core.metrics.calibration import Reliability
-from nls_core.nets import ARCHITECTURES, PADDINGS
+from nls_core.nets import NAMES, PADDINGS, is_known
 from nls_core.types import Manifest
 
 CONFIG = "config.json"  # in the folder of a model
@@ -36,6 +36,12 @@ def _known(kind: str, names: Collection[str]) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+def _architecture(name: str) -> str:
+    if not is_known(name):
+        raise ValueError(unknown("architecture", name[:40], NAMES))
+    return name
 
 
 def _one_of(*numbers: int) -> AfterValidator:  # Literal would let 1.0 and true pass
@@ -93,7 +99,7 @@ class Entries(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     id: Annotated[str, Field(pattern=f"^{ID}$")]
-    arch: Annotated[str, _known("architecture", ARCHITECTURES)]
+    arch: Annotated[str, AfterValidator(_architecture)]
     padding: Annotated[str, _known("padding", PADDINGS)]
     loss: Annotated[str, _known("loss", LOSSES)]
     loss_parameters: dict[str, float]
