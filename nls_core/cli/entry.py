@@ -17,11 +17,14 @@ from typer.main import get_command
 from nls_core.cli.terminal import err
 from nls_core.errors import Interrupted, InvalidInput, NLSLabError
 
-# name -> what `nls --help` says of it; `nls_core.cli.<name>.command` is what runs
+# name -> what `nls --help` says of it; `nls_core.cli.<name>.command`, with _ for -, is what runs
 COMMANDS = {
     "models": "List the models with their measured accuracy and calibration.",
-    "train": "Train one model into --out (also under torchrun), or a family with --grid.",
+    "train": "Train one model into --out (also under torchrun), or a family with --grid or "
+    "--family.",
     "evaluate": "Measure models on the test split: accuracy, calibration, shift, attacks, maps.",
+    "add-model": "Take in a model made elsewhere: a network of a library, or a folder as in "
+    "models/.",
     "verify": "Measure stored models again, from the weights, and compare with the "
     "committed results.",
     "data": "Make a data set in NLS_DATA_DIR; nothing is done again that is already there.",
@@ -49,7 +52,7 @@ class Commands(TyperGroup):
 def loaded(name: str) -> Any:
     """A command of `COMMANDS`, imported."""
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(import_module(f"nls_core.cli.{name}").command)
+    alone.command(name)(import_module(f"nls_core.cli.{name.replace('-', '_')}").command)
     return get_command(alone)
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nls_core.cli import evaluate
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.data.aberrations import KINDS
 from nls_core.errors import InvalidInput, choose
 from nls_core.evidence import aberration_claim
+from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
-from nls_core.families import FAMILIES, Family
+from nls_core.evidence.parts import LONGEST, USUAL
+from nls_core.families import FAMILIES, Family, own
 from nls_core.families.recipe import SCHEDULES, TRANSFER, Recipe
 from nls_core.losses import LOSSES
 from nls_core.nets import NAMES, PADDINGS
@@ -35,7 +40,14 @@ GRID = ("runs", "jobs", "seeds", "finished", "aberrations")  # what a single run
 GridName = Annotated[
     str | None, typer.Option("--grid", help=f"Train a whole family: {', '.join(FAMILIES)}.")
 ]
-Runs = Annotated[Path, typer.Option(help="Folder of a grid's runs.")]
+OwnFamily = Annotated[
+    str | None,
+    typer.Option(
+        "--family",
+        help="Train the pair ce and nls (or --loss alone) on --dataset as a family of this name.",
+    ),
+]
+Runs = Annotated[Path, typer.Option(help="Folder of a family's runs.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Grid runs side by side.")]
 Seeds = Annotated[
     int, typer.Option(min=1, help="Seeds per cell of a grid; from 3 on, the headline cells 2 more.")
@@ -83,6 +95,7 @@ def command(  # one option per field of Recipe
     ctx: typer.Context,
     *,
     grid_name: GridName = None,
+    family_name: OwnFamily = None,
     runs: Runs = Path("runs"),
     jobs: Jobs = 1,
     seeds: Seeds = 1,
@@ -116,38 +129,69 @@ def command(  # one option per field of Recipe
     noise_kind: NoiseKind = DEFAULT.noise_kind,
     imbalance: Imbalance = DEFAULT.imbalance,
 ) -> None:
-    """Train one model into --out (also under torchrun), or a family with --grid.
+    """Train one model into --out (also under torchrun), or a family with --grid or --family.
 
     Ctrl-C or SIGTERM stops it at the next step, with everything saved; the exit status is then 130
-    or 143, and --resume, or the same command with --grid, goes on.
+    or 143, and --resume, or the same command for a family, goes on.
     """
+    recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
+    options = Options(
+        runs, jobs, seeds, finished=finished, download=download, aberrations=aberrations
+    )
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
         _check_grid(ctx, family)
-        options = Options(
-            runs, jobs, seeds, finished=finished, download=download, aberrations=aberrations
-        )
         _train_family(family, options, quiet=quiet)
         return
+    if family_name is not None:
+        _train_own(ctx, family_name, recipe, options, quiet=quiet)
+        return
     folder = _checked_out(ctx, out_dir)
-    recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
     _train_one(recipe, folder, resume=resume, quiet=quiet, download=download)
 
 
 def _check_grid(ctx: typer.Context, family: Family) -> None:
-    own = [name for name in (*RECIPE, "out_dir") if _given(ctx, name)]
-    if own:
+    set_here = [name for name in (*RECIPE, "out_dir", "family_name") if _given(ctx, name)]
+    if set_here:
         raise InvalidInput(
-            f"--grid {family.name} sets these itself: {own}; leave them out: `{family.command}`"
+            f"--grid {family.name} sets these itself: {set_here}; leave them out: "
+            f"`{family.command}`"
         )
+
+
+def _train_own(
+    ctx: typer.Context, name: str, recipe: Recipe, options: Options, *, quiet: bool
+) -> None:
+    """Train a family of somebody's own images, and measure all but attacks, which take hours."""
+    stray = [each for each in ("out_dir", "seed", "aberrations") if _given(ctx, each)]
+    if stray:
+        raise InvalidInput(f"--family {name} has no {stray}: it trains --seeds from 0 on")
+    losses = (recipe.loss,) if _given(ctx, "loss") else own.PAIR
+    rate = recipe.lr if _given(ctx, "lr") else None
+    line = shlex.join(["nls", *sys.argv[1:]])
+    _train_family(own.family(name, recipe, line, losses, rate), options, quiet=quiet)
+    parts = [part for part in USUAL if part != LONGEST]
+    store = Store(options.runs / "evaluate")
+    evaluate.measured_family(name, Settings(), options.runs, store, parts)
+    err.print(
+        f"`nls serve` shows {name}; `nls evaluate --family {name} --runs {options.runs}` measures "
+        "it under attack too",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _checked_out(ctx: typer.Context, out_dir: Path | None) -> Path:
     if out_dir is None:
-        raise InvalidInput("expected --out FOLDER for a single run, or --grid FAMILY; got neither")
+        raise InvalidInput(
+            "expected --out FOLDER for a single run, --family NAME for models that the app shows, "
+            f"or --grid {' or '.join(FAMILIES)}; got none of them"
+        )
     stray = [name for name in GRID if _given(ctx, name)]
     if stray:
-        raise InvalidInput(f"{stray} belong to --grid FAMILY; a single run into --out has none")
+        raise InvalidInput(
+            f"{stray} belong to --grid and --family; a single run into --out has none"
+        )
     return out_dir
 
 

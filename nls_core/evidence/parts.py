@@ -144,6 +144,7 @@ def _map_settings(subject: Subject) -> Mapping[str, Any]:
     }
 
 
+LONGEST = "attacks"  # hours on large images
 PARTS: dict[str, Part] = {
     "clean": Part(
         _clean,
@@ -164,7 +165,7 @@ PARTS: dict[str, Part] = {
         lambda subject: len(subject.test),
         lambda _: {"outside": list(datasets.OUTSIDE)},
     ),
-    "attacks": Part(
+    LONGEST: Part(
         _attacks,
         lambda subject: len(robustness.CASES) * len(robustness.EPSILONS) * len(subject.y),
         _attack_settings,

@@ -118,11 +118,12 @@ class Family:
     aberrations: Aberrations | None = None  # None: trained on its data as they are
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
+    made_by: str = ""  # the command, of a family that is not declared
 
     @property
     def command(self) -> str:
         """The command that trains and publishes all of it."""
-        return f"nls train --grid {self.name}"
+        return self.made_by or f"nls train --grid {self.name}"
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(loss, padding) of all cells."""

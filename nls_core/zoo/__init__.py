@@ -109,7 +109,16 @@ def load(
 def _read(model_id: str, models_dir: Path) -> tuple[nn.Module, Manifest]:
     """A network with its weights as they are stored, in float16; errors as `load`."""
     manifest = read_manifest(model_id, models_dir)
-    tensors = _read_weights(folder_of(model_id, models_dir) / WEIGHTS, manifest)
+    return network(manifest, folder_of(model_id, models_dir)), manifest
+
+
+def network(manifest: Manifest, folder: Path) -> nn.Module:
+    """The network of a manifest with the weights of a folder, in float16.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged, or not those of the manifest.
+    """
+    tensors = _read_weights(folder / WEIGHTS, manifest)
     try:
         with _cheaply(manifest.arch):
             net = nets.build(
@@ -118,10 +127,10 @@ def _read(model_id: str, models_dir: Path) -> tuple[nn.Module, Manifest]:
         net.load_state_dict(tensors, assign=True)
     except (RuntimeError, InvalidInput) as error:
         raise CheckpointError(
-            f"the weights of {model_id} do not fit its manifest ({manifest.arch}, "
+            f"the weights of {manifest.id} do not fit its manifest ({manifest.arch}, "
             f"{len(manifest.classes)} classes, {manifest.channels} channels): {brief(error)}"
         ) from error
-    return net, manifest
+    return net
 
 
 def _cheaply(arch: str) -> torch.device:
@@ -166,9 +175,13 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
         CheckpointError: a weight is not finite in float16; nothing is written.
         NotWritten: the disk is full.
     """
-    folder = models_dir / manifest.id
     if not _ID.fullmatch(manifest.id):
         raise InvalidInput(f"expected an id like 'fashion/nls-partial'; got {manifest.id!r}")
+    return store_in(models_dir / manifest.id, net, manifest)
+
+
+def store_in(folder: Path, net: nn.Module, manifest: Manifest) -> Manifest:
+    """As `store`, into a folder of any name."""
     half = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in net.state_dict().items()
@@ -179,13 +192,16 @@ def store(net: nn.Module, manifest: Manifest, models_dir: Path) -> Manifest:
     data = save_tensors(half)
     files.write_bytes(folder / WEIGHTS, data)
     manifest = replace(manifest, sha256=hashlib.sha256(data).hexdigest())
-    write_manifest(manifest, models_dir)
+    _write_manifest(manifest, folder)
     return manifest
 
 
 def write_manifest(manifest: Manifest, models_dir: Path) -> None:
     """Write a manifest and the model card made from it."""
-    folder = models_dir / manifest.id
+    _write_manifest(manifest, models_dir / manifest.id)
+
+
+def _write_manifest(manifest: Manifest, folder: Path) -> None:
     files.write_json(folder / CONFIG, asdict(manifest), indent=2)
     files.write_text(folder / CARD, card(manifest))
 

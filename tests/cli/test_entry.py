@@ -12,7 +12,7 @@ from nls_core.cli.entry import COMMANDS, app
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_says_what_the_command_says(name: str) -> None:
-    command = import_module(f"nls_core.cli.{name}").command
+    command = import_module(f"nls_core.cli.{name.replace('-', '_')}").command
     assert command.__doc__.strip().splitlines()[0] == COMMANDS[name]
 
 
