@@ -91,11 +91,12 @@ def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
 
 UNUSABLE = "A model's files are damaged or altered, or something unforeseen."
 BUSY = "Too many analyses wait; Retry-After says when to try again."
+OFTEN = "This address asks too often; Retry-After says when to try again."
 v1 = APIRouter(prefix="/api/v1", tags=["models"])
 ops = APIRouter(tags=["operation"])
 
 
-@v1.get("/models", responses=_problems(s500=UNUSABLE))
+@v1.get("/models", responses=_problems(s429=OFTEN, s500=UNUSABLE))
 def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
     """The models that can be used, with what was measured of them; /readyz names the others."""
     usable = [model_id for model_id, state in analyzer.states().items() if state == "ready"]
@@ -105,7 +106,11 @@ def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
 @v1.get(
     "/models/{family}/{name}",
     responses=_problems(
-        s404="No model of that id.", s422="A malformed path.", s500=UNUSABLE, s503=BUSY
+        s404="No model of that id.",
+        s422="A malformed path.",
+        s429=OFTEN,
+        s500=UNUSABLE,
+        s503=BUSY,
     ),
 )
 def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
@@ -123,6 +128,7 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
         s404="No model of that id.",
         s413="The upload is too large.",
         s422="A value is outside what is accepted, or the image cannot be decoded.",
+        s429=OFTEN,
         s500=UNUSABLE,
         s503=BUSY,
     ),
@@ -190,13 +196,15 @@ def _class_index(analyzer: Analyzer, model_id: str, text: str | None) -> int | N
         raise UnknownName(unknown("class", text, classes)) from None
 
 
-@ops.get("/healthz")
+@ops.get("/healthz", responses=_problems(s429=OFTEN))
 async def health() -> Health:
     """Whether the process answers."""
     return Health(status="alive")
 
 
-@ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
+@ops.get(
+    "/readyz", response_model=Readiness, responses=_problems(s429=OFTEN, s503="Not ready yet.")
+)
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     """Whether there are models that can be used, and room for uploads; which are not, and why."""
     try:
@@ -211,7 +219,7 @@ def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     return problems.problem(request.scope, 503, detail, models=states)
 
 
-@ops.get("/metrics", response_class=PlainTextResponse)
+@ops.get("/metrics", response_class=PlainTextResponse, responses=_problems(s429=OFTEN))
 def metrics_text(metrics: TheMetrics) -> Response:
     """Counts and latencies in the text format of Prometheus."""
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
