@@ -1,13 +1,18 @@
-"""Files that strangers may send: hostile ones, and odd ones with the picture that each holds."""
+"""Files that strangers may send: hostile ones, and odd ones with the picture that each holds.
+
+`python -m tests.security.corpus FOLDER` writes the hostile ones, for `nls soak --files FOLDER`.
+"""
 
 from __future__ import annotations
 
 import functools
 import io
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -297,3 +302,10 @@ def uncertain() -> Files:
             for at in np.random.default_rng(seed).integers(0, 8 * len(data), 1 + seed % 5):
                 changed[at // 8] ^= 1 << at % 8
             yield f"{name}, flips {seed}", bytes(changed)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.mkdir(parents=True, exist_ok=True)
+    for index, (_, content) in enumerate(hostile()):
+        (place / f"{index:03}").write_bytes(content)

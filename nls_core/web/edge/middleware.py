@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,6 +52,12 @@ class Metrics:
         self.seconds = Histogram("nls_request_seconds", "Time to answer", ("route",), registry=own)
         self.analyses = Counter("nls_analyses", "Analyses over REST", ("outcome",), registry=own)
         self.queue = Gauge("nls_queue_in_use", "Analyses that wait or run", registry=own)
+        # what must not grow with the requests; memory and descriptors are of the collector
+        self.hooks = Gauge("nls_model_hooks", "Hooks of models, 0 while none runs", registry=own)
+        self.files = Gauge("nls_scratch_files", "Uploads and exports on the disk", registry=own)
+        threads = Gauge("nls_threads", "Threads of Python", registry=own)
+        threads.set_function(threading.active_count)
+        ProcessCollector(registry=own)
 
     @contextmanager
     def outcome(self) -> Iterator[None]:

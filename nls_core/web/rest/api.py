@@ -291,6 +291,8 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     for model_id, why in analyzer.check_models().items():
         log.error("model_unusable", model=model_id, why=why)
     metrics.queue.set_function(lambda: analyzer.in_use)
+    metrics.hooks.set_function(analyzer.hooks)
+    metrics.files.set_function(sweeper.count)
     problems.install(app)
     guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
     app.include_router(v1)
