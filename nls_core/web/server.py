@@ -25,7 +25,7 @@ from nls_core.web.pages import site
 from nls_core.web.pages.gate import Gate, Limits
 from nls_core.web.rest.api import create_api
 
-PATIENCE = 3  # seconds that open requests get at the end; the page's event streams never end
+PATIENCE = 6  # seconds that open requests get at the end; the page's event streams never end
 KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
 STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 

@@ -1,6 +1,7 @@
 """Files that strangers may send: hostile ones, and odd ones with the picture that each holds.
 
-`python -m tests.security.corpus FOLDER` writes the hostile ones, for `nls soak --files FOLDER`.
+`python -m tests.security.corpus FOLDER` writes files into FOLDER/hostile, for `nls soak --files`,
+and into FOLDER/sound, for `scripts/fuzz_decoder.py`.
 """
 
 from __future__ import annotations
@@ -304,8 +305,13 @@ def uncertain() -> Files:
             yield f"{name}, flips {seed}", bytes(changed)
 
 
+def write(folder: Path, files: Files) -> None:
+    """Put files into a new folder, named by their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (_, content) in enumerate(files):
+        (folder / f"{index:03}").write_bytes(content)
+
+
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    place.mkdir(parents=True, exist_ok=True)
-    for index, (_, content) in enumerate(hostile()):
-        (place / f"{index:03}").write_bytes(content)
+    write(Path(sys.argv[1], "hostile"), hostile())
+    write(Path(sys.argv[1], "sound"), iter(sound().items()))

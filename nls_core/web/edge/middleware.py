@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -20,6 +21,7 @@ from nls_core.errors import DiskFull, InvalidInput, QueueFull
 from nls_core.web.edge.problems import NO_ROOM, disk_is_full, problem
 
 UI_PATH = "/ui"
+STOPS = "the server stops, and this took too long; try again in a moment"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CLOSED = 499  # the client went before an answer began; nginx's number, seen in log and metrics only
 SECURITY_HEADERS = {
@@ -130,6 +132,10 @@ class Observed:
 
         try:
             await self.app(scope, receive, marked)
+        except asyncio.CancelledError:  # the server stops, and does not wait any longer
+            if status == CLOSED:
+                await problem(scope, HTTPStatus.SERVICE_UNAVAILABLE, STOPS)(scope, receive, marked)
+            raise
         except Exception as error:
             log.error("crashed", request_id=request_id, exc_info=error)
             if status != CLOSED:
