@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from nls_core.analysis.results import AnalysisRequest
 from nls_core.errors import DiskFull, UnknownName, unknown
 from nls_core.settings import Settings
 from nls_core.web.edge import guard, problems, scratch
-from nls_core.web.edge.middleware import STRICT, UI_PATH, Metrics
+from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
 from nls_core.web.edge.problems import Problem
 from nls_core.web.edge.reading import visitor_name
 from nls_core.web.edge.scratch import Sweeper
@@ -134,6 +135,7 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
     ),
 )
 def analyze(
+    http: Request,
     *,
     image: forms.Image,
     models: forms.Models,
@@ -165,15 +167,16 @@ def analyze(
             seed=seed,
             flip_point=flip_point,
         )
-        answer = _answer(analyzer, request, image, mask)
+        data = image.file.read()
+        http.scope[LOGGED] = {"image": hashlib.sha256(data).hexdigest()}
+        answer = _answer(analyzer, request, data, mask)
     # made here rather than by FastAPI, which would do it in the event loop
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _answer(
-    analyzer: Analyzer, request: AnalysisRequest, image: UploadFile, mask: UploadFile | None
+    analyzer: Analyzer, request: AnalysisRequest, data: bytes, mask: UploadFile | None
 ) -> AnalysisResponse:
-    data = image.file.read()
     if mask is None:
         return analysis_response(analyzer.analyze(data, request))
     picture = analyzer.decode(data)  # a bad mask is refused before anything is computed
@@ -290,6 +293,7 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     app.state.is_full = analyzer.queue.is_full
     for model_id, why in analyzer.check_models().items():
         log.error("model_unusable", model=model_id, why=why)
+    analyzer.on_phase, analyzer.on_model = metrics.phase, metrics.model
     metrics.queue.set_function(lambda: analyzer.in_use)
     metrics.hooks.set_function(analyzer.hooks)
     metrics.files.set_function(sweeper.count)
