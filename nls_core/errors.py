@@ -91,6 +91,13 @@ class QueueFull(NLSLabError):
     title = "Queue full"
 
 
+class TooMany(NLSLabError):
+    """One client asks more often than this deployment allows."""
+
+    status = 429
+    title = "Too many requests"
+
+
 class TooCostly(InvalidInput):
     """A request would compute longer than this deployment allows."""
 

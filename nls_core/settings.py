@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tempfile
 from pathlib import Path
@@ -62,6 +63,16 @@ class Settings(BaseSettings):
     scratch_seconds: int = Field(3600, gt=0, description="age at which uploads are deleted")
     read_seconds: int = Field(30, gt=0, description="time in which a request has to arrive")
     max_connections: int = Field(512, gt=0, description="connections that may be open at once")
+    rate_limit: str = Field(
+        default_factory=lambda: "" if "SPACE_ID" in os.environ else "1800/minute",
+        description="requests of one address, as in '10/second;100/minute'; empty: any number. "
+        "On a Hugging Face Space empty, where all visitors come by the addresses of its proxy",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses and networks, comma-separated, of proxies that say in "
+        "X-Forwarded-For for whom they ask",
+    )
 
     def torch_device(self) -> torch.device:
         """The device that `device` names; 'auto' is the GPU when there is one."""
@@ -80,9 +91,26 @@ class Settings(BaseSettings):
                 raise ValueError("torch finds no GPU here; use auto or cpu")
         return device
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, hosts: Any) -> Any:
         if isinstance(hosts, str):
             return tuple(name.strip().lower() for name in hosts.split(",") if name.strip())
         return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(proxy, strict=False)) for proxy in proxies)
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, limit: str) -> str:
+        if limit:
+            from limits import parse_many  # noqa: PLC0415 - a tenth of a second
+
+            try:
+                parse_many(limit)
+            except ValueError:
+                raise ValueError("expected a rate such as 120/minute, or nothing") from None
+        return limit

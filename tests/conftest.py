@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["COLUMNS"] = "200"  # of tables; in the processes of xdist there is no terminal to ask
 os.environ.setdefault("NLS_ALLOWED_HOSTS", "testserver")  # what starlette's client calls itself
+os.environ.setdefault("NLS_RATE_LIMIT", "")  # tests ask faster than people
 # two threads beside other work are far slower than one, here and in started processes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -48,6 +48,9 @@ class Analyzer(Library):
         self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
         self.computed: Store[Any] = Store(settings.max_cache_bytes)
         self.shelf = stored.Shelf(settings.static_dir / "examples")
+        # told how long parts of analyses took: (phase, seconds) and (model id, seconds)
+        self.on_phase: Callable[[str, float], None] = lambda phase, seconds: None
+        self.on_model: Callable[[str, float], None] = lambda model_id, seconds: None
         self.threads = settings.threads or torch.get_num_threads()
         torch.set_num_threads(self.threads)
 
@@ -112,14 +115,30 @@ class Analyzer(Library):
         with self.queue.place() as place:
             seen = known.seen or self._see(image, request, place)
             known.add_seen(seen)
+            waits = self._laps()
 
             def watched(done: float, what: str) -> None:
                 place.check()
                 progress(done, what)
 
-            self.lane.run(place, lambda: self._analyze(known, seen.prepared(), watched))
+            def work() -> None:
+                waits("wait")
+                self._analyze(known, seen.prepared(), watched)
+
+            self.lane.run(place, work)
         progress(1.0, "done")
         return known.analysis(time.perf_counter() - begin)
+
+    def _laps(self) -> Callable[[str], None]:
+        """What is to be called with the name of each phase, when it ends."""
+        last = time.perf_counter()
+
+        def lap(phase: str) -> None:
+            nonlocal last
+            begun, last = last, time.perf_counter()
+            self.on_phase(phase, last - begun)
+
+        return lap
 
     def _parts(self, image: bytes | Image.Image, request: AnalysisRequest) -> Parts:
         """What is kept of a request, or ships beside the examples; errors as `check_request`."""
@@ -146,8 +165,11 @@ class Analyzer(Library):
         first = self.manifest(request.models[0])
 
         def work() -> Seen:
+            lap = self._laps()
             picture = self._decode(image) if isinstance(image, bytes) else image
-            return parts.see(picture, first)
+            seen = parts.see(picture, first)
+            lap("decode")
+            return seen
 
         return self.decoding.run(place, work)
 
@@ -226,7 +248,10 @@ class Analyzer(Library):
         x = prepared.x.to(self.device)  # (1, C, H, W)
         turns = zip(request.models, _shares(progress, len(request.models)), strict=True)
         for model_id, share in turns:
-            yield one_model.analyze(self._ready(model_id), x, request, share)
+            begin = time.perf_counter()
+            found = one_model.analyze(self._ready(model_id), x, request, share, self._laps())
+            self.on_model(model_id, time.perf_counter() - begin)
+            yield found
 
 
 def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:

@@ -71,6 +71,12 @@ class Library:
         """The ids of the models that are loaded, the least recently used first."""
         return tuple(self._models)
 
+    def hooks(self) -> int:
+        """Hooks of the models that are loaded; any that stay after a computation are a leak."""
+        modules = (m for each in tuple(self._models.values()) for m in each.model.modules())
+        kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+        return sum(len(getattr(module, kind)) for module in modules for kind in kinds)
+
     def load(self, model_id: str) -> Loaded:
         """A model, read when it is first asked for; only ever in the compute lane.
 

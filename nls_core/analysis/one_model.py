@@ -18,7 +18,11 @@ FLIP = "flip point"
 
 
 def analyze(
-    chosen: Loaded, x: torch.Tensor, request: AnalysisRequest, progress: Progress
+    chosen: Loaded,
+    x: torch.Tensor,
+    request: AnalysisRequest,
+    progress: Progress,
+    lap: Callable[[str], None] = lambda phase: None,
 ) -> ModelAnalysis:
     """Ask a model, attack it at every strength of the request, and ask again.
 
@@ -27,6 +31,7 @@ def analyze(
         x: (1, C, H, W) in [0, 1], on the model's device.
         request: without strengths nothing is attacked.
         progress: called with the done share in [0, 1] and what comes next; between any two steps.
+        lap: called with the name of a phase when it ends.
     """
     model, manifest = chosen.model, chosen.manifest
     layer = layer_of(request.layer, tuple(chosen.layers))
@@ -35,16 +40,19 @@ def analyze(
         layer, manifest.temperature, lambda d: progress(0.05 * d, f"{manifest.id}: prediction")
     )
     clean = sweep.look(model, x, request, view)
+    lap("predict")
     points: tuple[SweepPoint, ...] = ()
     if request.epsilons:
         progress(0.05, f"{manifest.id}: {request.attack}")
         swept = sweep.attack(
             model, x, request, clean, lambda d: progress(0.05 + 0.5 * d, request.attack)
         )
+        lap("attack")
         progress(0.55, f"{manifest.id}: {request.cam}")
         view = replace(view, progress=lambda d: progress(0.55 + 0.2 * d, request.cam))
         seen = sweep.watch(model, swept, request, clean.target, view)
         points = sweep.points(x, swept, request, clean.prediction, seen)
+        lap("maps under attack")
     flips = None
     if request.flip_point:
         flips = flip.find(
@@ -55,6 +63,7 @@ def analyze(
             seed=request.seed,
             progress=lambda d: progress(0.75 + 0.2 * d, FLIP),
         )
+        lap(FLIP)
     cam = CamMap(request.cam, layer, clean.target, clean.values)
     return ModelAnalysis(manifest, clean.prediction, cam, points, flips)
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": "Serve the web page and the REST API.",
     "compare": "Compare two models on one picture: a self-contained HTML report, or "
     "JSON on stdout.",
+    "soak": "Put mixed valid and hostile load on the app, and see what stays behind.",
     "bench": "Measure speed as ratios, side by side in one run, medians of several rounds.",
 }
 

@@ -25,7 +25,7 @@ from nls_core.web.pages import site
 from nls_core.web.pages.gate import Gate, Limits
 from nls_core.web.rest.api import create_api
 
-PATIENCE = 3  # seconds that open requests get at the end; the page's event streams never end
+PATIENCE = 6  # seconds that open requests get at the end; the page's event streams never end
 KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
 STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 
@@ -77,8 +77,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host  # noqa: S104
     structlog.get_logger("nls_core").info("starting", url=f"http://{host}:{settings.port}")
+    uvicorn.Server(configured(app, settings)).run(sockets=[listener])
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How an app is served."""
     Impatient.seconds = settings.read_seconds
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http=Impatient,
         ws="none",
@@ -88,8 +93,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
+        # by default it believes whoever asks from this machine
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[*settings.trusted_proxies],
     )
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 class Impatient(H11Protocol):

@@ -9,6 +9,7 @@ APPS = {  # file or folder -> the fixture whose app it asks
     "tests/security/test_edge_connections.py": "served",
     "tests/security/test_edge_hosts.py": "served",
     "tests/security/test_edge_routes.py": "served",
+    "tests/security/test_soak.py": "served",
     "tests/security/test_two_ways.py": "served",
     "tests/security/test_edge_load.py": "busy",
     "tests/security/test_page.py": "busy",

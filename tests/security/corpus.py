@@ -1,13 +1,19 @@
-"""Files that strangers may send: hostile ones, and odd ones with the picture that each holds."""
+"""Files that strangers may send: hostile ones, and odd ones with the picture that each holds.
+
+`python -m tests.security.corpus FOLDER` writes files into FOLDER/hostile, for `nls soak --files`,
+and into FOLDER/sound, for `scripts/fuzz_decoder.py`.
+"""
 
 from __future__ import annotations
 
 import functools
 import io
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -297,3 +303,15 @@ def uncertain() -> Files:
             for at in np.random.default_rng(seed).integers(0, 8 * len(data), 1 + seed % 5):
                 changed[at // 8] ^= 1 << at % 8
             yield f"{name}, flips {seed}", bytes(changed)
+
+
+def write(folder: Path, files: Files) -> None:
+    """Put files into a new folder, named by their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (_, content) in enumerate(files):
+        (folder / f"{index:03}").write_bytes(content)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1], "hostile"), hostile())
+    write(Path(sys.argv[1], "sound"), iter(sound().items()))

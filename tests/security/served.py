@@ -92,8 +92,9 @@ class Served:
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """`python app.py` with a scratch folder, a log and further NLS_... settings of its own."""
-    port, log = free_port(), folder / f"log-{uuid.uuid4().hex}"
-    own = {"NLS_PORT": str(port), "NLS_SCRATCH_DIR": str(folder / "scratch")}
+    port = int(environment.get("NLS_PORT") or free_port())
+    log = folder / f"log-{uuid.uuid4().hex}"
+    own = {"NLS_PORT": str(port), "NLS_SCRATCH_DIR": str(folder / "scratch"), "NLS_RATE_LIMIT": ""}
     kept = {key: value for key, value in os.environ.items() if not key.startswith("NLS_")}
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -23,9 +23,11 @@ from nls_core import images
 from nls_core.decode import BUDGET, decode_image, decode_mask
 from nls_core.errors import ImageRejected, TooLarge
 from nls_core.settings import ROOT
+from tests.helpers.scripts import script
 from tests.security import building as made
 from tests.security import corpus
 
+FUZZER = script("fuzz_decoder")
 SECONDS = 3.0  # of processor time, for any file: the clock would tell how busy the machine is
 
 
@@ -143,6 +145,32 @@ def test_large_jpegs_are_read_at_half_their_size() -> None:
 
 
 # --- the same results ------------------------------------------------------------------------
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    """A sound file with bytes changed, cut out, doubled or put in at some places."""
+    data = draw(st.sampled_from([*corpus.sound().values()]))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        end = min(len(data), at + draw(st.integers(0, 64)))
+        middle = draw(st.one_of(st.binary(max_size=16), st.just(data[at:end] * 2)))
+        data = data[:at] + middle + data[end:]
+    return data
+
+
+@settings(deadline=None, max_examples=200)
+@given(mutants())
+def test_mutants_are_pictures_or_refused(data: bytes) -> None:
+    assert FUZZER.tried(FUZZER.mended(data)) in ("picture", "refused")
+
+
+def test_mended_files_have_right_checksums() -> None:
+    mended = FUZZER.mended
+    png = corpus.sound()["PNG RGB"]
+    assert mended(png[:29] + b"abcd" + png[33:]) == png
+    assert mended(png[:20]) == png[:20]
+    assert mended(b"GIF89a") == b"GIF89a"
 
 
 @settings(deadline=None, max_examples=60)

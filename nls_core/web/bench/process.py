@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from nls_core.settings import ROOT
 
 BOUNDARY = "b0undary"
 MB = 1024  # of the kB that the kernel counts in
+BROKEN = 0  # the status of what ended without an answer
 PATIENCE = 300  # seconds until an app that does not answer counts as broken
 
 
@@ -31,6 +32,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -38,13 +40,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class App:
-    """A running app; `wall` and `cpu` are the seconds that it took until it was ready."""
+class Site:
+    """Where an app answers."""
 
     port: int
-    process: subprocess.Popen[bytes]
-    wall: float = 0.0
-    cpu: float = 0.0
+    host: str = field(default="127.0.0.1", kw_only=True)
 
     def ask(
         self,
@@ -54,13 +54,23 @@ class App:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request over a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, response.read())
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, response.read(), found)
         finally:
             connection.close()
+
+
+@dataclass(frozen=True)
+class App(Site):
+    """A running app; `wall` and `cpu` are the seconds that it took until it was ready."""
+
+    process: subprocess.Popen[bytes]
+    wall: float = 0.0
+    cpu: float = 0.0
 
     def resident(self) -> float:
         """Megabytes of memory that the process has now, shared libraries included."""
@@ -92,6 +102,7 @@ def serving(
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         own = {"NLS_PORT": str(port), "NLS_HOST": "127.0.0.1", "NLS_SCRATCH_DIR": folder}
+        own["NLS_RATE_LIMIT"] = ""  # all who ask are one address
         begin = time.monotonic()
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, *command],

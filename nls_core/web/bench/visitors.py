@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nls_core.web.bench.process import App, multipart
+from nls_core.web.bench.process import Site, multipart
 
 UI, API = "/ui/", "/ui/gradio_api"
 JSON = {"Content-Type": "application/json"}
@@ -20,10 +20,17 @@ MOVES = 2  # of the ε slider, by each visitor
 UPLOADS = 10  # every so many visitors one brings a picture of their own
 
 
+BUSY = (429, 503)
+
+
+class Refused(RuntimeError):
+    """The app is busy, and says when to come back."""
+
+
 class Visitor:
     """One browser with a session of its own, and the values of its controls."""
 
-    def __init__(self, app: App, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, app: Site, config: Mapping[str, Any] | None = None) -> None:
         """`config` is what Gradio's page is made of; None opens the page and asks for it."""
         if config is None:
             page, answer = app.ask("GET", UI), app.ask("GET", f"{UI}config")
@@ -61,7 +68,8 @@ class Visitor:
         begin = time.perf_counter()
         joined = self.app.ask("POST", f"{API}/queue/join", json.dumps(body).encode(), JSON)
         if joined.status != 200:
-            raise RuntimeError(f"{name} was refused: {joined.status} {joined.body[:300]!r}")
+            kind = Refused if joined.status in BUSY else RuntimeError
+            raise kind(f"{name} was refused: {joined.status} {joined.body[:300]!r}")
         answer = self._listen()
         seconds = time.perf_counter() - begin
         for number, value in zip(found["outputs"], answer["data"], strict=True):
@@ -76,7 +84,8 @@ class Visitor:
         messages = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
         done = [each for each in messages if each["msg"] == "process_completed"]
         if not done or not done[-1]["success"]:
-            raise RuntimeError(f"the page did not answer: {stream[-300:]!r}")
+            kind = Refused if b"try again" in stream else RuntimeError
+            raise kind(f"the page did not answer: {stream[-300:]!r}")
         last: dict[str, Any] = done[-1]["output"]
         return last
 
@@ -86,7 +95,7 @@ class Visitor:
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
 
-def visit(app: App, number: int) -> Visitor:
+def visit(app: Site, number: int) -> Visitor:
     """Open the page and move the slider; every tenth visitor compares a picture of their own.
 
     Args:

@@ -7,6 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from nls_core.settings import Settings
 from nls_core.web.edge.middleware import UI_PATH, HeadAsGet, Observed
+from nls_core.web.edge.rate import RateLimit
 from nls_core.web.edge.reading import Admission, BodyDeadline, BodyLimit, DiskRoom
 from nls_core.web.edge.streams import Streams
 from nls_core.web.edge.trust import Hosts, Trusted
@@ -39,6 +40,8 @@ def install(app: FastAPI, settings: Settings, *, analyze: str, form_bytes: int) 
     app.add_middleware(BodyLimit, max_bytes=most)
     app.add_middleware(BodyDeadline, seconds=settings.read_seconds)
     app.add_middleware(HeadAsGet, prefix=UI_PATH)
+    if settings.rate_limit:
+        app.add_middleware(RateLimit, limit=settings.rate_limit, page=UI_PATH)
     app.add_middleware(CORSMiddleware)  # no other origin; without it Gradio allows every one
     app.add_middleware(Trusted, hosts=Hosts(settings))
     app.add_middleware(Observed, metrics=state.metrics)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +21,8 @@ from nls_core.errors import DiskFull, InvalidInput, QueueFull
 from nls_core.web.edge.problems import NO_ROOM, disk_is_full, problem
 
 UI_PATH = "/ui"
+LOGGED = "nls.logged"  # where a request's scope has more for its line in the log
+STOPS = "the server stops, and this took too long; try again in a moment"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CLOSED = 499  # the client went before an answer began; nginx's number, seen in log and metrics only
 SECURITY_HEADERS = {
@@ -51,6 +55,22 @@ class Metrics:
         self.seconds = Histogram("nls_request_seconds", "Time to answer", ("route",), registry=own)
         self.analyses = Counter("nls_analyses", "Analyses over REST", ("outcome",), registry=own)
         self.queue = Gauge("nls_queue_in_use", "Analyses that wait or run", registry=own)
+        self._phases = Histogram("nls_phase_seconds", "Of analyses", ("phase",), registry=own)
+        self._models = Histogram("nls_model_seconds", "Computing", ("model",), registry=own)
+        # what must not grow with the requests; memory and descriptors are of the collector
+        self.hooks = Gauge("nls_model_hooks", "Hooks of models, 0 while none runs", registry=own)
+        self.files = Gauge("nls_scratch_files", "Uploads and exports on the disk", registry=own)
+        threads = Gauge("nls_threads", "Threads of Python", registry=own)
+        threads.set_function(threading.active_count)
+        ProcessCollector(registry=own)
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Note what a phase of an analysis took."""
+        self._phases.labels(name).observe(seconds)
+
+    def model(self, model_id: str, seconds: float) -> None:
+        """Note what one model's part of an analysis took."""
+        self._models.labels(model_id).observe(seconds)
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
@@ -123,6 +143,10 @@ class Observed:
 
         try:
             await self.app(scope, receive, marked)
+        except asyncio.CancelledError:  # the server stops, and does not wait any longer
+            if status == CLOSED:
+                await problem(scope, HTTPStatus.SERVICE_UNAVAILABLE, STOPS)(scope, receive, marked)
+            raise
         except Exception as error:
             log.error("crashed", request_id=request_id, exc_info=error)
             if status != CLOSED:
@@ -143,6 +167,7 @@ class Observed:
             status=status,
             ms=round(1000 * seconds, 1),
             request_id=request_id,
+            **scope.get(LOGGED, {}),
         )
         known = method if method in METHODS else "other"  # so that nobody can make up labels
         self.metrics.requests.labels(route, known, str(status)).inc()

@@ -91,6 +91,10 @@ class Sweeper:
         """Keep what is there now: the pictures that the page begins with."""
         self.pinned = frozenset(file.path for file in self._files())
 
+    def count(self) -> int:
+        """How many files there are."""
+        return sum(1 for _ in self._files())
+
     def admit(self, more: int) -> None:
         """Make room for `more` bytes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from nls_core.analysis.results import AnalysisRequest
 from nls_core.errors import DiskFull, UnknownName, unknown
 from nls_core.settings import Settings
 from nls_core.web.edge import guard, problems, scratch
-from nls_core.web.edge.middleware import STRICT, UI_PATH, Metrics
+from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
 from nls_core.web.edge.problems import Problem
 from nls_core.web.edge.reading import visitor_name
 from nls_core.web.edge.scratch import Sweeper
@@ -91,11 +92,12 @@ def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
 
 UNUSABLE = "A model's files are damaged or altered, or something unforeseen."
 BUSY = "Too many analyses wait; Retry-After says when to try again."
+OFTEN = "This address asks too often; Retry-After says when to try again."
 v1 = APIRouter(prefix="/api/v1", tags=["models"])
 ops = APIRouter(tags=["operation"])
 
 
-@v1.get("/models", responses=_problems(s500=UNUSABLE))
+@v1.get("/models", responses=_problems(s429=OFTEN, s500=UNUSABLE))
 def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
     """The models that can be used, with what was measured of them; /readyz names the others."""
     usable = [model_id for model_id, state in analyzer.states().items() if state == "ready"]
@@ -105,7 +107,11 @@ def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
 @v1.get(
     "/models/{family}/{name}",
     responses=_problems(
-        s404="No model of that id.", s422="A malformed path.", s500=UNUSABLE, s503=BUSY
+        s404="No model of that id.",
+        s422="A malformed path.",
+        s429=OFTEN,
+        s500=UNUSABLE,
+        s503=BUSY,
     ),
 )
 def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
@@ -123,11 +129,13 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
         s404="No model of that id.",
         s413="The upload is too large.",
         s422="A value is outside what is accepted, or the image cannot be decoded.",
+        s429=OFTEN,
         s500=UNUSABLE,
         s503=BUSY,
     ),
 )
 def analyze(
+    http: Request,
     *,
     image: forms.Image,
     models: forms.Models,
@@ -159,15 +167,16 @@ def analyze(
             seed=seed,
             flip_point=flip_point,
         )
-        answer = _answer(analyzer, request, image, mask)
+        data = image.file.read()
+        http.scope[LOGGED] = {"image": hashlib.sha256(data).hexdigest()}
+        answer = _answer(analyzer, request, data, mask)
     # made here rather than by FastAPI, which would do it in the event loop
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _answer(
-    analyzer: Analyzer, request: AnalysisRequest, image: UploadFile, mask: UploadFile | None
+    analyzer: Analyzer, request: AnalysisRequest, data: bytes, mask: UploadFile | None
 ) -> AnalysisResponse:
-    data = image.file.read()
     if mask is None:
         return analysis_response(analyzer.analyze(data, request))
     picture = analyzer.decode(data)  # a bad mask is refused before anything is computed
@@ -190,13 +199,15 @@ def _class_index(analyzer: Analyzer, model_id: str, text: str | None) -> int | N
         raise UnknownName(unknown("class", text, classes)) from None
 
 
-@ops.get("/healthz")
+@ops.get("/healthz", responses=_problems(s429=OFTEN))
 async def health() -> Health:
     """Whether the process answers."""
     return Health(status="alive")
 
 
-@ops.get("/readyz", response_model=Readiness, responses=_problems(s503="Not ready yet."))
+@ops.get(
+    "/readyz", response_model=Readiness, responses=_problems(s429=OFTEN, s503="Not ready yet.")
+)
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     """Whether there are models that can be used, and room for uploads; which are not, and why."""
     try:
@@ -211,7 +222,7 @@ def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     return problems.problem(request.scope, 503, detail, models=states)
 
 
-@ops.get("/metrics", response_class=PlainTextResponse)
+@ops.get("/metrics", response_class=PlainTextResponse, responses=_problems(s429=OFTEN))
 def metrics_text(metrics: TheMetrics) -> Response:
     """Counts and latencies in the text format of Prometheus."""
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -282,7 +293,10 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     app.state.is_full = analyzer.queue.is_full
     for model_id, why in analyzer.check_models().items():
         log.error("model_unusable", model=model_id, why=why)
+    analyzer.on_phase, analyzer.on_model = metrics.phase, metrics.model
     metrics.queue.set_function(lambda: analyzer.in_use)
+    metrics.hooks.set_function(analyzer.hooks)
+    metrics.files.set_function(sweeper.count)
     problems.install(app)
     guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
     app.include_router(v1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -161,6 +162,43 @@ def test_metrics_count_by_route_not_by_path(models_dir: Path) -> None:
         "nls_queue_in_use 0.0",
     ):
         assert line in response.text.splitlines()
+
+
+def test_metrics_tell_what_takes_time_and_what_might_stay_behind(models_dir: Path) -> None:
+    client = TestClient(create_api(Settings(models_dir=models_dir, device="cpu")))
+    assert post(client, flip_point="true").status_code == 200
+    assert post(client, flip_point="true").status_code == 200  # kept: computes nothing
+    lines = client.get("/metrics").text.splitlines()
+    for phase in ("decode", "wait"):
+        assert f'nls_phase_seconds_count{{phase="{phase}"}} 1.0' in lines
+    for phase in ("predict", "attack", "maps under attack", "flip point"):
+        assert f'nls_phase_seconds_count{{phase="{phase}"}} 2.0' in lines
+    for model_id in TINY:
+        assert f'nls_model_seconds_count{{model="{model_id}"}} 1.0' in lines
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    took = float(values['nls_phase_seconds_sum{phase="attack"}'])
+    assert 0 < took < sum(float(values[f'nls_model_seconds_sum{{model="{i}"}}']) for i in TINY)
+    assert values["nls_model_hooks"] == "0.0"
+    assert float(values["nls_threads"]) >= 1
+    assert float(values["process_resident_memory_bytes"]) > 1e8
+    assert float(values["process_open_fds"]) > 3
+
+
+def test_hooks_that_stay_are_seen(api: FastAPI) -> None:
+    client = TestClient(api)
+    assert post(client).status_code == 200
+    module = next(iter(api.state.analyzer.load(TINY[0]).model.modules()))
+    with module.register_forward_hook(lambda *_: None):
+        assert "nls_model_hooks 1.0" in client.get("/metrics").text
+    assert "nls_model_hooks 0.0" in client.get("/metrics").text
+
+
+def test_a_picture_is_logged_by_its_hash(client: TestClient) -> None:
+    with structlog.testing.capture_logs() as logs:
+        post(client)
+        client.get("/healthz")
+    assert logs[0]["image"] == hashlib.sha256(picture_bytes()).hexdigest()
+    assert "image" not in logs[1]
 
 
 def test_one_log_line_per_request(client: TestClient) -> None:
