@@ -67,6 +67,10 @@ class Library:
             return known.manifest
         return zoo.read_manifest(model_id, self.settings.models_dir)
 
+    def loaded(self, model_id: str) -> Loaded | None:
+        """A model, if it is in memory."""
+        return self._models.get(model_id)
+
     def in_memory(self) -> tuple[str, ...]:
         """The ids of the models that are loaded, the least recently used first."""
         return tuple(self._models)

@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nls_core.analysis.analyzer import Accelerate
+from nls_core.analysis.here import Accelerate
 from nls_core.analysis.memory import give_back
 from nls_core.settings import Settings
 from nls_core.web import logs
