@@ -81,6 +81,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         http=Impatient,
+        loop="asyncio",  # also where Ray has brought uvloop: one server, whatever is installed
         ws="none",
         log_config=None,  # by `logs`; requests are logged by the app
         access_log=False,
