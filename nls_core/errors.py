@@ -98,6 +98,13 @@ class TooMany(NLSLabError):
     title = "Too many requests"
 
 
+class BackendDown(NLSLabError):
+    """The server that computes for this one cannot be reached, or does not answer as it should."""
+
+    status = 503
+    title = "Backend unreachable"
+
+
 class TooCostly(InvalidInput):
     """A request would compute longer than this deployment allows."""
 

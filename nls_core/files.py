@@ -185,15 +185,25 @@ def read_arrays(path: Path, limit: int = MAX_ARRAYS) -> dict[str, NDArray[Any]]:
         CheckpointError: it is missing or damaged, or its arrays have more than `limit` bytes.
     """
     data = read_bytes(path, limit)
-    try:  # from memory: of a damaged file np.load leaves the handle open
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > limit:
-            raise ValueError(f"expected at most {limit:,} bytes of arrays; got {size:,}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return dict(arrays)
+    try:
+        return parse_arrays(data, limit)
     except Exception as error:  # zlib, zipfile and the header's parser raise what they like
         raise CheckpointError(f"{shown(path)} is damaged: {brief(error)}") from error
+
+
+def parse_arrays(data: bytes, limit: int) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz's bytes, never pickled ones; it raises whatever numpy does.
+
+    Raises:
+        ValueError: they have more than `limit` bytes.
+    """
+    # from memory: of a damaged file np.load leaves the handle open
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > limit:
+        raise ValueError(f"expected at most {limit:,} bytes of arrays; got {size:,}")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     models_dir: Path = Field(ROOT / "models", description="where the checkpoints are")
     data_dir: Path = Field(ROOT / "data", description="where data sets are looked for and put")
     static_dir: Path = Field(ROOT / "static", description="examples, style sheet and icons")
+    backend_url: str = Field(
+        "", pattern=r"^(https?://[^\s?#]+)?$", description="where models run; empty: here"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
     threads: int = Field(0, ge=0, description="torch threads at most; 0: torch's own choice")
     max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")

@@ -24,6 +24,7 @@ from typing import Any
 from nls_core import families, files
 from nls_core.analysis import flip, stored, sweep
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.backend import Check
 from nls_core.analysis.examples import MEASURED, Example, Seen, opening_file
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.results import Analysis
@@ -34,7 +35,7 @@ from nls_core.web.pages.compare_work import Compare
 COMMAND = "python scripts/measure_examples.py"
 
 
-def look(data: bytes, loaded: Loaded) -> Seen:
+def look(data: bytes, loaded: Loaded, check: Check) -> Seen:
     """What one model says of a picture, and its flip point."""
     manifest = loaded.manifest
     convert = PREPROCESS[manifest.preprocess]

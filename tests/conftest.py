@@ -40,6 +40,7 @@ MARKERS = {  # by folder, or file beside them
     "browser": "browser",
     "training": "training",
     "test_third_family.py": "training",
+    "test_ray_app.py": "app",
     "security": "app",
 }
 TINY = ("tiny/ce-zero", "tiny/nls-partial")

@@ -1,62 +1,64 @@
 """Bytes -> picture -> x -> clean forward -> attack -> maps -> `Analysis`.
 
-Everything that runs a model goes through one `Analyzer` and its one compute lane: activation maps
-hook into the modules, so two computations on one model must never overlap.
+Everything that runs a model goes through one `Analyzer` and its `Backend`: activation maps hook
+into the modules, so two computations on one model must never overlap.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import torch
 from PIL import Image
 
-from nls_core.analysis import cost, one_model, parts, stored
+from nls_core.analysis import parts, stored
+from nls_core.analysis.backend import Backend, Work
 from nls_core.analysis.cache import Store
+from nls_core.analysis.here import Accelerate, Here
 from nls_core.analysis.lane import Lane, Place, Queue
 from nls_core.analysis.library import Library
-from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.memory import give_back
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.parts import Parts, Seen
-from nls_core.analysis.requests import check_request
+from nls_core.analysis.requests import check_input, check_request
 from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
+from nls_core.analysis.timing import laps
 from nls_core.images import Prepared, decode_image
 from nls_core.settings import Settings
 
 T = TypeVar("T")
-Accelerate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Analyzer(Library):
-    """Answers `AnalysisRequest`s; thread-safe, one computation at a time.
+    """Answers `AnalysisRequest`s; thread-safe.
 
-    `queue` bounds what runs or waits; `lane` is the one thread that computes, and `decoding` the
-    one that decodes, so that a slow file holds up neither computations nor other routes.
+    `queue` bounds what runs or waits; `backend` runs the models; `lane` is the one thread of this
+    process that computes, and `decoding` the one that decodes, so that a slow file holds up neither
+    computations nor other routes.
     """
 
     def __init__(self, settings: Settings, accelerate: Accelerate | None = None) -> None:
-        """`accelerate` wraps the computation where a GPU is lent per call: `server.zero_gpu`."""
+        """`accelerate` is for a backend in this process: see `here.Here`."""
         super().__init__(settings)
-        self._accelerated = accelerate(self._analyze_all) if accelerate else None
-        self._run = accelerate(self._work) if accelerate else self._work
         self.queue = Queue(settings.max_queue, settings.max_seconds)
         self.lane, self.decoding = Lane("compute", give_back), Lane("decode")
         self.computed: Store[Any] = Store(settings.max_cache_bytes)
         self.shelf = stored.Shelf(settings.static_dir / "examples")
-        # told how long parts of analyses took: (phase, seconds) and (model id, seconds)
-        self.on_phase: Callable[[str, float], None] = lambda phase, seconds: None
-        self.on_model: Callable[[str, float], None] = lambda model_id, seconds: None
-        self.threads = settings.threads or torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        self.backend = self._backend(accelerate)
+
+    def _backend(self, accelerate: Accelerate | None) -> Backend:
+        if not self.settings.backend_url:
+            return Here(self, self.lane, accelerate)
+        from nls_core.analysis.remote import Remote  # noqa: PLC0415 - httpx, for those who need it
+
+        return Remote(self.settings.backend_url, self.manifest)
 
     def layers(self, model_id: str) -> tuple[str, ...]:
         """The target layers of a model, in forward order; the last is the default."""
-        known = self._models.get(model_id)
+        known = self.loaded(model_id)
         return tuple((known or self.compute(lambda: self.load(model_id))).layers)
 
     @property
@@ -65,7 +67,7 @@ class Analyzer(Library):
         return self.queue.in_use
 
     def compute(self, work: Callable[[], T]) -> T:
-        """Do some work that computes, in the one compute lane; errors as `Lane.run`."""
+        """Do some work without a model, in the one compute lane; errors as `Lane.run`."""
         with self.queue.place() as place:
             return self.lane.run(place, work)
 
@@ -102,45 +104,21 @@ class Analyzer(Library):
 
         Raises:
             InvalidInput: a bad request (unknown name, ε or class out of range, ImageRejected …).
-            CheckpointError: a model cannot be loaded.
-            TooCostly: it would compute for too long; the message says what to reduce.
+            CheckpointError, TooCostly, BackendDown: as `Backend.analyze`.
             QueueFull, Departed, Overdue: see `lane`.
         """
         begin = time.perf_counter()
         known = self._parts(image, request)
-        missing = known.remaining()
-        if missing is None and known.seen is not None:
+        if known.remaining() is None and known.seen is not None:
             return known.analysis(time.perf_counter() - begin)
-        self._check_known_cost(missing or request)
         with self.queue.place() as place:
             seen = known.seen or self._see(image, request, place)
             known.add_seen(seen)
-            waits = self._laps()
-
-            def watched(done: float, what: str) -> None:
-                place.check()
-                progress(done, what)
-
-            def work() -> None:
-                waits("wait")
-                self._analyze(known, seen.prepared(), watched)
-
-            self.lane.run(place, work)
+            self._compute(known, seen.prepared(), place, progress)
         progress(1.0, "done")
         return known.analysis(time.perf_counter() - begin)
 
-    def _laps(self) -> Callable[[str], None]:
-        """What is to be called with the name of each phase, when it ends."""
-        last = time.perf_counter()
-
-        def lap(phase: str) -> None:
-            nonlocal last
-            begun, last = last, time.perf_counter()
-            self.on_phase(phase, last - begun)
-
-        return lap
-
-    def _parts(self, image: bytes | Image.Image, request: AnalysisRequest) -> Parts:
+    def _parts(self, image: bytes | Image.Image | None, request: AnalysisRequest) -> Parts:
         """What is kept of a request, or ships beside the examples; errors as `check_request`."""
         manifests = {model_id: self.manifest(model_id) for model_id in request.models}
         check_request(request, list(manifests.values()))
@@ -165,7 +143,7 @@ class Analyzer(Library):
         first = self.manifest(request.models[0])
 
         def work() -> Seen:
-            lap = self._laps()
+            lap = laps(self.on_phase)
             picture = self._decode(image) if isinstance(image, bytes) else image
             seen = parts.see(picture, first)
             lap("decode")
@@ -173,92 +151,32 @@ class Analyzer(Library):
 
         return self.decoding.run(place, work)
 
-    def _analyze(self, known: Parts, prepared: Prepared, progress: Progress) -> None:
-        """Compute what is still missing, in the compute lane."""
-        known.look()
-        missing = known.remaining()
-        if missing is None:
-            return
-        models = {model_id: self.load(model_id) for model_id in missing.models}
-        self._check_cost(models, missing)
-        # lent a GPU, in another process: only what pickles goes there
-        compute = self._accelerated or partial(self._analyze_models, progress=progress)
-        for result in compute(prepared, missing):
-            known.add(result)  # one by one: what a model said stays when the next is interrupted
+    def _compute(self, known: Parts, prepared: Prepared, place: Place, progress: Progress) -> None:
+        def watched(done: float, what: str) -> None:
+            place.check()
+            progress(done, what)
 
-    def _check_known_cost(self, request: AnalysisRequest) -> None:
-        loaded = {i: self._models[i] for i in request.models if i in self._models}
-        if len(loaded) == len(request.models):  # else the cost is checked once they are loaded
-            self._check_cost(loaded, request)
+        self.backend.analyze(known, prepared, place, watched)
 
-    def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
-        speeds = {}
-        for model_id, each in models.items():
-            channels = each.layers[one_model.layer_of(request.layer, tuple(each.layers))][0]
-            speeds[model_id] = cost.Speed(each.seconds, channels)
-        cost.check(request, speeds, self.settings.max_seconds)
+    def answer(self, prepared: Prepared, request: AnalysisRequest) -> tuple[ModelAnalysis, ...]:
+        """What models say of what was prepared elsewhere, of which nothing is kept.
 
-    def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
-        """Do something else than an analysis with a model, in the same one compute lane.
+        Errors as `analyze`.
+        """
+        known = self._parts(None, request)
+        check_input(prepared.x, self.manifest(request.models[0]))
+        with self.queue.place() as place:
+            self._compute(known, prepared, place, lambda done, what: None)
+        return known.models()
+
+    def run(self, model_id: str, work: Work[T]) -> T:
+        """Do something else than an analysis with a model; see `Backend.run`.
 
         A long work is better cut into several, so that others get their turn in between.
 
-        Args:
-            model_id: of the model to run.
-            work: a function of a module, or a `partial` of one; where a GPU is lent per call, it
-                and what it returns go to another process and back, so both must pickle.
-
         Raises:
             UnknownModel, CheckpointError: there is no such model, or it cannot be loaded.
-            QueueFull, Departed, Overdue: see `lane`.
+            QueueFull, Departed, Overdue, BackendDown: as `Backend.analyze`.
         """
-        return self.compute(lambda: cast(T, self._run(model_id, work)))
-
-    def _work(self, model_id: str, work: Callable[[Loaded], T]) -> T:
-        return work(self._ready(model_id))
-
-    def _ready(self, model_id: str) -> Loaded:
-        """A model, and as many threads as are good for it; in the compute lane."""
-        found = self.load(model_id)
-        if torch.get_num_threads() != (threads := found.threads(self.threads)):
-            torch.set_num_threads(threads)
-        return found
-
-    def attend(self, model_id: str, work: Callable[[Loaded, Callable[[], None]], T]) -> T:
-        """As `run`, for a work of many steps, which calls what it is given between any two of them.
-
-        That raises where the work should not go on. Where a GPU is lent per call it does nothing.
-        """
-        if self._accelerated:
-            return self.run(model_id, partial(_unattended, work))
         with self.queue.place() as place:
-            return self.lane.run(place, lambda: work(self._ready(model_id), place.check))
-
-    def _analyze_all(
-        self, prepared: Prepared, request: AnalysisRequest
-    ) -> tuple[ModelAnalysis, ...]:
-        return tuple(self._analyze_models(prepared, request))
-
-    def _analyze_models(
-        self,
-        prepared: Prepared,
-        request: AnalysisRequest,
-        progress: Progress = lambda done, what: None,
-    ) -> Iterator[ModelAnalysis]:
-        x = prepared.x.to(self.device)  # (1, C, H, W)
-        turns = zip(request.models, _shares(progress, len(request.models)), strict=True)
-        for model_id, share in turns:
-            begin = time.perf_counter()
-            found = one_model.analyze(self._ready(model_id), x, request, share, self._laps())
-            self.on_model(model_id, time.perf_counter() - begin)
-            yield found
-
-
-def _unattended(work: Callable[[Loaded, Callable[[], None]], T], loaded: Loaded) -> T:
-    return work(loaded, lambda: None)
-
-
-def _shares(progress: Progress, count: int) -> Iterator[Progress]:
-    """Split one progress callback into `count` equal, consecutive ones."""
-    for index in range(count):
-        yield lambda done, what, index=index: progress((index + done) / count, what)  # type: ignore[misc]
+            return self.backend.run(model_id, work, place)

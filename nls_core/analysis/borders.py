@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from nls_core import cams, nets
-from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.backend import Check
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.one_model import Progress
 from nls_core.data import sample
 from nls_core.errors import InvalidInput, unknown
 from nls_core.types import FloatArray
+
+if TYPE_CHECKING:
+    from nls_core.analysis.analyzer import Analyzer
 
 BATCH = 50  # images in one turn of the compute lane
 
@@ -100,18 +104,19 @@ def ratios(model: nn.Module, shape: tuple[int, int, int]) -> list[Scaling]:
     return [Scaling(tuple(names), kind, values) for (kind, _, _), (names, values) in found.items()]
 
 
-def _ratios(loaded: Loaded) -> list[Scaling]:
+def ratios_of(loaded: Loaded, check: Check) -> list[Scaling]:
+    """`ratios` of a loaded model."""
     size = loaded.manifest.input_size
     return ratios(loaded.model, (loaded.manifest.channels, size, size))
 
 
-def _shares(images: sample.Sample, method: str, layer: str, loaded: Loaded) -> Border:
+def shares(images: sample.Sample, method: str, layer: str, loaded: Loaded, check: Check) -> Border:
     """The border's share in each image's map for its true class."""
     x = images.x().to(next(loaded.model.parameters()).device)
     maps = cams.activation_maps(loaded.model, x, images.labels, method=method, layer=layer)
-    shares = [cams.border_mass(m) if m.any() else math.nan for m in maps]
+    found = [cams.border_mass(m) if m.any() else math.nan for m in maps]
     return Border(
-        loaded.manifest.id, np.array(shares, np.float32), cams.border_mass(np.ones_like(maps[0]))
+        loaded.manifest.id, np.array(found, np.float32), cams.border_mass(np.ones_like(maps[0]))
     )
 
 
@@ -135,7 +140,7 @@ class PaddingMaps:
 
     def ratios(self, pair: str) -> list[Scaling]:
         """The scales in the pair's model with partial padding; errors as `Analyzer.run`."""
-        return self.analyzer.run(f"{pair}-partial", _ratios)
+        return self.analyzer.run(f"{pair}-partial", partial(ratios_of))
 
     def borders(
         self,
@@ -159,8 +164,8 @@ class PaddingMaps:
             for start in range(0, len(images), BATCH):
                 progress((n + start / len(images)) / 2, f"{model_id}: {method}")
                 chosen = images.part(start, start + BATCH)
-                work = partial(_shares, chosen, method, layer)
+                work = partial(shares, chosen, method, layer)
                 parts.append(self.analyzer.run(model_id, work))
-            shares = np.concatenate([part.shares for part in parts])
-            results.append(Border(model_id, shares, parts[0].ring))
+            joined = np.concatenate([part.shares for part in parts])
+            results.append(Border(model_id, joined, parts[0].ring))
         return results[0], results[1]

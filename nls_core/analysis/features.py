@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.backend import Check
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.one_model import Progress
 from nls_core.data import sample
@@ -22,6 +22,9 @@ from nls_core.errors import InvalidInput
 from nls_core.images import PREPROCESS
 from nls_core.nets import frozen
 from nls_core.types import FloatArray
+
+if TYPE_CHECKING:
+    from nls_core.analysis.analyzer import Analyzer
 
 BATCH = 100  # images in one turn of the compute lane
 NEIGHBOURS = 8
@@ -105,9 +108,11 @@ def penultimate(model: nn.Module, x: Tensor) -> Answers:
     return Answers(seen[0].flatten(1).float().cpu().numpy(), probabilities.float().cpu().numpy())
 
 
-def _answer(x: Tensor, loaded: Loaded) -> Answers:
-    weight = next(loaded.model.parameters())
-    return penultimate(loaded.model, x.to(weight.device))
+def answer(x: Tensor, loaded: Loaded, check: Check) -> Answers:
+    """`penultimate` of images (B, C, H, W): uint8, or float32 in [0, 1]."""
+    device = next(loaded.model.parameters()).device
+    x = x.to(device)
+    return penultimate(loaded.model, x.float() / 255 if x.dtype == torch.uint8 else x)
 
 
 def distances(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -203,8 +208,8 @@ class Features:
         parts = []
         for start in range(0, len(images), BATCH):
             progress(0.4 * start / len(images), f"{model_id}: features")
-            x = images.part(start, start + BATCH).x()
-            parts.append(self.analyzer.run(model_id, partial(_answer, x)))
+            x = torch.from_numpy(images.part(start, start + BATCH).images)
+            parts.append(self.analyzer.run(model_id, partial(answer, x)))
         answers = _joined(parts)
         progress(0.4, f"{model_id}: t-SNE")
         apart = distances(answers.features, answers.features)
@@ -224,7 +229,7 @@ class Features:
         manifest = self.analyzer.manifest(embedding.model_id)
         convert = PREPROCESS[manifest.preprocess]
         x = convert(picture, manifest.input_size, manifest.channels).x
-        answers = self.analyzer.run(embedding.model_id, partial(_answer, x))
+        answers = self.analyzer.run(embedding.model_id, partial(answer, x))
         return place(embedding, x[0].numpy(), answers)
 
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from nls_core import families, zoo
 from nls_core.analysis import choice, loaded
 from nls_core.analysis.loaded import Loaded
+from nls_core.analysis.timing import Told
 from nls_core.errors import CheckpointError, NLSLabError
 from nls_core.settings import Settings
 from nls_core.types import Manifest
@@ -23,6 +24,9 @@ class Library:
         self.device = settings.torch_device()
         self.unusable: dict[str, str] = {}
         self._models: OrderedDict[str, Loaded] = OrderedDict()
+        # told how long parts of analyses took, by phase and by model
+        self.on_phase: Told = lambda phase, seconds: None
+        self.on_model: Told = lambda model_id, seconds: None
 
     def check_models(self) -> dict[str, str]:
         """Check all models as they are now; those that cannot be used are left out from here on.
@@ -66,6 +70,10 @@ class Library:
         if known and known.is_current(self.settings.models_dir):
             return known.manifest
         return zoo.read_manifest(model_id, self.settings.models_dir)
+
+    def loaded(self, model_id: str) -> Loaded | None:
+        """A model, if it is in memory."""
+        return self._models.get(model_id)
 
     def in_memory(self) -> tuple[str, ...]:
         """The ids of the models that are loaded, the least recently used first."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nls_core.analysis import cost
+from nls_core.analysis.backend import Check
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
@@ -104,18 +105,18 @@ def compare(
         pictures = torch.from_numpy(np.stack([analysis.x, other.adversarial]))
         clean = model.prediction.index
         at = (clean, other.epsilon, analysis.request.seed)
-        work = partial(_answers, pictures, at, analyzer.settings.max_seconds)
-        transferred, found = analyzer.attend(model.manifest.id, work)
+        work = partial(answers, pictures, at, analyzer.settings.max_seconds)
+        transferred, found = analyzer.run(model.manifest.id, work)
         tried.append(Tried(clean, points[i].prediction.index, transferred, found))
     return Comparison(points[0].epsilon, analysis.request.attack, pair, (tried[0], tried[1]))
 
 
-def _answers(
+def answers(
     pictures: Tensor,
     at: tuple[int, float, int],
     allowed: float,
     loaded: Loaded,
-    check: Callable[[], None],
+    check: Check,
 ) -> tuple[int, int]:
     """What a model says of the other's attacked picture, and of what Square finds.
 

@@ -71,7 +71,7 @@ class Parts:
         manifests: Mapping[str, Manifest],
     ) -> None:
         self._store, self._digest = store, digest
-        self.request, self._manifests = request, manifests
+        self.request, self.manifests = request, manifests
         self._have: dict[Hashable, Any] = {}
         self.look()
 
@@ -92,12 +92,12 @@ class Parts:
         return keys
 
     def _seen(self) -> Hashable:
-        first = self._manifests[self.request.models[0]]
+        first = self.manifests[self.request.models[0]]
         return (self._digest, first.preprocess, first.input_size, first.channels)
 
     def _map(self, model_id: str) -> tuple[Hashable, ...]:
         r = self.request
-        return (self._digest, self._manifests[model_id].sha256, r.cam, r.layer, r.target_class)
+        return (self._digest, self.manifests[model_id].sha256, r.cam, r.layer, r.target_class)
 
     def _clean(self, model_id: str) -> Hashable:
         return ("clean", *self._map(model_id))
@@ -108,7 +108,7 @@ class Parts:
         return (*self._map(model_id), *attack, round(epsilon, 9))
 
     def _flip(self, model_id: str) -> Hashable:
-        sha256 = self._manifests[model_id].sha256
+        sha256 = self.manifests[model_id].sha256
         return ("flip", self._digest, sha256, self.request.seed)
 
     def _put(self, key: Hashable, part: Any) -> None:
@@ -161,22 +161,26 @@ class Parts:
 
     def analysis(self, seconds: float = 0.0) -> Analysis:
         """All parts together; none may be missing."""
-        r, seen = self.request, self._have[self._seen()]
-        models = []
+        seen = self._have[self._seen()]
+        return Analysis(
+            request=self.request,
+            x=seen.x,
+            picture=seen.picture,
+            geometry=seen.geometry,
+            models=self.models(),
+            notes=seen.notes,
+            seconds=seconds,
+            sha256=self._digest,
+        )
+
+    def models(self) -> tuple[ModelAnalysis, ...]:
+        """What the models say; no part of theirs may be missing."""
+        r, models = self.request, []
         for i in r.models:
             clean: Clean = self._have[self._clean(i)]
             points = tuple(self._have[self._point(i, epsilon)] for epsilon in r.epsilons)
             flip = self._have[self._flip(i)] if r.flip_point else None
             models.append(
-                ModelAnalysis(self._manifests[i], clean.prediction, clean.cam, points, flip)
+                ModelAnalysis(self.manifests[i], clean.prediction, clean.cam, points, flip)
             )
-        return Analysis(
-            request=r,
-            x=seen.x,
-            picture=seen.picture,
-            geometry=seen.geometry,
-            models=tuple(models),
-            notes=seen.notes,
-            seconds=seconds,
-            sha256=self._digest,
-        )
+        return tuple(models)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from nls_core import families
 from nls_core.analysis.results import AnalysisRequest
@@ -89,6 +91,24 @@ def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> No
         value = getattr(request, name)
         if value is not None and not 0 <= value < count:
             raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
+
+
+def check_input(x: Tensor, manifest: Manifest) -> None:
+    """Refuse what is no input x (1, C, H, W) in [0, 1] of a model.
+
+    Raises:
+        InvalidInput: with what was expected and what came.
+    """
+    shape = (1, manifest.channels, manifest.input_size, manifest.input_size)
+    if not isinstance(x, Tensor) or x.shape != shape or x.dtype != torch.float32:
+        raise InvalidInput(f"expected x of {shape}, float32; got {_describe(x)}")
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise InvalidInput("expected x in [0, 1]; got values outside")
+
+
+def _describe(x: object) -> str:
+    """What came in the place of an input."""
+    return f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
 
 
 def _check_epsilons(request: AnalysisRequest) -> None:

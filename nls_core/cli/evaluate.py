@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from nls_core import families, files, zoo
 from nls_core.cli.terminal import err, progress_bar
 from nls_core.errors import CheckpointError, InvalidInput, choose
 from nls_core.evidence import (
     collect,
-    commands,
     evaluation_tables,
+    groups,
     out_of_fold_report,
     report,
+    sharding,
     stored_runs,
 )
 from nls_core.evidence.cells import Table
 from nls_core.evidence.collect import Measurements, Store
 from nls_core.evidence.findings import markdown
-from nls_core.evidence.parts import PARTS, USUAL, Subject
+from nls_core.evidence.groups import Group
+from nls_core.evidence.parts import PARTS, USUAL
+from nls_core.evidence.sharding import Shard
 from nls_core.settings import Settings
 from nls_core.training import publish
+from nls_core.training.processes import processes, wait_for_all
 
 ONLY = (
     f"Parts to measure, comma-separated: {', '.join(PARTS)}; where it is not given, all but "
     f"{', '.join(name for name in PARTS if name not in USUAL)}."
 )
 
-RAW = "clean"  # the part with the logits
+PATIENCE = timedelta(days=2)  # in which all processes of torchrun have to finish their shares
 
 
 def command(
@@ -57,6 +63,13 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown tables.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N: only measure the I-th of N shards of the parts, beside other processes. "
+            "The same command without it reports. Processes of torchrun need no such option."
+        ),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set.")] = False,
 ) -> None:
     """Measure models on the test split: accuracy, calibration, shift, attacks, maps.
@@ -66,14 +79,31 @@ def command(
     settings = Settings()
     parts = chosen_parts(only)
     store = Store(runs / "evaluate")
+    if family is not None and (ids or dataset):
+        raise InvalidInput("--family measures all its models; it takes no ids and no --dataset")
+    together = (
+        groups.of_models(ids or [], settings, dataset, parts, download=download)
+        if family is None
+        else (group for _, group in groups.of_seeds(family, settings, runs, parts))
+    )
+    if not reports(shard, together, store):
+        return
     if family is not None:
-        if ids or dataset:
-            raise InvalidInput("--family measures all its models; it takes no ids and no --dataset")
         record = WHOLE[families.protocol_of(family)](family, settings, runs, store, parts)
         made = [evaluation_tables.of_cells(record["cells"])]
     else:
         record, made = _models(ids or [], settings, dataset, parts, store, download=download)
     _show(record, made, output, as_json)
+
+
+def reports(shard: str | None, together: Iterable[Group], store: Store) -> bool:
+    """Whether this process is the one to report, after the shards that it and others measure."""
+    given = None if shard is None else sharding.parse(shard)
+    with processes(patience=PATIENCE) as rank:
+        if mine := given or sharding.of_torchrun():
+            measure_shard(together, store, mine)
+            wait_for_all()
+    return given is None and rank == 0
 
 
 def _models(
@@ -89,11 +119,10 @@ def _models(
     asked = ids or zoo.available(settings.models_dir)
     if not asked:
         raise CheckpointError(f"no models in {settings.models_dir}; see `nls train --help`")
-    out_of_fold, split = by_protocol(asked, settings, dataset)
+    out_of_fold, split = groups.by_protocol(asked, settings, dataset)
     made = [_out_of_fold(group, settings, parts) for group in out_of_fold]
-    for name, group in split.items():
-        loaded = collect.subjects(group, settings, name, download=download)
-        made.append(_split(loaded, parts or USUAL, store, settings.models_dir))
+    together = groups.of_models(asked, settings, dataset, parts, download=download)
+    made += [_split(group, store) for group in together]
     options = ["--only", ",".join(parts or USUAL)] if parts or split else []
     options += ["--dataset", dataset] if dataset else []
     command = shlex.join(["nls", "evaluate", *ids, *options])
@@ -109,32 +138,6 @@ def merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             known = result.get(key)
             result[key] = known | value if isinstance(known, dict) else value
     return result
-
-
-def by_protocol(
-    ids: Sequence[str], settings: Settings, dataset: str | None
-) -> tuple[list[list[str]], dict[str, list[str]]]:
-    """Models that can be measured together.
-
-    Args:
-        ids: of any families; an unknown one is refused by its name.
-        settings: where models are.
-        dataset: another one than the models' own, on which all of them are measured.
-
-    Returns:
-        Models measured out of fold, one list for each family; and the others by data set.
-    """
-    out_of_fold: dict[str, list[str]] = {}
-    split: dict[str, list[str]] = {}
-    for model_id in dict.fromkeys(ids):
-        manifest = zoo.read_manifest(model_id, settings.models_dir)
-        protocol = families.protocol_of(model_id)
-        if dataset is None and protocol == families.OUT_OF_FOLD:
-            out_of_fold.setdefault(manifest.family, []).append(model_id)
-        else:
-            name = dataset or str(manifest.recipe["dataset"])
-            split.setdefault(name, []).append(model_id)
-    return list(out_of_fold.values()), split
 
 
 def chosen_parts(only: str | None) -> list[str] | None:
@@ -164,13 +167,9 @@ def _out_of_fold(
     return record, out_of_fold_report.tables(record)
 
 
-def _split(
-    group: Mapping[str, Subject], parts: Sequence[str], store: Store, models_dir: Path
-) -> tuple[dict[str, Any], list[Table]]:
+def _split(group: Group, store: Store) -> tuple[dict[str, Any], list[Table]]:
     """Models of one data set, and how the images of their family's surrogate transfer to them."""
-    first = next(iter(group.values()))
-    others = collect.surrogate(first, models_dir / collect.SURROGATES)
-    measured = measure_all(group, parts, store, others)
+    measured = measure_all(group, store)
     models = {name: collect.to_json(each) for name, each in measured.items()}
     record = {
         "schema": collect.SCHEMA,
@@ -180,25 +179,39 @@ def _split(
     return record, evaluation_tables.of_models(models)
 
 
-def measure_all(
-    group: Mapping[str, Subject],
-    parts: Sequence[str],
-    store: Store,
-    others: Mapping[str, Subject],
-    more: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Measurements]:
+def measure_all(group: Group, store: Store) -> dict[str, Measurements]:
     """`collect.gather` with a progress bar for each model and part."""
-    first = next(iter(group.values()))
     with progress_bar() as bar:
-        tasks: dict[tuple[str, str], Any] = {}
+        return collect.gather(
+            group.subjects,
+            group.parts,
+            store,
+            others=group.others,
+            more=group.more,
+            progress=_on_bar(bar, group),
+        )
 
-        def progress(model: str, part: str, done: int) -> None:
-            if (model, part) not in tasks:
-                total = PARTS[part].images(first)
-                tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
-            bar.advance(tasks[model, part], done)
 
-        return collect.gather(group, parts, store, others=others, more=more, progress=progress)
+def measure_shard(together: Iterable[Group], store: Store, shard: Shard) -> None:
+    """`sharding.measure` of all groups, with progress bars, and a line at the end."""
+    count = 0
+    for group in together:
+        with progress_bar(shard.index > 0) as bar:
+            count += sharding.measure(group, store, shard, _on_bar(bar, group))
+    err.print(f"shard {shard.index + 1} of {shard.count}: {count} parts are measured", markup=False)
+
+
+def _on_bar(bar: Progress, group: Group) -> Callable[[str, str, int], None]:
+    first = next(iter(group.subjects.values()))
+    tasks: dict[tuple[str, str], Any] = {}
+
+    def progress(model: str, part: str, done: int) -> None:
+        if (model, part) not in tasks:
+            total = PARTS[part].images(first)
+            tasks[model, part] = bar.add_task(f"{model}: {part}", total=total)
+        bar.advance(tasks[model, part], done)
+
+    return progress
 
 
 def measured_family(
@@ -210,41 +223,16 @@ def measured_family(
     whose weights are shipped also those that are not usual.
 
     Raises:
-        CheckpointError: `runs` holds no published seeds of the family.
-        InvalidInput: `parts` lacks 'clean', which raw results rest on.
+        CheckpointError, InvalidInput: as `groups.of_seeds`.
     """
-    if parts is not None and RAW not in parts:
-        raise InvalidInput(f"raw results rest on {RAW!r}; got --only {','.join(parts)}")
-    folders = sorted((runs / family / "seeds").glob("[0-9]*"), key=lambda path: int(path.name))
-    if not folders:
-        raise CheckpointError(
-            f"no seeds of {family} in {runs}; `{commands.train(family)}` makes them"
-        )
     target = settings.models_dir / family / stored_runs.FOLDER
-    for i, folder in enumerate(folders):
-        here = settings.model_copy(update={"models_dir": folder})
-        group = collect.subjects(zoo.available(folder), here)
-        first = next(iter(group.values()))
-        others = _sources(group, folders[i + 1 :] + folders[:i])
-        err.print(f"seed {folder.name}: {len(group)} models", markup=False)
-        more = _shipped(group, settings) if parts is None else {}
-        measured = measure_all(group, parts or USUAL, store, others, more)
-        for name, each in measured.items():
+    for folder, group in groups.of_seeds(family, settings, runs, parts):
+        first = next(iter(group.subjects.values()))
+        err.print(f"seed {folder.name}: {len(group.subjects)} models", markup=False)
+        for name, each in measure_all(group, store).items():
             curve = publish.rows(folder / name / publish.CURVE)
             stored_runs.write(each, first.test.labels, curve, target)
     return _reported(family, settings)
-
-
-def _shipped(group: Mapping[str, Subject], settings: Settings) -> dict[str, list[str]]:
-    """The parts that are not usual, for those models whose very weights are shipped."""
-    more = [name for name in PARTS if name not in USUAL]
-    ids = set(zoo.available(settings.models_dir))
-    return {
-        name: more
-        for name, subject in group.items()
-        if name in ids
-        and zoo.read_manifest(name, settings.models_dir).sha256 == subject.manifest.sha256
-    }
 
 
 def reported_family(
@@ -272,19 +260,3 @@ WHOLE: dict[str, Whole] = {
     families.SPLIT: measured_family,
     families.OUT_OF_FOLD: reported_family,
 }
-
-
-def _sources(group: Mapping[str, Subject], folders: Sequence[Path]) -> dict[str, Subject]:
-    """Whose attacks are tried on the models of a seed, beside each other's.
-
-    Not all cells have all seeds, but every cell is attacked from every other: a cell that is not
-    in `group` comes from the first of the other seeds, `folders`, that has it.
-    """
-    subject = next(iter(group.values()))
-    where = {name: folder for folder in reversed(folders) for name in zoo.available(folder)}
-    missing = {
-        name: collect.elsewhere(subject, name, folder)
-        for name, folder in where.items()
-        if name not in group
-    }
-    return (collect.surrogate(subject, folders[0]) if folders else {}) | missing

@@ -15,6 +15,7 @@ from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
 from nls_core.evidence import agreement, collect, commands
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
+from nls_core.evidence.groups import Group
 from nls_core.evidence.parts import USUAL
 from nls_core.settings import Settings
 
@@ -52,7 +53,7 @@ def command(
     off: list[str] = []
     for name, subject in group.items():
         with tempfile.TemporaryDirectory() as scratch:
-            found = measure_all({name: subject}, parts, Store(Path(scratch)), {})[name]
+            found = measure_all(Group({name: subject}, parts), Store(Path(scratch)))[name]
         table, lines = agreement.compare(collect.to_json(found), kept[name])
         typer.echo(f"{name}, seed {found.manifest.seed}\n\n{markdown(table)}\n")
         off += [f"{name}: {line}" for line in lines]

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -48,14 +49,17 @@ def stops_raise(saved: str) -> Iterator[None]:
 
 
 @contextmanager
-def processes() -> Iterator[int]:
-    """Join the group that torchrun started, if any; yields this process's rank."""
+def processes(patience: timedelta | None = None) -> Iterator[int]:
+    """Join the group that torchrun started, if any; yields this process's rank.
+
+    `patience` is how long one process may wait for another; None is torch's own.
+    """
     if "WORLD_SIZE" not in os.environ:
         yield 0
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=patience)
     try:
         yield dist.get_rank()
     except Interrupted as error:
@@ -63,3 +67,9 @@ def processes() -> Iterator[int]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Go on once every process of the group has come here; at once where there is none."""
+    if dist.is_initialized():
+        dist.barrier()

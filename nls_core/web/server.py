@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nls_core.analysis.analyzer import Accelerate
+from nls_core.analysis.here import Accelerate
 from nls_core.analysis.memory import give_back
 from nls_core.settings import Settings
 from nls_core.web import logs
@@ -86,6 +86,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Impatient,
+        loop="asyncio",  # also where Ray has brought uvloop: one server, whatever is installed
         ws="none",
         log_config=None,  # by `logs`; requests are logged by the app
         access_log=False,

@@ -18,10 +18,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from nls_core import __version__
 from nls_core.analysis import choice, focus, requests
-from nls_core.analysis.analyzer import Accelerate, Analyzer
+from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.here import Accelerate
 from nls_core.analysis.lane import VISITOR, Visitor
 from nls_core.analysis.results import AnalysisRequest
-from nls_core.errors import DiskFull, UnknownName, unknown
+from nls_core.errors import BackendDown, DiskFull, UnknownName, unknown
 from nls_core.settings import Settings
 from nls_core.web.edge import guard, problems, scratch
 from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
@@ -58,7 +59,7 @@ async def _metrics(request: Request) -> Metrics:
     return metrics
 
 
-async def _visitor(request: Request) -> AsyncIterator[None]:
+async def the_visitor(request: Request) -> AsyncIterator[None]:
     """Who asks, for the lanes: gone once the connection is closed before the answer."""
     gone = threading.Event()
 
@@ -123,7 +124,7 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
 @v1.post(
     "/analyze",
     response_model=AnalysisResponse,
-    dependencies=[Depends(_visitor)],
+    dependencies=[Depends(the_visitor)],
     responses=_problems(
         s400="The form cannot be parsed.",
         s404="No model of that id.",
@@ -212,8 +213,9 @@ def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     """Whether there are models that can be used, and room for uploads; which are not, and why."""
     try:
         scratch.check_free(analyzer.settings)
-    except DiskFull as error:
-        return problems.problem(request.scope, 503, str(error), kind=DiskFull)
+        analyzer.backend.check()
+    except (DiskFull, BackendDown) as error:
+        return problems.problem(request.scope, 503, str(error), kind=type(error))
     states = analyzer.states()
     ready = [state == "ready" for state in states.values()]
     if any(ready):
@@ -272,8 +274,16 @@ class Api(FastAPI):
                 parameter["schema"]["examples"] = [part]
 
 
-def create_api(settings: Settings, accelerate: Accelerate | None = None) -> FastAPI:
-    """REST, health, metrics and documentation; `app.state.analyzer` does the work."""
+def create_api(
+    settings: Settings, accelerate: Accelerate | None = None, *, form_bytes: int = FORM_BYTES
+) -> FastAPI:
+    """REST, health, metrics and documentation; `app.state.analyzer` does the work.
+
+    Args:
+        settings: of the deployment.
+        accelerate: see `Analyzer`.
+        form_bytes: what a body may hold beside an upload.
+    """
     analyzer, metrics, sweeper = Analyzer(settings, accelerate), Metrics(), Sweeper(settings)
 
     @asynccontextmanager
@@ -298,7 +308,7 @@ def create_api(settings: Settings, accelerate: Accelerate | None = None) -> Fast
     metrics.hooks.set_function(analyzer.hooks)
     metrics.files.set_function(sweeper.count)
     problems.install(app)
-    guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=FORM_BYTES)
+    guard.install(app, settings, analyze=f"{v1.prefix}/analyze", form_bytes=form_bytes)
     app.include_router(v1)
     app.include_router(ops)
     return app
