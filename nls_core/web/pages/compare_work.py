@@ -122,13 +122,22 @@ class Compare:
         *,
         flips: bool = True,
     ) -> Analysis:
-        image = read_upload(values["image"])
+        request = self._part(values, strengths, flips=flips)
+        return self.analyzer.analyze(read_upload(values["image"]), request, progress)
+
+    def _part(
+        self, values: Values, strengths: Sequence[float | None], *, flips: bool = True
+    ) -> AnalysisRequest:
+        """Of all that the controls may ask, some strengths and those that are kept."""
         all_of_it = self.controls.everything(values)
-        kept = self.analyzer.kept(image, all_of_it)
+        kept = self.analyzer.kept(read_upload(values["image"]), all_of_it)
         wanted = {*strengths, *kept.epsilons}
         epsilons = tuple(e for e in all_of_it.epsilons if e in wanted)
-        request = replace(all_of_it, epsilons=epsilons, flip_point=flips or kept.flip_point)
-        return self.analyzer.analyze(image, request, progress)
+        return replace(all_of_it, epsilons=epsilons, flip_point=flips or kept.flip_point)
+
+    def shown_request(self, values: Values) -> AnalysisRequest:
+        """What `analyze` computes: all that the page shows once it is finished."""
+        return self._part(values, [self.controls.shown(values), *self.controls.usual(values)])
 
     def is_ready(self, values: Values) -> bool:
         """Whether `look` has nothing to compute."""
