@@ -26,7 +26,9 @@ def command(
     candidate: Annotated[
         str | None, typer.Option(help="Model id; by default that of the family.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    output: Annotated[
+        Path, typer.Option(help="HTML file to write, or with .csv the numbers.")
+    ] = Path("report.html"),
     cam: Annotated[str, typer.Option(help="Activation map.")] = AnalysisRequest.cam,
     layer: Annotated[
         str | None, typer.Option(help="Target layer of the maps; by default the last.")
@@ -79,7 +81,7 @@ def command(
 
         typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
     else:
-        _export(analysis, output, settings)
+        _export(analysis, output, image.name, settings)
 
 
 def _analyze(analyzer: Analyzer, image: Path, request: AnalysisRequest, *, quiet: bool) -> Analysis:
@@ -94,12 +96,15 @@ def _analyze(analyzer: Analyzer, image: Path, request: AnalysisRequest, *, quiet
         )
 
 
-def _export(analysis: Analysis, output: Path, settings: Settings) -> None:
-    """Write the HTML export; print its first sentence and the hints."""
-    from nls_core.views import panels, sentences
+def _export(analysis: Analysis, output: Path, name: str, settings: Settings) -> None:
+    """Write the report, or its numbers; print its first sentence and the hints."""
+    from nls_core.views import report, sentences
 
-    css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
-    files.write_text(output, panels.report(analysis, css=css))
+    if output.suffix.lower() == ".csv":
+        files.write_text(output, report.table(analysis))
+    else:
+        css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
+        files.write_text(output, report.page(analysis, report.Origin(name), css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
     for model in analysis.models:
         facts = "; ".join(sentences.facts(model))
