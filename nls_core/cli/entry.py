@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "Serve the web page and the REST API.",
     "compare": "Compare two models on one picture: a self-contained HTML report, or "
     "JSON on stdout.",
+    "batch": "Run models on a folder or a ZIP of pictures: an HTML report, or CSV.",
     "bench": "Measure speed as ratios, side by side in one run, medians of several rounds.",
 }
 

@@ -251,3 +251,16 @@ def test_compare_without_models_takes_the_familys_own_pair(nls: Nls, tmp_path: P
     ended = nls("compare", str(picture), "--baseline", "none/ce-zero")
     assert ended.status == 2
     assert "unknown model 'none/ce-zero'" in ended.line
+
+
+def test_batch_writes_a_report_or_numbers(nls: Nls, tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "a"
+    folder.mkdir(parents=True)
+    (folder / "one.png").write_bytes(picture_bytes())
+    (folder / "bad.png").write_bytes(b"bad")
+    for name, sign in (("b.html", "Wilson intervals"), ("b.csv", "one.png,a,tiny/ce-zero")):
+        ended = nls("batch", str(folder.parent), "--output", str(tmp_path / name))
+        assert ended.status == 0
+        assert "not read: bad.png: expected an image file" in ended.err
+        assert sign in (tmp_path / name).read_text(encoding="utf-8")
+    assert nls("batch", str(tmp_path / "nowhere")).status == 2
