@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save
 
 from nls_core import zoo
 from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
+from nls_core.listing import CONFIG
 from nls_core.settings import Settings
 from nls_core.zoo import CARD, WEIGHTS
-from nls_core.zoo.manifests import CONFIG
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.scripts import script
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,15 @@ from torch import Tensor, nn
 
 from nls_core import families, files, nets
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, UnknownModel, brief, unknown
+from nls_core.listing import CONFIG, ID, available, summary
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 from nls_core.zoo import manifests
-from nls_core.zoo.manifests import CONFIG
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-_ID = re.compile(manifests.ID)
-
-
-def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
-    """Ids of the models in a folder, sorted; a folder counts when it has a manifest.
-
-    `family` leaves only the models of that one.
-    """
-    folders = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
-    ids = (f"{folder.parent.name}/{folder.name}" for folder in folders)
-    named = sorted(name for name in ids if _ID.fullmatch(name))
-    return tuple(name for name in named if family in (None, name.split("/")[0]))
+__all__ = ["available", "summary"]  # beside what is defined here
+_ID = re.compile(ID)
 
 
 def folder_of(model_id: str, models_dir: Path) -> Path:
@@ -180,22 +170,6 @@ def write_manifest(manifest: Manifest, models_dir: Path) -> None:
     folder = models_dir / manifest.id
     files.write_json(folder / CONFIG, asdict(manifest), indent=2)
     files.write_text(folder / CARD, card(manifest))
-
-
-def summary(manifests: Iterable[Manifest]) -> list[list[str]]:
-    """The table of `nls models`: a head, then a row per model; shares in percent."""
-    head = ["model", "accuracy %", "ECE-15 %", "mean confidence %", "NLL", "T", "ECE-15 after T %"]
-    rows = [head]
-    for m in manifests:
-        keys = ("accuracy", "ece", "mean_confidence", "ece_calibrated")
-        *shares, after = (_cell(m.metrics.get(key), 100, 2) for key in keys)
-        nll = _cell(m.metrics.get("nll"), 1, 4)
-        rows.append([m.id, *shares, nll, f"{m.temperature:.3f}", after])
-    return rows
-
-
-def _cell(value: float | None, scale: int, digits: int) -> str:
-    return "-" if value is None else f"{scale * value:.{digits}f}"
 
 
 def card(manifest: Manifest) -> str:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nls_core import zoo
+from nls_core import listing, zoo
 from nls_core.analysis.results import Analysis
 from nls_core.errors import CheckpointError, InvalidInput, UnknownName
 from nls_core.metrics import unfamiliar
@@ -24,7 +24,6 @@ from nls_core.metrics.unfamiliar import SCORES, Verdict, entry, judge, scores, t
 from nls_core.views import panels, report
 from nls_core.web.rest.model_schemas import model_detail
 from nls_core.web.rest.schemas import analysis_response
-from nls_core.zoo import manifests
 from tests.conftest import TINY, picture_bytes, tiny_manifest
 from tests.helpers.command import Nls
 
@@ -96,7 +95,7 @@ def test_bad_choices_are_refused() -> None:
 def written(models_dir: Path, folder: Path, ood: Any) -> Path:
     """A models folder whose first model has this entry; None takes the field out."""
     shutil.copytree(models_dir, folder)
-    path = folder / TINY[0] / manifests.CONFIG
+    path = folder / TINY[0] / listing.CONFIG
     data = json.loads(path.read_text(encoding="utf-8")) | {"ood": ood}
     if ood is None:
         del data["ood"]
