@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -25,6 +26,15 @@ from nls_core.zoo import manifests
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+TAGS = ("calibration", "label-smoothing", "adversarial-robustness", "arxiv:2012.06876")
+INDEXED = {  # metric of a manifest -> its type and name in a card's model-index
+    "accuracy": ("accuracy", "accuracy"),
+    "f1": ("f1", "F1, mean over classes"),
+    "ece": ("expected_calibration_error", "ECE, 15 equal-width bins"),
+    "ece_calibrated": ("expected_calibration_error", "ECE after temperature scaling, 15 bins"),
+    "nll": ("nll", "negative log-likelihood"),
+    "brier": ("brier_score", "Brier score"),
+}
 __all__ = ["available", "summary"]  # beside what is defined here
 _ID = re.compile(ID)
 
@@ -185,7 +195,12 @@ def card(manifest: Manifest) -> str:
 license: mit
 library_name: nls-lab
 pipeline_tag: image-classification
+tags: {json.dumps([*TAGS, manifest.loss, f"{manifest.padding}-padding"])}
 datasets: [{public}]
+metrics: [accuracy, brier_score, f1, precision, recall]
+model-index:
+- name: {manifest.id}
+  results: {json.dumps(_index(manifest, dataset if public else "images"))}
 ---
 # {manifest.id}
 
@@ -214,6 +229,25 @@ Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on {
 {_attribution(manifest.family, dataset)}
 sha256 of `{WEIGHTS}`: `{manifest.sha256}`
 """
+
+
+def _index(manifest: Manifest, dataset: str) -> list[dict[str, Any]]:
+    """The results of a card's `model-index`, as the Hub reads them; none without figures."""
+    split = "out of fold" if families.protocol_of(manifest.id) == families.OUT_OF_FOLD else "test"
+    found = [
+        {"type": kind, "name": name, "value": round(manifest.metrics[key], 6)}
+        for key, (kind, name) in INDEXED.items()
+        if key in manifest.metrics
+    ]
+    if not found:
+        return []
+    return [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": dataset, "name": dataset, "split": split},
+            "metrics": found,
+        }
+    ]
 
 
 def _unfamiliar(manifest: Manifest) -> str:
