@@ -84,8 +84,9 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 verify: install data ## measure the shipped models anew and compare with the committed report (an hour)
 	$(BIN)/nls verify
 
-tables: install ## write the tables of README and docs anew from the reports
+tables: install ## write the tables of README and docs, and the model cards, anew from the reports
 	$(BIN)/python scripts/make_tables.py
+	$(BIN)/python scripts/make_cards.py
 
 examples: install ## measure the examples with the opening pairs, and choose what the page opens with (minutes)
 	$(BIN)/python scripts/measure_examples.py

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nls_core.errors import CheckpointError, NotWritten, brief
@@ -212,6 +211,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     The seal stands at the end, where `torch.load` passes it over. The bytes are made in memory: on
     a full disk torch.save raises anything but OSError.
     """
+    import torch  # noqa: PLC0415 - takes seconds, and most files are read without it
+
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
@@ -237,6 +238,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     elif seal != checksum(content):
         wrong = "its checksum is of other bytes"
     else:
+        import torch  # noqa: PLC0415 - as above
+
         try:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             return dict(state)

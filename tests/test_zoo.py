@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save
 
 from nls_core import zoo
 from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
+from nls_core.listing import CONFIG
 from nls_core.settings import Settings
 from nls_core.zoo import CARD, WEIGHTS
-from nls_core.zoo.manifests import CONFIG
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.scripts import script
 
@@ -249,6 +250,19 @@ def test_the_card_holds_the_manifests_figures(models_dir: Path) -> None:
         assert front["license"] == "mit"
         assert front["datasets"] == ["fashion-mnist"]
         assert "Zalando" in text  # the data's own licence asks for it
+
+
+@pytest.mark.parametrize("model_id", SHIPPED)
+def test_the_shipped_card_is_the_manifests_and_the_hub_reads_its_results(model_id: str) -> None:
+    models_dir = Settings().models_dir
+    manifest = zoo.read_manifest(model_id, models_dir)
+    text = (models_dir / model_id / CARD).read_text(encoding="utf-8")
+    assert text == zoo.card(manifest)  # else scripts/make_cards.py has to run
+    found = ModelCard(text).data.eval_results  # type: ignore[attr-defined]
+    values = {each.metric_name: each.metric_value for each in found}
+    assert values["accuracy"] == pytest.approx(manifest.metrics["accuracy"], abs=1e-6)
+    assert values["ECE, 15 equal-width bins"] == pytest.approx(manifest.metrics["ece"], abs=1e-6)
+    assert {each.task_type for each in found} == {"image-classification"}
 
 
 def test_the_card_of_an_image_folder_names_no_path() -> None:

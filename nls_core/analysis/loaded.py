@@ -11,8 +11,8 @@ from torch import nn
 
 from nls_core import cams, nets, zoo
 from nls_core.analysis import cost
+from nls_core.listing import CONFIG
 from nls_core.types import Manifest
-from nls_core.zoo.manifests import CONFIG
 
 Stamp = tuple[int, int, int]  # of a file: inode, size in bytes, time of the last change in ns
 

@@ -12,7 +12,7 @@ from nls_core import families
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
-from nls_core.errors import InvalidInput, choose, shown
+from nls_core.errors import InvalidInput, UnknownName, choose, shown, unknown
 from nls_core.families.family import L2, Strengths
 from nls_core.types import Manifest
 
@@ -66,6 +66,20 @@ def parse_epsilons(text: str) -> tuple[float, ...]:
             f"epsilons must be comma-separated numbers in 1/255, for example 1,2,4,8, or {NONE}; "
             f"got {shown(text)}"
         ) from None
+
+
+def class_index(text: str | None, classes: Sequence[str]) -> int | None:
+    """The index that a class's name or index stands for; its range is checked with the request.
+
+    Raises:
+        UnknownName: it is neither.
+    """
+    if text is None or text in classes:
+        return None if text is None else classes.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        raise UnknownName(unknown("class", text, classes)) from None
 
 
 def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> None:

@@ -26,9 +26,22 @@ def command(
     candidate: Annotated[
         str | None, typer.Option(help="Model id; by default that of the family.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-    cam: Annotated[str, typer.Option(help="Activation map.")] = "gradcam",
-    attack: Annotated[str, typer.Option(help="Attack.")] = "pgd-linf",
+    output: Annotated[
+        Path, typer.Option(help="HTML file to write, or with .csv the numbers.")
+    ] = Path("report.html"),
+    cam: Annotated[str, typer.Option(help="Activation map.")] = AnalysisRequest.cam,
+    layer: Annotated[
+        str | None, typer.Option(help="Target layer of the maps; by default the last.")
+    ] = None,
+    target_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or index of the class that the maps explain; by default each "
+            "model's own prediction."
+        ),
+    ] = None,
+    attack: Annotated[str, typer.Option(help="Attack.")] = AnalysisRequest.attack,
+    steps: Annotated[int, typer.Option(help="Attack steps.")] = AnalysisRequest.steps,
     epsilons: Annotated[
         str | None,
         typer.Option(
@@ -43,6 +56,7 @@ def command(
 ) -> None:
     """Compare two models on one picture: a self-contained HTML report, or JSON on stdout."""
     from nls_core.analysis.analyzer import Analyzer
+    from nls_core.analysis.requests import class_index
     from nls_core.analysis.requests import epsilons as strengths
 
     settings = Settings()
@@ -51,8 +65,11 @@ def command(
     request = AnalysisRequest(
         models=models,
         cam=cam,
+        layer=layer,
+        target_class=class_index(target_class, analyzer.manifest(models[0]).classes),
         attack=attack,
         epsilons=strengths(epsilons, models[0], attack),
+        steps=steps,
         seed=seed,
         flip_point=flip_point,
     )
@@ -64,7 +81,7 @@ def command(
 
         typer.echo(schemas.analysis_response(analysis).model_dump_json(indent=2))
     else:
-        _export(analysis, output, settings)
+        _export(analysis, output, image.name, settings)
 
 
 def _analyze(analyzer: Analyzer, image: Path, request: AnalysisRequest, *, quiet: bool) -> Analysis:
@@ -79,12 +96,15 @@ def _analyze(analyzer: Analyzer, image: Path, request: AnalysisRequest, *, quiet
         )
 
 
-def _export(analysis: Analysis, output: Path, settings: Settings) -> None:
-    """Write the HTML export; print its first sentence and the hints."""
-    from nls_core.views import panels, sentences
+def _export(analysis: Analysis, output: Path, name: str, settings: Settings) -> None:
+    """Write the report, or its numbers; print its first sentence and the hints."""
+    from nls_core.views import report, sentences
 
-    css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
-    files.write_text(output, panels.report(analysis, css=css))
+    if output.suffix.lower() == ".csv":
+        files.write_text(output, report.table(analysis))
+    else:
+        css = (settings.static_dir / "style.css").read_text(encoding="utf-8")
+        files.write_text(output, report.page(analysis, report.Origin(name), css=css))
     out.print(sentences.sentence(analysis), markup=False, highlight=False)
     for model in analysis.models:
         facts = "; ".join(sentences.facts(model))
@@ -97,12 +117,12 @@ def _export(analysis: Analysis, output: Path, settings: Settings) -> None:
     err.print(f"written: {output}", markup=False)
 
 
-def _models(analyzer: Analyzer, baseline: str | None, candidate: str | None) -> tuple[str, str]:
-    """The ids of both models: what is left out is that of the other's family, or of the first."""
+def _models(analyzer: Analyzer, baseline: str | None, candidate: str | None) -> tuple[str, ...]:
+    """The ids of both models, or of the one: what is left out is of the family, or the first."""
     from nls_core.analysis import choice
 
     if baseline and candidate:
-        return baseline, candidate
+        return tuple(dict.fromkeys((baseline, candidate)))
     given = baseline or candidate
     names = (given.partition("/")[0],) if given else choice.opening(analyzer.families())
     if not names or not analyzer.ids(names[0]):

@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": "Serve the web page and the REST API.",
     "compare": "Compare two models on one picture: a self-contained HTML report, or "
     "JSON on stdout.",
+    "batch": "Run models on a folder or a ZIP of pictures: an HTML report, or CSV.",
     "soak": "Put mixed valid and hostile load on the app, and see what stays behind.",
     "bench": "Measure speed as ratios, side by side in one run, medians of several rounds.",
 }

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
-from nls_core import zoo
+from nls_core import listing
 from nls_core.cli.terminal import AsJson, out, print_json
-from nls_core.evidence import findings
 from nls_core.settings import Settings
 
 
@@ -21,16 +21,25 @@ def command(
 ) -> None:
     """List the models with their measured accuracy and calibration."""
     settings = Settings()
-    ids = zoo.available(settings.models_dir)
-    manifests = [zoo.read_manifest(model_id, settings.models_dir) for model_id in ids]
-    if as_json:
-        print_json([asdict(manifest) for manifest in manifests])
+    ids = listing.available(settings.models_dir)
+    if as_json:  # checked as for use
+        from nls_core import zoo
+
+        print_json([asdict(zoo.read_manifest(each, settings.models_dir)) for each in ids])
         return
-    head, *rows = zoo.summary(manifests)
+    manifests = [listing.stated(model_id, settings.models_dir) for model_id in ids]
+    head, *rows = listing.summary(manifests)
     if markdown:
+        from nls_core.evidence import findings
+
         typer.echo(findings.markdown([head, *rows]))
         return
-    table = Table(*head)
+    name, *figures = head
+    columns = [
+        Column(title, justify="right", vertical="bottom", min_width=max(map(len, title.split())))
+        for title in figures
+    ]  # so that 80 columns are enough
+    table = Table(Column(name, no_wrap=True), *columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*row)
     out.print(table)

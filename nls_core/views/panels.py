@@ -1,8 +1,7 @@
-"""`Analysis` -> HTML: the sentence, the rows of images, the numbers, and the whole report."""
+"""`Analysis` -> HTML: the sentence, the rows of images, the numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -11,7 +10,7 @@ import numpy as np
 
 from nls_core.analysis.results import Analysis, CamMap, ModelAnalysis, Prediction, SweepPoint
 from nls_core.types import FloatArray
-from nls_core.views import analysis_charts, html, palette, raster
+from nls_core.views import html, palette, raster
 from nls_core.views.sentences import (
     capital,
     deserved,
@@ -221,37 +220,3 @@ def _number_row(
         percent(prediction.calibrated_confidence),
         *norms,
     ]
-
-
-def report(analysis: Analysis, *, css: str, view: View | None = None, more: str = "") -> str:
-    """A self-contained HTML page, no file and no network beside it; `more` is HTML to put in."""
-    view = view or View(len(analysis.request.epsilons) - 1)
-    charts = [analysis_charts.confidence_sweep(analysis, view.index)]
-    charts += [
-        analysis_charts.reliability_diagram(
-            model.manifest.reliability["plain"],
-            model.manifest,
-            confidence=model.prediction.confidence,
-        )
-        for model in analysis.models
-        if "plain" in model.manifest.reliability
-    ]
-    parts = [
-        chart.to_html(full_html=False, include_plotlyjs=i == 0, config={"displaylogo": False})
-        for i, chart in enumerate(charts)
-    ]
-    settings: Mapping[str, object] = {
-        "attack": f"{analysis.request.attack}, {analysis.request.steps} steps",
-        "map": f"{analysis.request.cam}, scale: {SCALES[view.scale]}",
-        "seed": analysis.request.seed,
-        "weights": "; ".join(f"{m.manifest.id} {m.manifest.sha256[:12]}" for m in analysis.models),
-    }
-    facts = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in settings.items())
-    plots = "".join(f'<div class="nls-plot">{part}</div>' for part in parts)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>NLS Lab report</title><style>{css}</style></head><body class=nls-page>"
-        f"<h1>NLS Lab report</h1>{result(analysis, view)}{more}{plots}{numbers(analysis)}"
-        f"<dl>{facts}</dl></body></html>"
-    )

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import structlog
@@ -38,6 +39,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.get("/favicon.ico", include_in_schema=False)(
         lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")
     )
+    if find_spec("mcp"):  # of the extra of that name
+        from nls_core.web import tools  # noqa: PLC0415
+
+        tools.install(app, app.state.analyzer)
     site.mount(app, app.state.analyzer)
     app.state.sweeper.pin()
     page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)

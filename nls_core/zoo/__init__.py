@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,25 +19,24 @@ from torch import Tensor, nn
 
 from nls_core import families, files, nets
 from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, UnknownModel, brief, unknown
+from nls_core.listing import CONFIG, ID, available, summary
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 from nls_core.zoo import manifests
-from nls_core.zoo.manifests import CONFIG
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-_ID = re.compile(manifests.ID)
-
-
-def available(models_dir: Path, family: str | None = None) -> tuple[str, ...]:
-    """Ids of the models in a folder, sorted; a folder counts when it has a manifest.
-
-    `family` leaves only the models of that one.
-    """
-    folders = (path.parent for path in models_dir.glob(f"*/*/{CONFIG}"))
-    ids = (f"{folder.parent.name}/{folder.name}" for folder in folders)
-    named = sorted(name for name in ids if _ID.fullmatch(name))
-    return tuple(name for name in named if family in (None, name.split("/")[0]))
+TAGS = ("calibration", "label-smoothing", "adversarial-robustness", "arxiv:2012.06876")
+INDEXED = {  # metric of a manifest -> its type and name in a card's model-index
+    "accuracy": ("accuracy", "accuracy"),
+    "f1": ("f1", "F1, mean over classes"),
+    "ece": ("expected_calibration_error", "ECE, 15 equal-width bins"),
+    "ece_calibrated": ("expected_calibration_error", "ECE after temperature scaling, 15 bins"),
+    "nll": ("nll", "negative log-likelihood"),
+    "brier": ("brier_score", "Brier score"),
+}
+__all__ = ["available", "summary"]  # beside what is defined here
+_ID = re.compile(ID)
 
 
 def folder_of(model_id: str, models_dir: Path) -> Path:
@@ -206,22 +206,6 @@ def _write_manifest(manifest: Manifest, folder: Path) -> None:
     files.write_text(folder / CARD, card(manifest))
 
 
-def summary(manifests: Iterable[Manifest]) -> list[list[str]]:
-    """The table of `nls models`: a head, then a row per model; shares in percent."""
-    head = ["model", "accuracy %", "ECE-15 %", "mean confidence %", "NLL", "T", "ECE-15 after T %"]
-    rows = [head]
-    for m in manifests:
-        keys = ("accuracy", "ece", "mean_confidence", "ece_calibrated")
-        *shares, after = (_cell(m.metrics.get(key), 100, 2) for key in keys)
-        nll = _cell(m.metrics.get("nll"), 1, 4)
-        rows.append([m.id, *shares, nll, f"{m.temperature:.3f}", after])
-    return rows
-
-
-def _cell(value: float | None, scale: int, digits: int) -> str:
-    return "-" if value is None else f"{scale * value:.{digits}f}"
-
-
 def card(manifest: Manifest) -> str:
     """The model card, in Markdown; every figure is the manifest's."""
     recipe = manifest.recipe
@@ -235,7 +219,12 @@ def card(manifest: Manifest) -> str:
 license: mit
 library_name: nls-lab
 pipeline_tag: image-classification
+tags: {json.dumps([*TAGS, manifest.loss, f"{manifest.padding}-padding"])}
 datasets: [{public}]
+metrics: [accuracy, brier_score, f1, precision, recall]
+model-index:
+- name: {manifest.id}
+  results: {json.dumps(_index(manifest, dataset if public else "images"))}
 ---
 # {manifest.id}
 
@@ -264,6 +253,25 @@ Seed {manifest.seed}; the temperature {manifest.temperature:.4f} was fitted on {
 {_attribution(manifest.family, dataset)}
 sha256 of `{WEIGHTS}`: `{manifest.sha256}`
 """
+
+
+def _index(manifest: Manifest, dataset: str) -> list[dict[str, Any]]:
+    """The results of a card's `model-index`, as the Hub reads them; none without figures."""
+    split = "out of fold" if families.protocol_of(manifest.id) == families.OUT_OF_FOLD else "test"
+    found = [
+        {"type": kind, "name": name, "value": round(manifest.metrics[key], 6)}
+        for key, (kind, name) in INDEXED.items()
+        if key in manifest.metrics
+    ]
+    if not found:
+        return []
+    return [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": dataset, "name": dataset, "split": split},
+            "metrics": found,
+        }
+    ]
 
 
 def _unfamiliar(manifest: Manifest) -> str:

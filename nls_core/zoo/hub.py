@@ -16,9 +16,9 @@ from torch import nn
 
 from nls_core import files, nets, zoo
 from nls_core.errors import CheckpointError, brief
+from nls_core.listing import CONFIG
 from nls_core.types import Manifest
 from nls_core.zoo import manifests
-from nls_core.zoo.manifests import CONFIG
 
 KEPT = (CONFIG, zoo.WEIGHTS, zoo.CARD)
 

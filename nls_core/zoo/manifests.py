@@ -12,18 +12,14 @@ from pydantic_core import ErrorDetails
 from nls_core import files
 from nls_core.errors import CheckpointError, brief, unknown
 from nls_core.images import PREPROCESS
+from nls_core.listing import CONFIG, ID
 from nls_core.losses import LOSSES
 from nls_core.metrics import conformal, unfamiliar
 from nls_core.metrics.calibration import Reliability
 from nls_core.nets import NAMES, PADDINGS, is_known
 from nls_core.types import Manifest
 
-CONFIG = "config.json"  # in the folder of a model
 MAX_BYTES = 1_000_000  # a manifest of 10 classes has 7,000
-# of small letters (some file systems know no others), beginning so that no command line takes an
-# id for an option, and short enough for any file system
-_PART = "[a-z0-9_][a-z0-9_-]{0,99}"
-ID = rf"{_PART}/{_PART}"  # of a model: `<family>/<name>`
 SIZES = (8, 1024)  # of an input's edge in pixels
 MAX_CLASSES = 10_000
 T = TypeVar("T", bound=Mapping[str, Any])

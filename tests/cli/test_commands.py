@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from nls_core import zoo
+from nls_core import listing, zoo
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.errors import Interrupted, NLSLabError
-from nls_core.settings import Settings
+from nls_core.settings import ROOT, Settings
 from nls_core.training import loop
 from nls_core.training.checkpoints import Position
 from nls_core.web.rest.schemas import analysis_response
@@ -39,6 +41,33 @@ def test_models_as_tables(nls: Nls, models_dir: Path) -> None:
     for row in rows:
         assert all(cell in table.out for cell in row)
         assert f"| {' | '.join(row)} |" in markdown.out.splitlines()
+
+
+def test_the_table_fits_a_terminal_of_80_columns_and_needs_no_torch() -> None:
+    """Torch takes seconds to import."""
+    code = """import os, sys; sys.argv = ["nls", "models"]; os.environ["COLUMNS"] = "80"
+import atexit; atexit.register(lambda: print(*{"torch", "gradio"} & set(sys.modules)))
+from nls_core.cli import main; main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    *lines, modules = done.stdout.splitlines()
+    assert (done.returncode, modules) == (0, "")
+    assert all(len(line) <= 80 for line in lines)
+    for model_id in listing.available(ROOT / "models"):
+        assert any(line.strip().startswith(f"{model_id} ") for line in lines), model_id
+
+
+def test_what_is_no_manifest_is_named(
+    nls: Nls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.setenv("NLS_MODELS_DIR", str(tmp_path))
+    for text in ("{}", "[]", '{"id": 1}', "nonsense"):
+        (tmp_path / "a" / "b" / "config.json").write_text(text)
+        ended = nls("models")
+        assert ended.status == 1
+        assert "config.json" in ended.line
 
 
 def test_no_models_make_an_empty_list(nls: Nls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +204,7 @@ def test_failures_are_one_line_and_stops_tell_their_signal(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(zoo, "available", fail)
+    monkeypatch.setattr(listing, "available", fail)
     ended = nls("models")
     assert (ended.status, ended.line) == (status, line)
 
@@ -251,3 +280,16 @@ def test_compare_without_models_takes_the_familys_own_pair(nls: Nls, tmp_path: P
     ended = nls("compare", str(picture), "--baseline", "none/ce-zero")
     assert ended.status == 2
     assert "unknown model 'none/ce-zero'" in ended.line
+
+
+def test_batch_writes_a_report_or_numbers(nls: Nls, tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "a"
+    folder.mkdir(parents=True)
+    (folder / "one.png").write_bytes(picture_bytes())
+    (folder / "bad.png").write_bytes(b"bad")
+    for name, sign in (("b.html", "Wilson intervals"), ("b.csv", "one.png,a,tiny/ce-zero")):
+        ended = nls("batch", str(folder.parent), "--output", str(tmp_path / name))
+        assert ended.status == 0
+        assert "not read: bad.png: expected an image file" in ended.err
+        assert sign in (tmp_path / name).read_text(encoding="utf-8")
+    assert nls("batch", str(tmp_path / "nowhere")).status == 2

@@ -16,15 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nls_core import zoo
+from nls_core import listing, zoo
 from nls_core.analysis.results import Analysis
 from nls_core.errors import CheckpointError, InvalidInput, UnknownName
 from nls_core.metrics import unfamiliar
 from nls_core.metrics.unfamiliar import SCORES, Verdict, entry, judge, scores, threshold
-from nls_core.views import panels
+from nls_core.views import panels, report
 from nls_core.web.rest.model_schemas import model_detail
 from nls_core.web.rest.schemas import analysis_response
-from nls_core.zoo import manifests
 from tests.conftest import TINY, picture_bytes, tiny_manifest
 from tests.helpers.command import Nls
 
@@ -96,7 +95,7 @@ def test_bad_choices_are_refused() -> None:
 def written(models_dir: Path, folder: Path, ood: Any) -> Path:
     """A models folder whose first model has this entry; None takes the field out."""
     shutil.copytree(models_dir, folder)
-    path = folder / TINY[0] / manifests.CONFIG
+    path = folder / TINY[0] / listing.CONFIG
     data = json.loads(path.read_text(encoding="utf-8")) | {"ood": ood}
     if ood is None:
         del data["ood"]
@@ -168,7 +167,7 @@ def test_the_page_and_its_export_hint_per_model(analysis: Analysis) -> None:
     assert panels.result(analysis, view).count(HINT) == 0
     assert panels.result(one, view).count(HINT) == 1
     assert panels.result(with_thresholds(analysis, 2.0, 2.0), view).count(HINT) == 2
-    assert HINT in panels.report(one, css="")
+    assert HINT in report.page(one, report.Origin("a.png"), css="")
 
 
 def test_rest_says_which_model_finds_it_unfamiliar(analysis: Analysis) -> None:

@@ -153,8 +153,8 @@ def functions(served: Served) -> list[dict[str, Any]]:
 
 def test_private_and_unknown_functions_are_404(served: Served) -> None:
     listed = served.ask("GET", f"{API}/info").json()["named_endpoints"]
-    assert list(listed) == ["/compare"]
-    private = {str(f["api_name"]) for f in functions(served)} - {"compare"}
+    assert sorted(listed) == ["/analyze", "/compare"]
+    private = {str(f["api_name"]) for f in functions(served)} - {"analyze", "compare"}
     assert private
     for name in (*private, "nothing", "x" * 300, "a%00b"):
         for route in ("call", "call/v2"):

@@ -19,10 +19,10 @@ from nls_core import files, zoo
 from nls_core.data import sample
 from nls_core.errors import CheckpointError, NLSLabError
 from nls_core.evidence import out_of_fold, report, stored_runs, verdicts
+from nls_core.listing import CONFIG
 from nls_core.settings import ROOT
 from nls_core.web.pages import family_reports
 from nls_core.zoo import WEIGHTS
-from nls_core.zoo.manifests import CONFIG
 from tests.conftest import TINY
 
 BAD, GOOD = TINY

@@ -135,7 +135,7 @@ class Observed:
         async def marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS | {"X-Request-ID": request_id})
                 headers.setdefault("Content-Security-Policy", policy)

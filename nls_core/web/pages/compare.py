@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -14,11 +13,12 @@ from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
 from nls_core.views import masking_html, panels
-from nls_core.web.pages import navigation
+from nls_core.web.pages import navigation, scripting
 from nls_core.web.pages.answers import Answers, chart
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
 from nls_core.web.pages.painting import FocusPanel
+from nls_core.web.pages.sharing import REFILLED, Sharing
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -32,7 +32,6 @@ from nls_core.web.pages.widgets import (
 )
 
 COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
-REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
 deserved, and what a little noise does."""
@@ -57,6 +56,7 @@ class ComparePage:
         self.blocks: gr.Blocks
         self.inputs: dict[str, Any] = {}
         self.answers = Answers(compare, self.inputs)
+        self.sharing = Sharing(self.answers, self.inputs)
         start = self.start = compare.start(compare.families[0])
         wrong = [f"Not served: {why}" for why in compare.analyzer.unusable.values()]
         try:
@@ -80,6 +80,7 @@ class ComparePage:
                         "".join(message(text, wrong=True) for text in wrong), elem_id="message"
                     )
                     shown = compare.show(first, start) if first else ["", None, None, None, ""]
+                    self.sharing.notice()
                     self._results(shown, first)
             self._listen(opens=first is None)
 
@@ -136,33 +137,28 @@ class ComparePage:
             self.reliability = [
                 gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[2:4]
             ]
-        with gr.Accordion("Numbers and export", open=False):
-            self.numbers = gr.HTML(shown[4])
-            with gr.Row():
-                self.make_json = gr.Button("Prepare JSON", size="sm")
-                self.make_html = gr.Button("Prepare HTML report", size="sm")
-            self.file = gr.File(label="Download", visible=False)
+        self.sharing.build(shown[4])
 
     # --- what happens --------------------------------------------------------------------
 
     def _listen(self, *, opens: bool) -> None:
         """What each control does; with `opens` the page analyzes once it is opened."""
-        computed = self._on_controls(opens=opens)
+        computed = self._on_controls()
         self.focus.listen(self.inputs, computed)
         self._on_masking(computed)
         self._on_choices()
-        self._on_export()
+        self._on_export(opens=opens)
         self._on_script()
         self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
-    def _on_controls(self, *, opens: bool) -> Any:
+    def _on_controls(self) -> Any:
         """Analyze or draw anew; returns the event of an analysis."""
         inputs = set(self.inputs.values())
-        shown = [self.result, self.sweep, *self.reliability, self.numbers]
+        shown = [self.result, self.sweep, *self.reliability, self.sharing.numbers]
         computed = gr.on(
             [
                 self.inputs["image"].change,
-                *([self.blocks.load] if opens else []),
+                self.sharing.restored.change,
                 *(self.inputs[name].input for name in COMPUTING),
             ],
             self.answers.compute,
@@ -184,6 +180,7 @@ class ComparePage:
         )
         # what takes longer follows by itself, and stops when something else is asked for
         for before in (computed, moved):
+            self.sharing.after(before)
             before.then(
                 self.answers.complete,
                 inputs,
@@ -212,13 +209,12 @@ class ComparePage:
             self.work.first_picture, family, image, **PRIVATE
         )
 
-    def _on_export(self) -> None:
-        inputs = {self.focus.paint, *self.inputs.values()}
-        for button, kind in ((self.make_json, "json"), (self.make_html, "html")):
-            button.click(partial(self.export, kind), inputs, self.file, **LOOK, **PRIVATE)
+    def _on_export(self, *, opens: bool) -> None:
+        self.sharing.opened(self.blocks.load, self.gallery, self.pick_family, opens=opens)
+        self.sharing.listen(self.export, {self.focus.paint})
 
     def _on_script(self) -> None:
-        """The one endpoint for scripts, `/compare`."""
+        """The endpoints for scripts, `/compare` and `/analyze`."""
         # text, not the menus: they hold the models of one family, a script may ask for any
         names = ("baseline", "candidate", "attack", "cam")
         scripted = [self.inputs["image"]]
@@ -226,6 +222,8 @@ class ComparePage:
         gr.Button(visible=False).click(
             self.answer, scripted, gr.JSON(visible=False), api_name="compare", **LANE
         )
+        pair = f"{self.start['baseline']},{self.start['candidate']}"
+        scripting.endpoint(self.work.analyzer, self.inputs["image"], pair)
 
     def answer(
         self, image: str, baseline: str, candidate: str, attack: str, cam: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput
-from nls_core.views import analysis_charts, focus_html, panels, sentences
+from nls_core.views import analysis_charts, focus_html, panels, report, sentences
 from nls_core.web.edge import scratch
 from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
@@ -55,7 +57,7 @@ class Compare:
             "epsilon": epsilon_slider(
                 baseline, AnalysisRequest.attack, known.epsilon if known else None
             )["value"],
-            "cam": "gradcam",
+            "cam": AnalysisRequest.cam,
             "layer": self.analyzer.layers(baseline)[-1],
             "target": AUTOMATIC,
             "scale": "joint",
@@ -122,13 +124,22 @@ class Compare:
         *,
         flips: bool = True,
     ) -> Analysis:
-        image = read_upload(values["image"])
+        request = self._part(values, strengths, flips=flips)
+        return self.analyzer.analyze(read_upload(values["image"]), request, progress)
+
+    def _part(
+        self, values: Values, strengths: Sequence[float | None], *, flips: bool = True
+    ) -> AnalysisRequest:
+        """Of all that the controls may ask, some strengths and those that are kept."""
         all_of_it = self.controls.everything(values)
-        kept = self.analyzer.kept(image, all_of_it)
+        kept = self.analyzer.kept(read_upload(values["image"]), all_of_it)
         wanted = {*strengths, *kept.epsilons}
         epsilons = tuple(e for e in all_of_it.epsilons if e in wanted)
-        request = replace(all_of_it, epsilons=epsilons, flip_point=flips or kept.flip_point)
-        return self.analyzer.analyze(image, request, progress)
+        return replace(all_of_it, epsilons=epsilons, flip_point=flips or kept.flip_point)
+
+    def shown_request(self, values: Values) -> AnalysisRequest:
+        """What `analyze` computes: all that the page shows once it is finished."""
+        return self._part(values, [self.controls.shown(values), *self.controls.usual(values)])
 
     def is_ready(self, values: Values) -> bool:
         """Whether `look` has nothing to compute."""
@@ -218,22 +229,34 @@ class Compare:
     def export(
         self, kind: str, analysis: Analysis, values: Values, marked: Marked | None = None
     ) -> Path:
-        """Write an analysis to a new file: 'json', as REST answers, or 'html', a report.
+        """Write an analysis to a new file of a kind: 'json', 'csv', 'html', or 'zip' of its charts.
 
-        Where an object is marked, both hold the focus of every model.
+        Where an object is marked, JSON and HTML hold the focus of every model.
         """
         view = self.view(analysis, values)
+        path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
         if kind == "json":
-            text = schemas.analysis_response(analysis, _focus(analysis, marked)).model_dump_json(
-                indent=2
-            )
+            told = schemas.analysis_response(analysis, _focus(analysis, marked))
+            files.write_text(path, told.model_dump_json(indent=2))
+        elif kind == "csv":
+            files.write_text(path, report.table(analysis))
+        elif kind == "zip":
+            files.write_bytes(path, zipped(report.charts(analysis, view)))
         else:
             css = (self.analyzer.settings.static_dir / "style.css").read_text(encoding="utf-8")
             more = focus_html.report(analysis, view.index, marked) if marked else ""
-            text = panels.report(analysis, css=css, view=view, more=more)
-        path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
-        files.write_text(path, text)
+            origin = report.Origin(Path(values["image"]).name)
+            files.write_text(path, report.page(analysis, origin, css=css, view=view, more=more))
         return path
+
+
+def zipped(texts: Mapping[str, str]) -> bytes:
+    """Some texts by file name as one ZIP file."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+    return data.getvalue()
 
 
 def _show(analysis: Analysis, view: panels.View, diagrams: Sequence[str | None]) -> Shown:

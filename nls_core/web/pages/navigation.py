@@ -15,7 +15,16 @@ import structlog
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import NLSLabError, brief
-from nls_core.web.pages import calibration, features, findings, loss_lab, maps, robustness, training
+from nls_core.web.pages import (
+    batch,
+    calibration,
+    features,
+    findings,
+    loss_lab,
+    maps,
+    robustness,
+    training,
+)
 from nls_core.web.pages.widgets import PRIVATE, message
 
 log = structlog.get_logger("nls_core")
@@ -24,6 +33,7 @@ HOME = "/ui/"
 HOME_TITLE = "Compare"
 # title -> what builds the page; their order is that of the navigation
 PAGES: dict[str, Callable[[Analyzer], None]] = {
+    "Batch": batch.build,
     "Calibration": calibration.build,
     "Robustness": robustness.build,
     "Maps": maps.build,

@@ -22,7 +22,7 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.here import Accelerate
 from nls_core.analysis.lane import VISITOR, Visitor
 from nls_core.analysis.results import AnalysisRequest
-from nls_core.errors import BackendDown, DiskFull, UnknownName, unknown
+from nls_core.errors import BackendDown, DiskFull
 from nls_core.settings import Settings
 from nls_core.web.edge import guard, problems, scratch
 from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
@@ -156,14 +156,15 @@ def analyze(
     """Compare models on one picture."""
     with metrics.outcome():
         ids = tuple(part.strip() for part in models.split(","))
+        classes = analyzer.manifest(ids[0]).classes
         request = AnalysisRequest(
             models=ids,
             cam=cam,
             layer=layer,
             attack=attack,
             epsilons=requests.epsilons(epsilons, ids[0], attack),
-            target_class=_class_index(analyzer, ids[0], target_class),
-            attack_target=_class_index(analyzer, ids[0], attack_target),
+            target_class=requests.class_index(target_class, classes),
+            attack_target=requests.class_index(attack_target, classes),
             steps=steps,
             seed=seed,
             flip_point=flip_point,
@@ -185,19 +186,6 @@ def _answer(
     marked = analyzer.in_decoder(read)
     analysis = analyzer.analyze(picture, request)
     return analysis_response(analysis, focus.score(analysis, marked))
-
-
-def _class_index(analyzer: Analyzer, model_id: str, text: str | None) -> int | None:
-    """The index that a class's name or index stands for; its range is checked later."""
-    if text is None:
-        return None
-    classes = analyzer.manifest(model_id).classes
-    if text in classes:
-        return classes.index(text)
-    try:
-        return int(text)
-    except ValueError:
-        raise UnknownName(unknown("class", text, classes)) from None
 
 
 @ops.get("/healthz", responses=_problems(s429=OFTEN))

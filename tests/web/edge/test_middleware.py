@@ -18,9 +18,9 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
+from nls_core import listing
 from nls_core.settings import Settings
 from nls_core.web.rest.api import FORM_BYTES, create_api
-from nls_core.zoo import manifests
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.rest import ANALYZE, FORM, check_problem, post
 
@@ -130,7 +130,7 @@ def test_without_usable_models_it_is_not_ready(models_dir: Path, tmp_path: Path)
     assert client.get("/api/v1/models").json() == []
     shutil.copytree(models_dir, tmp_path, dirs_exist_ok=True)
     assert client.get("/readyz").status_code == 200
-    (tmp_path / TINY[0] / manifests.CONFIG).write_text("{", encoding="utf-8")
+    (tmp_path / TINY[0] / listing.CONFIG).write_text("{", encoding="utf-8")
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json()["status"] == "degraded"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.analysis.results import AnalysisRequest
+from nls_core.cli.compare import command
 from nls_core.errors import InvalidInput
 from nls_core.images import decode_image
 from nls_core.settings import Settings
@@ -46,6 +50,13 @@ def test_the_start_is_a_comparison_of_two_models(compare: Compare) -> None:
     assert analysis.request.epsilons == pytest.approx([n / 255 for n in range(1, 17)])
     assert compare.view(analysis, start).index == 3
     assert start["epsilon"] == 4
+
+
+def test_page_and_command_line_begin_with_the_same(compare: Compare) -> None:
+    start = compare.start("tiny")
+    options = inspect.signature(command).parameters
+    for name in ("attack", "cam", "steps", "seed"):
+        assert start[name] == options[name].default == getattr(AnalysisRequest, name)
 
 
 def test_every_place_of_the_slider_is_a_strength_of_the_sweep(compare: Compare) -> None:
@@ -138,8 +149,12 @@ def test_exports_hold_the_same_numbers(compare: Compare) -> None:
     page = compare.export("html", analysis, values).read_text(encoding="utf-8")
     got = [m["prediction"]["confidence"] for m in data["models"]]
     np.testing.assert_allclose(got, [m.prediction.confidence for m in analysis.models], rtol=1e-6)
+    table = compare.export("csv", analysis, values).read_text(encoding="utf-8")
     for model in analysis.models:
         assert sentences.percent(model.prediction.confidence) in page
+        assert f",{model.prediction.confidence}," in table
+    with zipfile.ZipFile(compare.export("zip", analysis, values)) as charts:
+        assert len(charts.namelist()) == 1 + len(analysis.models)
 
 
 def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:

@@ -14,13 +14,12 @@ import structlog
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from nls_core import zoo
+from nls_core import listing, zoo
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.settings import Settings
 from nls_core.web.rest.api import create_api
 from nls_core.web.rest.schemas import analysis_response
-from nls_core.zoo import manifests
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.rest import ANALYZE, FORM, REQUEST, check_problem, post
 
@@ -42,7 +41,7 @@ def test_a_model_is_its_manifest_and_layers(
     got = client.get(f"/api/v1/models/{model_id}").json()
     layers = got.pop("layers")
     assert layers == list(api.state.analyzer.layers(model_id))
-    written = json.loads((models_dir / model_id / manifests.CONFIG).read_text(encoding="utf-8"))
+    written = json.loads((models_dir / model_id / listing.CONFIG).read_text(encoding="utf-8"))
     assert got == written
 
 
