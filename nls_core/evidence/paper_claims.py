@@ -125,6 +125,7 @@ def robustness(evidence: Evidence) -> Finding:
         text += _under_attack(nls, keys)
     text += outcomes(endpoints) if attacked else "No cell was attacked."
     text += _masked(masked) if tested else ""
+    text += _left_out(cells) if attacked else ""
     return Finding(
         "robustness",
         "Normalized soft labels resist adversarial attacks better.",
@@ -150,6 +151,16 @@ def _masked(cells: Sequence[str]) -> str:
     if not cells:
         return " No cell shows a sign of gradient masking."
     return f" Signs of gradient masking: {'; '.join(cells)}."
+
+
+def _left_out(cells: Cells) -> str:
+    """Which cells have no run that met all attacks, as a sentence."""
+    left = [
+        label(cell)
+        for cell in ordered(cells)
+        if "robust" not in cells[cell] and not cell.startswith(TEMPERED)
+    ]
+    return f" Without a run that met all attacks: {'; '.join(left)}." if left else ""
 
 
 def generalization(evidence: Evidence) -> Finding:

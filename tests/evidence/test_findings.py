@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 import shutil
@@ -228,6 +229,18 @@ def test_a_cell_of_another_loss_stands_in_the_table(key: str, evidence: Evidence
     record["cells"]["mine-zero"] = record["cells"]["nls-zero"]
     found = FINDINGS[key](Evidence("fashion", record, {}, {}))
     assert found.table[-1][0] == "mine, zero"
+
+
+def test_cells_that_met_fewer_attacks_are_named(evidence: Evidence) -> None:
+    robust = evidence.cells["nls-zero"]["robust"]
+    cells = {name: {**cell, "robust": robust} for name, cell in evidence.cells.items()}
+    all_of_them = dataclasses.replace(evidence, record={**evidence.record, "cells": cells})
+    assert "Without a run" not in FINDINGS["robustness"](all_of_them).text
+    without = {**cells, "ls-zero": {k: v for k, v in cells["ls-zero"].items() if k != "robust"}}
+    bare = dataclasses.replace(evidence, record={**evidence.record, "cells": without})
+    finding = FINDINGS["robustness"](bare)
+    assert finding.text.endswith("Without a run that met all attacks: ls, zero.")
+    assert "ls, zero" not in {row[0] for row in finding.table}
 
 
 def test_robustness_claims_nothing_of_what_was_not_attacked(evidence: Evidence) -> None:
