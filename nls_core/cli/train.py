@@ -11,7 +11,7 @@ import typer
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.data.aberrations import KINDS
-from nls_core.errors import InvalidInput, choose
+from nls_core.errors import InvalidInput, choose, need
 from nls_core.evidence import aberration_claim
 from nls_core.evidence.findings import markdown
 from nls_core.families import FAMILIES, Family
@@ -121,6 +121,7 @@ def command(  # one option per field of Recipe
     Ctrl-C or SIGTERM stops it at the next step, with everything saved; the exit status is then 130
     or 143, and --resume, or the same command with --grid, goes on.
     """
+    need("train", "tensorboard", "torchmetrics")
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
         _check_grid(ctx, family)
