@@ -111,7 +111,7 @@ soak: $(VENV)/.installed-dev ## the long tests: mixed load, overload, fuzzing; a
 	$(BIN)/python -m tests.security.corpus $(RESULTS)/files
 	$(BIN)/nls soak --requests $(REQUESTS) --files $(RESULTS)/files/hostile --json > $(RESULTS)/soak.json
 	$(BIN)/nls soak --overload --json > $(RESULTS)/overload.json
-	$(BIN)/python scripts/fuzz_rest.py > $(RESULTS)/rest.json
+	$(BIN)/python -m tests.helpers.described 500 > $(RESULTS)/rest.json
 	$(MAKE) fuzz
 	$(BIN)/python scripts/make_reliability.py $(RESULTS)
 
