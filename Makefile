@@ -9,10 +9,15 @@ WORKERS ?= 2
 PYTEST ?=
 # Index of the wheels of torch, for example the CPU-only one that pytorch.org names; empty: pip's own.
 TORCH_INDEX ?=
+# A file of exact versions to install, for example constraints.txt; empty: the newest that fit.
+CONSTRAINTS ?=
+PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+# Tools that look at what is installed from outside, so that they are not among it.
+TOOLS := .venv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples
+.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -20,13 +25,17 @@ help: ## list the targets
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; got " + sys.version)'
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	[ -z "$(TORCH_INDEX)" ] || $(BIN)/pip install --index-url "$(TORCH_INDEX)" torch torchvision
-	$(BIN)/pip install --disable-pip-version-check -e .
+	[ -z "$(TORCH_INDEX)" ] || $(BIN)/pip install $(PIN) --index-url "$(TORCH_INDEX)" torch torchvision
+	$(BIN)/pip install --disable-pip-version-check $(PIN) -e .
+	touch $@
+
+$(VENV)/.installed-train: $(VENV)/.installed
+	$(BIN)/pip install --disable-pip-version-check $(PIN) -e '.[train]'
 	touch $@
 
 # torchattacks pins an old version of requests that it needs for downloads only, hence --no-deps
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check $(PIN) -e '.[dev]'
 	$(BIN)/pip install --disable-pip-version-check --no-deps 'torchattacks==3.5.1'
 	touch $@
 
@@ -61,7 +70,7 @@ format: $(VENV)/.installed-dev ## mend what ruff can mend
 data: ## install Fashion-MNIST from Debian's package (elsewhere `nls train` says how to download it)
 	$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends dataset-fashion-mnist
 
-models: install data ## train the Fashion-MNIST models again, one seed (hours)
+models: $(VENV)/.installed-train data ## train the Fashion-MNIST models again, one seed (hours)
 	$(BIN)/nls train --grid fashion
 
 SEEDS ?= 3
@@ -81,7 +90,7 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	$(BIN)/python scripts/make_golden.py
 	$(MAKE) tables charts
 
-verify: install data ## measure the shipped models anew and compare with the committed report (an hour)
+verify: $(VENV)/.installed-train data ## measure the shipped models anew and compare with the committed report (an hour)
 	$(BIN)/nls verify
 
 tables: install ## write the tables of README and docs, and the model cards, anew from the reports
@@ -93,3 +102,36 @@ examples: install ## measure the examples with the opening pairs, and choose wha
 
 charts: $(VENV)/.installed-dev browser ## draw the charts of README and findings as images
 	$(BIN)/python scripts/make_charts.py
+
+# Results of the long tests, of which docs/reliability.md shows the tables.
+RESULTS := runs/reliability
+REQUESTS ?= 10000
+SECONDS ?= 600
+
+soak: $(VENV)/.installed-dev ## the long tests: mixed load, overload, fuzzing; an hour, nothing else running
+	$(BIN)/python -m tests.security.corpus $(RESULTS)/files
+	$(BIN)/nls soak --requests $(REQUESTS) --files $(RESULTS)/files/hostile --json > $(RESULTS)/soak.json
+	$(BIN)/nls soak --overload --json > $(RESULTS)/overload.json
+	$(BIN)/python -m tests.helpers.described 500 > $(RESULTS)/rest.json
+	$(MAKE) fuzz
+	$(BIN)/python scripts/make_reliability.py $(RESULTS)
+
+fuzz: $(VENV)/.installed-dev ## mutate pictures for the decoder, guided by the lines that they reach; 10 minutes
+	$(BIN)/pip install --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.security.corpus $(RESULTS)/files
+	$(BIN)/python scripts/fuzz_decoder.py $(RESULTS)/files/sound --seconds $(SECONDS) > $(RESULTS)/fuzz.json
+
+constraints: $(VENV)/.installed-dev ## write constraints.txt anew: the exact versions that are installed
+	$(BIN)/python scripts/make_constraints.py
+
+$(TOOLS)/.installed:
+	[ -x $(TOOLS)/bin/python ] || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --disable-pip-version-check 'pip-audit>=2.9' 'cyclonedx-bom>=7'
+	touch $@
+
+# --strict: without the advisories, as off the network, it fails rather than finds nothing
+audit: $(TOOLS)/.installed ## ask PyPI for known weaknesses of the versions in constraints.txt
+	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: install $(TOOLS)/.installed ## list what is installed, in sbom.json (CycloneDX)
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -82,6 +83,17 @@ class ExtraMissing(NLSLabError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what}; install it with: pip install 'nls-lab[{extra}]'")
+
+
+def need(extra: str, *packages: str) -> None:
+    """Tell before the work begins that packages of an extra are missing.
+
+    Raises:
+        ExtraMissing: one is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ExtraMissing(f"{package} is needed here, and not installed", extra)
 
 
 class QueueFull(NLSLabError):

@@ -11,7 +11,7 @@ import typer
 
 from nls_core import files
 from nls_core.cli.terminal import out, progress_bar
-from nls_core.errors import CheckpointError, InvalidInput
+from nls_core.errors import CheckpointError, InvalidInput, need
 from nls_core.losses import LOSSES
 from nls_core.nets import LIBRARIES
 from nls_core.settings import Settings
@@ -50,6 +50,8 @@ def command(
     With labelled images it gets its temperature, its reliability, and a threshold for pictures of
     no class; without, pages say what is missing.
     """
+    if data is not None:
+        need("train", "torchmetrics")
     settings = Settings()
     names = _lines(classes) if classes else None
     given = {"weights": weights, "data": data, "classes": names, "loss": loss, "size": size}

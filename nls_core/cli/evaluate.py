@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from nls_core import families, files, zoo
 from nls_core.cli.terminal import err, progress_bar
-from nls_core.errors import CheckpointError, InvalidInput, choose
+from nls_core.errors import CheckpointError, InvalidInput, choose, need
 from nls_core.evidence import (
     collect,
     evaluation_tables,
@@ -76,6 +76,7 @@ def command(
 
     Parts that were measured before, of the same weights, are read and not measured again.
     """
+    need("train", "torchmetrics")
     settings = Settings()
     parts = chosen_parts(only)
     store = Store(runs / "evaluate")

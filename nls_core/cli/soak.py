@@ -68,7 +68,10 @@ def _soak(
 ) -> tuple[Any, bool]:
     from nls_core.web.bench import soak
 
-    with _site(url) as site, progress_bar(quiet=as_json) as bar:
+    with (
+        _site(url, NLS_MAX_CACHE_BYTES=str(soak.CACHE)) as site,
+        progress_bar(quiet=as_json) as bar,
+    ):
         task = bar.add_task("visits", total=requests)
         done = partial(_advance, bar, task)
         found = soak.run(site, requests, done=done, **options)
@@ -106,12 +109,12 @@ def _overload(url: str | None, seconds: float, *, as_json: bool) -> tuple[Any, b
 
 
 @contextmanager
-def _site(url: str | None) -> Iterator[Site]:
-    """The server of that address, or one that is started and stopped."""
+def _site(url: str | None, **environment: str) -> Iterator[Site]:
+    """The server of that address, or one that is started and stopped, with further settings."""
     from nls_core.web.bench.process import Site, serving
 
     if url is None:
-        with serving() as app:
+        with serving(**environment) as app:
             yield app
         return
     split = urlsplit(url)

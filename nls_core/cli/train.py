@@ -14,7 +14,7 @@ from nls_core.cli import evaluate
 from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.data.aberrations import KINDS
-from nls_core.errors import InvalidInput, choose
+from nls_core.errors import InvalidInput, choose, need
 from nls_core.evidence import aberration_claim
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
@@ -134,6 +134,7 @@ def command(  # one option per field of Recipe
     Ctrl-C or SIGTERM stops it at the next step, with everything saved; the exit status is then 130
     or 143, and --resume, or the same command for a family, goes on.
     """
+    need("train", "tensorboard", "torchmetrics")
     recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
     options = Options(
         runs, jobs, seeds, finished=finished, download=download, aberrations=aberrations

@@ -11,7 +11,7 @@ import typer
 from nls_core import families, zoo
 from nls_core.cli.evaluate import ONLY, chosen_parts, measure_all
 from nls_core.cli.terminal import err
-from nls_core.errors import CheckpointError, InvalidInput, NLSLabError
+from nls_core.errors import CheckpointError, InvalidInput, NLSLabError, need
 from nls_core.evidence import agreement, collect, commands
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
@@ -34,6 +34,7 @@ def command(
 
     Nothing that was measured before is read. All parts of a model take five minutes on one core.
     """
+    need("train", "torchmetrics")
     settings = Settings()
     parts = chosen_parts(only) or USUAL
     asked = ids or list(zoo.available(settings.models_dir, family))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nls_core.errors import InvalidInput
+from nls_core.errors import InvalidInput, need
 
 
 def error_auroc(probs: Tensor, labels: Tensor) -> float:
@@ -96,7 +96,8 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
 
 
 def _torchmetrics(name: str) -> Callable[..., Tensor]:
-    """A function of torchmetrics, which a server that shows what was measured does not need."""
+    """A function of torchmetrics, of the extra `train`: who shows what was measured needs none."""
+    need("train", "torchmetrics")
     from torchmetrics.functional import classification  # noqa: PLC0415 - seconds, and 160 MB
 
     found: Callable[..., Tensor] = getattr(classification, name)

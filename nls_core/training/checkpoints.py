@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from nls_core import files
 from nls_core.errors import CheckpointError, brief
@@ -63,6 +62,8 @@ def read(path: Path, recipe: Recipe) -> dict[str, Any]:
 
 def write_log(out: Path, rows: list[dict[str, float]]) -> None:
     """Write log.csv with a row for each finished epoch, and the last row as TensorBoard events."""
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - of the extra `train`
+
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
     writer.writeheader()

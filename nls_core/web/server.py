@@ -22,12 +22,16 @@ from nls_core.settings import Settings
 from nls_core.web import logs
 from nls_core.web.edge import scratch
 from nls_core.web.edge.middleware import UI_PATH
+from nls_core.web.edge.rate import crowded
 from nls_core.web.pages import site
 from nls_core.web.pages.gate import Gate, Limits
 from nls_core.web.rest.api import create_api
 
 PATIENCE = 6  # seconds that open requests get at the end; the page's event streams never end
 KEEP_ALIVE = 15  # seconds that a connection may wait for its next request; more than Retry-After
+# seconds that the computing thread keeps Python for itself while others wait for it, a tenth of
+# the usual: each answer waits for it several times, and a refusal took 27 ms instead of 4
+SWITCH = 0.0005
 STUCK = 60_000  # milliseconds in which a client has to take what is sent to it
 
 
@@ -78,6 +82,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         settings: of the deployment.
         listener: from `startup.prepare`.
     """
+    sys.setswitchinterval(SWITCH)
     logs.configure(settings.scratch_dir)  # first: what is wrong with models is logged too
     app = create_app(settings)
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host  # noqa: S104
@@ -87,7 +92,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
 def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How an app is served."""
-    Impatient.seconds = settings.read_seconds
+    Impatient.seconds, Impatient.most = settings.read_seconds, settings.max_connections
     return uvicorn.Config(
         app,
         http=Impatient,
@@ -96,7 +101,6 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_config=None,  # by `logs`; requests are logged by the app
         access_log=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
         # by default it believes whoever asks from this machine
@@ -108,10 +112,12 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
 class Impatient(H11Protocol):
     """HTTP whose connections have to send a request's head within `seconds`.
 
-    Of uvicorn's two parsers this one bounds a head's bytes; neither bounds its time.
+    Of uvicorn's two parsers this one bounds a head's bytes; neither bounds its time. Connections
+    beyond `most` are marked; uvicorn's own bound says 503 to health checks too, and not until when.
     """
 
     seconds: float = 30
+    most: int = 512
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -123,6 +129,8 @@ class Impatient(H11Protocol):
         connection = transport.get_extra_info("socket")
         if connection is not None and sys.platform.startswith("linux"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK)
+        if len(self.connections) > self.most:
+            self.app = crowded(self.app)
         self._wait()
 
     def data_received(self, data: bytes) -> None:

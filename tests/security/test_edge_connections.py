@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from nls_core.settings import ROOT
+from nls_core.settings import ROOT, Settings
 from nls_core.web.bench.process import free_port, multipart
 from tests.conftest import TINY, picture_bytes
 from tests.security.served import API, Served
@@ -75,6 +76,24 @@ def test_event_streams_outlive_the_deadline(served: Served) -> None:
     answer, seconds = drip(served, head, b"", SECONDS + 1.5)
     assert b"ALIVE" in answer
     assert seconds >= SECONDS + 1
+
+
+def test_too_many_connections_are_told_when_to_come_back(served: Served) -> None:
+    most = Settings.model_fields["max_connections"].default
+    with ExitStack() as held:
+        for _ in range(most):
+            address = ("127.0.0.1", served.port)
+            held.enter_context(socket.create_connection(address, timeout=10))
+        answer = served.ask("GET", "/api/v1/models")
+        assert answer.status == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["connection"] == "close"
+        assert "too many connections" in answer.json()["detail"]
+        assert served.ask("GET", "/healthz").status == 200  # this machine's own question
+    deadline = time.monotonic() + 10
+    while served.ask("GET", "/api/v1/models").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/docs", "/metrics", "/ui/"])

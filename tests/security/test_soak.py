@@ -66,6 +66,7 @@ class _Faulty(BaseHTTPRequestHandler):
         type(self).held += 100
         lines = {
             "process_resident_memory_bytes": float(self.held << 20),
+            "nls_cache_bytes": 0.0,
             "nls_model_hooks": 3.0,
             "nls_threads": float(self.held),
             "process_open_fds": 7.0,

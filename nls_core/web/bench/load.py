@@ -67,12 +67,12 @@ class Load:
             self.unnamed += answer.status == 503 and "retry-after" not in answer.headers
 
 
-def ask_app(app: Site, models: str, seed: int) -> Answer:
-    """One prediction and map, without an attack: a picture that was not asked for before."""
+def ask_app(app: Site, models: str, seed: int, epsilons: str = "none") -> Answer:
+    """One prediction and map, not attacked by default, of a picture that is asked for once."""
     fields: dict[str, str | tuple[str, bytes]] = {
         "image": ("a.png", picture(seed)),
         "models": models,
-        "epsilons": "none",
+        "epsilons": epsilons,
     }
     return app.ask("POST", ANALYZE, *multipart(fields))
 

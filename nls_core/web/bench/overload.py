@@ -64,7 +64,7 @@ def watching(site: Site) -> Iterator[list[float]]:
 
 def measure(site: Site, models: str, seconds: float) -> list[Figure]:
     """The figures of a running app, over whose models nobody else asks."""
-    ask = partial(load.ask_app, site, models)
+    ask = partial(load.ask_app, site, models, epsilons="")  # by the usual attack
     load.closed(ask, 1, seconds / 5)  # warm
     peak = max(
         load.closed(ask, clients, seconds, first=10**6 * clients).goodput for clients in CLIENTS

@@ -13,12 +13,15 @@ from nls_core.web.bench.process import Site
 from nls_core.web.bench.traffic import KIND, KINDS, Watched, World
 
 FIRST = 1_000  # requests after which nothing should grow any more: what is kept is full
+CACHE = 32_000_000  # of a server that is started for it: full by then, so that what grows is a leak
 SETTLE = 5.0  # seconds of quiet before a mark; memory goes back after two
-MORE_THREADS = 8  # than after the first requests: pools keep a few more or less
+# more than after the first requests, that are no leak: pools keep idle threads for a while
+MORE = {"threads": 40, "descriptors": 8}
 FINE = (503, 507)  # of the server's errors, those that say when it is busy or full
 # what a mark is made of, of /metrics
 GAUGES = {
     "resident_mb": "process_resident_memory_bytes",
+    "cache_mb": "nls_cache_bytes",
     "hooks": "nls_model_hooks",
     "threads": "nls_threads",
     "descriptors": "process_open_fds",
@@ -32,6 +35,7 @@ class Mark:
 
     requests: int
     resident_mb: float
+    cache_mb: float  # of it, computed parts that are kept for the next who ask
     hooks: int
     threads: int
     descriptors: int
@@ -113,8 +117,8 @@ def _mark(site: Site, requests: int, settle: float) -> Mark:
     lines = site.ask("GET", "/metrics").body.decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     found = {name: float(values[gauge]) for name, gauge in GAUGES.items()}
-    resident = round(found.pop("resident_mb") / 2**20, 1)
-    return Mark(requests, resident, **{name: int(value) for name, value in found.items()})
+    resident, cache = (round(found.pop(name) / 2**20, 1) for name in ("resident_mb", "cache_mb"))
+    return Mark(requests, resident, cache, **{name: int(value) for name, value in found.items()})
 
 
 def _unexpected(seen: Mapping[tuple[str, int], int]) -> list[str]:
@@ -134,7 +138,7 @@ def _grown(marks: Sequence[Mark], most_mb: float) -> list[str]:
         found.append(f"memory grew by {grown:.1f} MB after {early.requests:,} requests")
     if late.hooks:
         found.append(f"{late.hooks} hooks stay in the models")
-    for name in ("threads", "descriptors"):
-        if (more := getattr(late, name) - getattr(early, name)) > MORE_THREADS:
+    for name, most in MORE.items():
+        if (more := getattr(late, name) - getattr(early, name)) > most:
             found.append(f"{more} {name} more than after {early.requests:,} requests")
     return found

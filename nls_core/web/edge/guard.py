@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from nls_core.settings import Settings
 from nls_core.web.edge.middleware import UI_PATH, HeadAsGet, Observed
-from nls_core.web.edge.rate import RateLimit
+from nls_core.web.edge.rate import Crowd, RateLimit
 from nls_core.web.edge.reading import Admission, BodyDeadline, BodyLimit, DiskRoom
 from nls_core.web.edge.streams import Streams
 from nls_core.web.edge.trust import Hosts, Trusted
@@ -29,6 +29,7 @@ def install(app: FastAPI, settings: Settings, *, analyze: str, form_bytes: int) 
     room = {"settings": settings, "sweeper": state.sweeper, "upload": UPLOAD, "most": most}
     # the last one added is the outermost
     app.add_middleware(Streams)
+    app.add_middleware(DiskRoom, **room)
     app.add_middleware(
         Admission,
         path=analyze,
@@ -36,12 +37,12 @@ def install(app: FastAPI, settings: Settings, *, analyze: str, form_bytes: int) 
         is_full=state.is_full,
         refused=state.metrics.analyses.labels("queue full").inc,
     )
-    app.add_middleware(DiskRoom, **room)
     app.add_middleware(BodyLimit, max_bytes=most)
     app.add_middleware(BodyDeadline, seconds=settings.read_seconds)
     app.add_middleware(HeadAsGet, prefix=UI_PATH)
     if settings.rate_limit:
         app.add_middleware(RateLimit, limit=settings.rate_limit, page=UI_PATH)
     app.add_middleware(CORSMiddleware)  # no other origin; without it Gradio allows every one
+    app.add_middleware(Crowd)
     app.add_middleware(Trusted, hosts=Hosts(settings))
     app.add_middleware(Observed, metrics=state.metrics)

@@ -1,6 +1,7 @@
-"""How often one client may ask: an advice to floods, since addresses may be shared or changed.
+"""How often one client may ask, and how many may at once: what stops floods before they are read.
 
-Turns, places and costs bound what is computed; this bounds what one address may send at all.
+Turns, places and costs bound what is computed. Limits by address are advice: addresses may be
+shared or changed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
 from limits import RateLimitItem, parse_many
 from limits.storage import Storage
@@ -22,6 +25,7 @@ from nls_core.web.edge.reading import visitor_name
 
 CLIENTS = 10_000  # whose counts are kept: about 3 MB
 SITE = 64  # bits of an IPv6 address that one customer's machines share
+CROWDED = "nls.crowded"  # where the scope of a request says that too many are connected
 PROBES = ("/healthz", "/readyz", "/metrics")  # that this machine asks itself
 
 
@@ -103,7 +107,7 @@ class RateLimit:
 
     def _is_free(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        if path in PROBES and _is_loopback(visitor_name(scope)):
+        if _is_probe(scope):
             return True
         own = path == self.page or path.startswith(f"{self.page}/")
         return own and scope["method"] in ("GET", "HEAD")
@@ -121,6 +125,36 @@ class RateLimit:
         await answer(scope, receive, send)
 
 
+def crowded(app: Any) -> Any:
+    """An app for a connection beyond the most that may be open: `Crowd` refuses what it asks."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CROWDED] = True
+        await app(scope, receive, send)
+
+    return marked
+
+
+class Crowd:
+    """Refuse what comes over connections beyond the most that may be open, with a 503.
+
+    Health and metrics are free to this machine.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope.get(CROWDED) and not _is_probe(scope):
+            detail = "too many connections are open; try again in a moment"
+            headers = {"Connection": "close"}
+            answer = problem(scope, HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
 def client_name(scope: Scope) -> str:
     """Whom a request counts against: its address, or the network of an IPv6 one."""
     name = visitor_name(scope)
@@ -135,8 +169,11 @@ def client_name(scope: Scope) -> str:
     return str(ipaddress.ip_network((address, SITE), strict=False))
 
 
-def _is_loopback(name: str) -> bool:
+def _is_probe(scope: Scope) -> bool:
+    """Whether this machine asks how the app is."""
+    if scope["type"] != "http" or scope["path"] not in PROBES:
+        return False
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return ipaddress.ip_address(visitor_name(scope)).is_loopback
     except ValueError:
         return False

@@ -27,7 +27,7 @@ from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_sli
 from nls_core.web.rest import schemas
 
 SLOW = 10  # forward passes for each step of an attack, above which a person is warned
-VIEWS_BYTES = 32_000_000  # of all rendered results together
+VIEWS_SHARE = 3  # of NLS_MAX_CACHE_BYTES a third again for rendered results, and for diagrams
 # HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
 Shown = tuple[str, str, str | None, str | None, str]
 
@@ -41,8 +41,9 @@ class Compare:
         self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
         self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
-        self._views: Store[Shown] = Store(VIEWS_BYTES)
-        self._diagrams: Store[str] = Store(VIEWS_BYTES)
+        share = analyzer.settings.max_cache_bytes // VIEWS_SHARE
+        self._views: Store[Shown] = Store(share)
+        self._diagrams: Store[str] = Store(share)
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""

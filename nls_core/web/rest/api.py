@@ -293,6 +293,7 @@ def create_api(
         log.error("model_unusable", model=model_id, why=why)
     analyzer.on_phase, analyzer.on_model = metrics.phase, metrics.model
     metrics.queue.set_function(lambda: analyzer.in_use)
+    metrics.cache.set_function(lambda: analyzer.computed.bytes)
     metrics.hooks.set_function(analyzer.hooks)
     metrics.files.set_function(sweeper.count)
     problems.install(app)
