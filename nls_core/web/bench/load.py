@@ -30,13 +30,14 @@ class Speed:
     refused: int
 
 
-def ask_app(app: App, models: str, seed: int) -> Answer:
-    """One prediction and map, without an attack: a picture that was not asked for before."""
+def ask_app(app: App, models: str, seed: int, epsilons: str | None = "none") -> Answer:
+    """One analysis, by default without an attack: of a picture that was not asked for before."""
     fields: dict[str, str | tuple[str, bytes]] = {
         "image": ("a.png", picture(seed)),
         "models": models,
-        "epsilons": "none",
     }
+    if epsilons is not None:
+        fields["epsilons"] = epsilons
     return app.ask("POST", ANALYZE, *multipart(fields))
 
 
