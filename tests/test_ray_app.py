@@ -19,7 +19,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from nls_core.analysis.analyzer import Analyzer
+from nls_core.errors import ExtraMissing
 from nls_core.settings import Settings
+from nls_core.web.bench import scaling
 from nls_core.web.bench.process import App, multipart, serving
 from tests.conftest import TINY, picture_bytes
 from tests.helpers.rest import ANALYZE, FORM, REQUEST
@@ -98,3 +100,27 @@ def test_a_front_lets_it_compute(ray: App, analyzer: Analyzer) -> None:
     picture = Image.open(io.BytesIO(picture_bytes()))
     got, wanted = (each.analyze(picture, REQUEST) for each in (front, analyzer))
     assert same(replace(got, seconds=0.0), replace(wanted, seconds=0.0))
+
+
+def test_a_load_on_it_is_counted_with_all_its_processes(ray: App) -> None:
+    what = scaling.Load("prediction and map", ",".join(TINY), 2, 1.0)
+    own = ray.spent()
+    (row,) = scaling.under(what, {scaling.ALONE: ray}, rounds=1)
+    assert (row.server, row.clients, row.beside) == (scaling.ALONE, 2, 1.0)
+    assert row.per_second > 0
+    assert row.cpu_ms > 0
+    assert ray.spent_by_all() > ray.spent() >= own  # the replica is a process of its own
+
+
+def test_a_batch_is_measured(analyzer: Analyzer) -> None:
+    found = scaling.batching(analyzer, TINY[0], 1)
+    assert found.alone_ms > 0
+    assert found.in_a_batch_ms > 0
+
+
+def test_without_ray_the_measuring_says_what_to_install(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ExtraMissing, match=r"pip install 'nls-lab\[ray\]'"):
+        scaling.run(analyzer, quick=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -22,9 +23,15 @@ def command(
         bool,
         typer.Option(help="Instead: start, memory and speed of the app, and of bare servers."),
     ] = False,
+    ray: Annotated[
+        bool, typer.Option(help="Instead: one process beside replicas on Ray, and costs.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed as ratios, side by side in one run, medians of several rounds."""
+    if ray:
+        _show(_scaling(quick=quick), as_json=as_json)
+        return
     if server:
         _server(quick=quick, as_json=as_json)
         return
@@ -66,7 +73,21 @@ def _epoch(rounds: int) -> dict[str, object]:
 def _server(*, quick: bool, as_json: bool) -> None:
     from nls_core.web.bench import report
 
-    found = report.run(report.opening_pair(Settings()), quick=quick)
+    _show(report.run(report.opening_pair(Settings()), quick=quick), as_json=as_json)
+    if as_json:
+        return
+    for name in report.not_installed():
+        out.print(f"{name} is not installed: pip install 'nls-lab\\[bench]' measures it too")
+
+
+def _scaling(*, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    from nls_core.analysis.library import Library
+    from nls_core.web.bench import scaling
+
+    return scaling.run(Library(Settings()), quick=quick)
+
+
+def _show(found: Mapping[str, list[dict[str, Any]]], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
@@ -75,5 +96,3 @@ def _server(*, quick: bool, as_json: bool) -> None:
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row.values()))
         out.print(table)
-    for name in report.not_installed():
-        out.print(f"{name} is not installed: pip install 'nls-lab\\[bench]' measures it too")

@@ -67,13 +67,14 @@ class Load:
             self.unnamed += answer.status == 503 and "retry-after" not in answer.headers
 
 
-def ask_app(app: Site, models: str, seed: int, epsilons: str = "none") -> Answer:
-    """One prediction and map, not attacked by default, of a picture that is asked for once."""
+def ask_app(app: Site, models: str, seed: int, epsilons: str | None = "none") -> Answer:
+    """One analysis, not attacked by default, of a picture that is asked for once."""
     fields: dict[str, str | tuple[str, bytes]] = {
         "image": ("a.png", picture(seed)),
         "models": models,
-        "epsilons": epsilons,
     }
+    if epsilons is not None:
+        fields["epsilons"] = epsilons
     return app.ask("POST", ANALYZE, *multipart(fields))
 
 

@@ -80,9 +80,42 @@ class App(Site):
 
     def spent(self) -> float:
         """Processor time of the process so far, in seconds."""
-        text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
+        return _Stat.of(self.process.pid).seconds
+
+    def spent_by_all(self) -> float:
+        """That of the process and of all that it started, and those started, in seconds."""
+        found = {pid: stat for pid in _pids() if (stat := _Stat.there(pid))}
+        family = {self.process.pid}
+        while more := {p for p, s in found.items() if s.parent in family} - family:
+            family |= more
+        return sum(found[pid].seconds for pid in family if pid in found)
+
+
+@dataclass(frozen=True)
+class _Stat:
+    """What the kernel tells of a process: who started it, and its processor time so far."""
+
+    parent: int
+    seconds: float
+
+    @classmethod
+    def of(cls, pid: int) -> _Stat:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         fields = text.rpartition(")")[2].split()  # the name before may hold spaces
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = int(fields[11]) + int(fields[12])
+        return cls(int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
+
+    @classmethod
+    def there(cls, pid: int) -> _Stat | None:
+        """None for a process that has ended meanwhile."""
+        try:
+            return cls.of(pid)
+        except OSError:
+            return None
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
 
 @contextmanager
