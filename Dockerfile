@@ -13,7 +13,7 @@ RUN apt-get update \
 
 USER 1000
 WORKDIR /home/user/app
-COPY --chown=1000 pyproject.toml Makefile README.md ./
+COPY --chown=1000 pyproject.toml setup.py Makefile README.md ./
 COPY --chown=1000 nls_core/__init__.py nls_core/__init__.py
 RUN make install TORCH_INDEX="${TORCH_INDEX}" && rm -rf /home/user/.cache/pip
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = Path(__file__).resolve().parent / "shipped"  # of a wheel, by setup.py
+# where models and static files are: in an installed package inside it, in a checkout beside it
+HOME = SHIPPED if SHIPPED.is_dir() else ROOT
 
 
 def _scratch() -> Path:
@@ -26,9 +29,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NLS_", frozen=True)
 
-    models_dir: Path = Field(ROOT / "models", description="where the checkpoints are")
-    data_dir: Path = Field(ROOT / "data", description="where data sets are looked for and put")
-    static_dir: Path = Field(ROOT / "static", description="examples, style sheet and icons")
+    models_dir: Path = Field(HOME / "models", description="where the checkpoints are")
+    data_dir: Path = Field(
+        Path("data") if HOME == SHIPPED else ROOT / "data",
+        description="where data sets are looked for and put; of a wheel, in the current folder",
+    )
+    static_dir: Path = Field(HOME / "static", description="examples, style sheet and icons")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
     threads: int = Field(0, ge=0, description="torch threads at most; 0: torch's own choice")
     max_upload_bytes: int = Field(10_000_000, gt=0, description="byte cap of an upload")
