@@ -15,7 +15,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /home/user/app
-COPY pyproject.toml Makefile README.md constraints.txt ./
+COPY pyproject.toml setup.py Makefile README.md constraints.txt ./
 COPY nls_core/__init__.py nls_core/__init__.py
 RUN make install TORCH_INDEX="${TORCH_INDEX}" CONSTRAINTS="${CONSTRAINTS}" && rm -rf /root/.cache/pip
 

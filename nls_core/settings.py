@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = Path(__file__).resolve().parent / "shipped"  # of a wheel, by setup.py
+# where models and static files are: in an installed package inside it, in a checkout beside it
+HOME = SHIPPED if SHIPPED.is_dir() else ROOT
 
 
 def _scratch() -> Path:
@@ -27,9 +30,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NLS_", frozen=True)
 
-    models_dir: Path = Field(ROOT / "models", description="where the checkpoints are")
-    data_dir: Path = Field(ROOT / "data", description="where data sets are looked for and put")
-    static_dir: Path = Field(ROOT / "static", description="examples, style sheet and icons")
+    models_dir: Path = Field(HOME / "models", description="where the checkpoints are")
+    data_dir: Path = Field(
+        Path("data") if HOME == SHIPPED else ROOT / "data",
+        description="where data sets are looked for and put; of a wheel, in the current folder",
+    )
+    static_dir: Path = Field(HOME / "static", description="examples, style sheet and icons")
     backend_url: str = Field(
         "", pattern=r"^(https?://[^\s?#]+)?$", description="where models run; empty: here"
     )

@@ -84,6 +84,10 @@ def test_the_readme_opens_with_the_spaces_front_matter() -> None:
     assert str(front["app_port"]) == instructions("EXPOSE")[0]
     assert front["license"] == "mit"
     assert len(front["short_description"]) <= 60
+    assert front["suggested_hardware"] == "cpu-basic"
+    assert front["startup_duration_timeout"] == "10m"
+    assert all(name.count("/") == 1 for name in (*front["models"], *front["datasets"]))
+    assert "arxiv:2012.06876" in front["tags"]
 
 
 def test_the_gradio_spaces_requirements_are_those_of_the_project() -> None:

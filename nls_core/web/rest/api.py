@@ -29,7 +29,7 @@ from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
 from nls_core.web.edge.problems import Problem
 from nls_core.web.edge.reading import visitor_name
 from nls_core.web.edge.scratch import Sweeper
-from nls_core.web.rest import docs_page, forms
+from nls_core.web.rest import docs_page, forms, llms_text
 from nls_core.web.rest.model_schemas import (
     Health,
     ModelDetail,
@@ -222,6 +222,12 @@ def metrics_text(metrics: TheMetrics) -> Response:
 async def root() -> RedirectResponse:
     """The page is at /ui."""
     return RedirectResponse(UI_PATH, 307)
+
+
+@ops.get("/llms.txt", include_in_schema=False, response_class=PlainTextResponse)
+def llms(analyzer: TheAnalyzer) -> str:
+    """What is here, for programs that read: https://llmstxt.org."""
+    return llms_text.text(analyzer)
 
 
 @ops.get("/docs", include_in_schema=False)

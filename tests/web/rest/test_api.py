@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -262,3 +263,14 @@ def test_a_flip_point_comes_when_asked_for(client: TestClient, api: FastAPI) -> 
             "label": model.manifest.classes[model.flip_point.label],
             "most_255": 16,
         }
+
+
+def test_llms_txt_names_the_routes_and_models(client: TestClient) -> None:
+    answer = client.get("/llms.txt")
+    assert answer.headers["content-type"].startswith("text/plain")
+    text = answer.text
+    assert text.startswith("# NLS Lab\n\n> ")
+    for model_id in TINY:
+        assert f"](/api/v1/models/{model_id}): accuracy" in text
+    for place in re.findall(r"\]\((/[^)]*)\)", text):
+        assert place == "/ui" or client.get(place).status_code == 200, place
