@@ -165,16 +165,32 @@ class Analyzer(Library):
             known.add(result)  # one by one: what a model said stays when the next is interrupted
 
     def _check_known_cost(self, request: AnalysisRequest) -> None:
-        loaded = {i: self._models[i] for i in request.models if i in self._models}
-        if len(loaded) == len(request.models):  # else the cost is checked once they are loaded
+        if loaded := self._all_loaded(request):  # else it is checked once they are
             self._check_cost(loaded, request)
 
+    def _all_loaded(self, request: AnalysisRequest) -> Mapping[str, Loaded] | None:
+        loaded = {i: self._models[i] for i in request.models if i in self._models}
+        return loaded if len(loaded) == len(request.models) else None
+
+    def expected(self, request: AnalysisRequest) -> float | None:
+        """About how many seconds a request computes where nothing is kept of it.
+
+        None where its models are not in memory: how fast they are is not known yet.
+        """
+        loaded = self._all_loaded(request)
+        return cost.estimate(request, self._speeds(loaded, request)) if loaded else None
+
     def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
+        cost.check(request, self._speeds(models, request), self.settings.max_seconds)
+
+    def _speeds(
+        self, models: Mapping[str, Loaded], request: AnalysisRequest
+    ) -> dict[str, cost.Speed]:
         speeds = {}
         for model_id, each in models.items():
             channels = each.layers[one_model.layer_of(request.layer, tuple(each.layers))][0]
             speeds[model_id] = cost.Speed(each.seconds, channels)
-        cost.check(request, speeds, self.settings.max_seconds)
+        return speeds
 
     def run(self, model_id: str, work: Callable[[Loaded], T]) -> T:
         """Do something else than an analysis with a model, in the same one compute lane.

@@ -68,10 +68,10 @@ def test_the_sentence_says_whether_the_models_agree(analysis: Analysis) -> None:
 
 
 @pytest.mark.parametrize("scale", panels.SCALES)
-def test_a_result_has_five_described_images_per_model(analysis: Analysis, scale: str) -> None:
+def test_a_result_has_six_described_images_per_model(analysis: Analysis, scale: str) -> None:
     html = panels.result(analysis, panels.View(2, scale))
-    assert html.count("<img ") == 5 * len(analysis.models)
-    assert len(re.findall(r'alt="[^"]+"', html)) == 5 * len(analysis.models)
+    assert html.count("<img ") == 6 * len(analysis.models)
+    assert len(re.findall(r'alt="[^"]+"', html)) == 6 * len(analysis.models)
     assert "4/255" in html
 
 

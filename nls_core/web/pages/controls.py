@@ -22,7 +22,7 @@ def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> di
     On small pictures all its strengths are computed at once, so that moving it computes nothing.
     """
     found = requests.strengths(model_id, attack)
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
+    unit = "in 1/255 (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
     return {
         "minimum": 0,
         "maximum": found.top,
