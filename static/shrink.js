@@ -1,29 +1,36 @@
-// Pictures beyond this deployment's limits are made smaller before they are sent: models see a few
-// hundred pixels of an edge. `element` comes from gr.HTML, whose markup names the limits.
+// Pictures beyond this deployment's limits, or of kinds that it does not read, are drawn anew before
+// they are sent: models see a few hundred pixels of an edge. `element` comes from gr.HTML, whose markup names the limits.
 const limits = () => element.querySelector('[data-bytes]').dataset;
 const LONGEST = 2048, QUALITY = 0.92;
 const done = new WeakSet();
 
+const SENT = /^image\/(jpeg|png|webp|gif|bmp)$/; // what the server reads
+
+function drawn(file) { // a picture of a kind that only browsers read: SVG, AVIF …
+  return new Promise((give) => {
+    const image = new Image(), url = URL.createObjectURL(file);
+    image.onload = () => { URL.revokeObjectURL(url); give(image); };
+    image.onerror = () => { URL.revokeObjectURL(url); give(null); };
+    image.src = url;
+  });
+}
+
 async function smaller(file) {
-  const { bytes, pixels } = limits();
-  if (!/^image\/(jpeg|png|webp|bmp)$/.test(file.type)) return file;
-  if (file.size <= bytes / 4) { // few bytes may still be many pixels
-    const size = await createImageBitmap(file).then((b) => { const n = b.width * b.height; b.close(); return n; }, () => 0);
-    if (size <= pixels) return file;
-  }
-  const whole = await createImageBitmap(file).catch(() => null); // upright, as cameras mean it
+  const { bytes, pixels } = limits(), strange = !SENT.test(file.type);
+  if (!file.type.startsWith('image/')) return file;
+  const whole = await drawn(file); // upright, as cameras mean it
   if (!whole) return file; // the server says what is wrong with it
-  if (file.size <= bytes && whole.width * whole.height <= pixels) { whole.close(); return file; }
-  const scale = Math.min(1, LONGEST / Math.max(whole.width, whole.height));
+  const width = whole.naturalWidth || 512, height = whole.naturalHeight || 512;
+  if (!strange && file.size <= bytes && width * height <= pixels) return file;
+  const scale = Math.min(1, LONGEST / Math.max(width, height));
   const canvas = document.createElement('canvas');
-  canvas.width = Math.max(1, Math.round(whole.width * scale));
-  canvas.height = Math.max(1, Math.round(whole.height * scale));
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
   const pen = canvas.getContext('2d');
-  pen.fillStyle = '#fff'; // where a PNG is transparent
+  pen.fillStyle = '#fff'; // where it is transparent
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.imageSmoothingQuality = 'high';
   pen.drawImage(whole, 0, 0, canvas.width, canvas.height);
-  whole.close();
   const blob = await new Promise((give) => canvas.toBlob(give, 'image/jpeg', QUALITY));
   return blob ? new File([blob], file.name.replace(/\.\w+$/, '') + '.jpg', { type: 'image/jpeg' }) : file;
 }

@@ -68,7 +68,7 @@ def card(analysis: Analysis, index: int, view: View) -> str:
         f'<section class="nls-model" style="--nls-colour:{colour}">{_head(model, index)}'
         f'<div class="nls-faces">{_clean(analysis, model)}{slots["attacked"]}</div>'
         f'<div class="nls-gauges">{_turns(model)}{_worth(model)}</div>'
-        f"<div>{paragraph('hint', hint(model))}</div>"
+        f"<div>{paragraph('hint', hint(model, analysis.x))}</div>"
         f'<div class="nls-strip">{maps}</div>{slots["bars"]}{_details(model)}</section>'
     )
 

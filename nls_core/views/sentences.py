@@ -11,6 +11,7 @@ from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, conformal, unfamiliar
+from nls_core.types import FloatArray
 
 TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
@@ -45,12 +46,13 @@ def epsilon_axis(attack: str) -> tuple[float, str]:
 def headline(analysis: Analysis) -> str:
     """What happened in plain words: who says what, and what little noise turns whom.
 
-    By the flip points where they are known and the attack is theirs, else as `sentence`.
+    By the flip points where the attack is theirs, else as `sentence`.
     """
     models, attack = analysis.models, analysis.request.attack
-    known = all(model.flip_point for model in models)
-    if attack != flip.ATTACK or not analysis.request.epsilons or not known:
+    if attack != flip.ATTACK or not analysis.request.epsilons:
         return sentence(analysis)
+    if not all(model.flip_point for model in models):
+        return answers(analysis)  # they are still searched for
     labels = [m.manifest.classes[m.prediction.index] for m in models]
     told = [f"{_who(analysis, i)} {_turned(model)}" for i, model in enumerate(models)]
     first = f"{_all(len(labels))} {labels[0]}" if len(set(labels)) == 1 else answers(analysis)[:-1]
@@ -259,9 +261,9 @@ def worth(model: ModelAnalysis) -> Worth | None:
     return Worth(sure, right, text)
 
 
-def hint(model: ModelAnalysis) -> str:
-    """That the clean picture may be of none of the classes, or nothing."""
-    verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits)
+def hint(model: ModelAnalysis, x: FloatArray) -> str:
+    """That the clean picture, of which x (C, H, W) is seen, may be of none of the classes."""
+    verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits, x)
     return f"{verdict.sentence}." if verdict and verdict.unfamiliar else ""
 
 

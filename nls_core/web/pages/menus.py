@@ -14,7 +14,7 @@ from nls_core.views import cards, names
 from nls_core.views.glossary import ATTACK_TERMS, term
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
-from nls_core.web.pages.widgets import explained, gallery, pictures, script, upload
+from nls_core.web.pages.widgets import explained, gallery, pictures, script, slider, upload
 
 REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 WORDS = ("normalized-labels", "partial-convolution", "ece", "temperature", "pgd", "fgsm")
@@ -68,9 +68,9 @@ class Menus:
         start = self.start
         with gr.Row(elem_id="strength-row"):
             self._menu("attack", "Attack", attack_menu(), min_width=110, elem_id="attack")
-            slider = epsilon_slider(start["baseline"], start["attack"], start["epsilon"])
-            self.inputs["epsilon"] = gr.Slider(
-                **slider, elem_id="epsilon", scale=4, min_width=180, buttons=[]
+            offered = epsilon_slider(start["baseline"], start["attack"], start["epsilon"])
+            self.inputs["epsilon"] = slider(
+                **offered, elem_id="epsilon", scale=4, min_width=180, buttons=[]
             )
 
     def models(self) -> None:
@@ -94,7 +94,7 @@ class Menus:
             label="Colour scale of the maps",
             elem_id="scale",
         )
-        self.inputs["steps"] = gr.Slider(
+        self.inputs["steps"] = slider(
             1, MAX_STEPS, value=start["steps"], step=1, label="Attack steps"
         )
         # its range is checked with the request: Gradio would answer with a bare 'Error'

@@ -77,6 +77,22 @@ def _path_of(payload: Any) -> str | None:
     return str(payload.path)
 
 
+def slider(*limits: float, **options: Any) -> gr.Slider:
+    """A slider whose value is checked with the request that it is part of.
+
+    Gradio's own check, of what people type beside it, would mark every output 'Error'.
+    """
+    made = gr.Slider(*limits, **options)
+    made.preprocess = _number  # type: ignore[method-assign]
+    return made
+
+
+def _number(payload: Any) -> float:
+    if isinstance(payload, bool) or not isinstance(payload, int | float):
+        raise gr.Error("expected a number; got something else", print_exception=False)
+    return payload
+
+
 def gallery(value: str, settings: Settings) -> gr.HTML:
     """Examples to click, `value` of `pictures`; its `select` event tells the index of one."""
     return gr.HTML(value, js_on_load=script(settings, "pick.js"), elem_id="examples")
