@@ -11,7 +11,7 @@ element.addEventListener('click', (event) => {
   if (!button) return;
   for (const each of buttons()) each.setAttribute('aria-pressed', String(each === button));
   stop(button);
-  trigger('select', { index: buttons().indexOf(button), value: button.title });
+  trigger('select', { index: buttons().indexOf(button), value: button.innerText });
 });
 element.addEventListener('keydown', (event) => {
   const all = buttons(), at = all.indexOf(document.activeElement);

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nls_core.analysis import flip
-from nls_core.analysis.examples import Seen
+from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
@@ -188,29 +189,44 @@ def facts(model: ModelAnalysis) -> tuple[str, ...]:
     return tuple(filter(None, (calibration_error(model), flip_point(model))))
 
 
-def to_see(baseline: Seen, candidate: Seen) -> str:
-    """What to look at on an example, from what was measured of both models."""
-    if baseline.label != candidate.label:
+STORIES = {  # kind -> what its button is called
+    "flips": "One that flips",
+    "overconfident": "Sure and wrong",
+    "elsewhere": "Looks away",
+}
+
+
+def story(kind: str, label: str, seen: Mapping[str, Seen], told: Story) -> str:
+    """What was measured of an example that shows `kind`; `label` is its true class.
+
+    Args:
+        kind: a key of `STORIES`.
+        label: the true class.
+        seen: model id -> what it says, baseline first.
+        told: the story, of these models.
+    """
+    if kind == "elsewhere":
+        at, (name, least) = min(enumerate(told.focus.items()), key=lambda each: each[1][1])
         return (
-            f"See: the models disagree. The baseline says {baseline.label} "
-            f"({percent(baseline.confidence)}), the candidate {candidate.label} "
-            f"({percent(candidate.confidence)})."
+            f"The {role(at)} is {percent(seen[name].confidence)} sure, rightly, but only "
+            f"{percent(least)} of its map lies on the object."
         )
-    pair = (baseline, candidate)
-    first, second = (
-        f"at ε = {each.flip:.3g}/255" if each.flip is not None else f"not up to {each.most:g}/255"
-        for each in pair
+    if kind == "overconfident":
+        at, first = max(enumerate(seen.values()), key=lambda each: _wrongly(each[1], label))
+        return (
+            f"The {role(at)} is {percent(first.confidence)} sure that it is {first.label}; in "
+            f"truth it is {label}."
+        )
+    turns = (
+        f"the {role(i)} "
+        + (f"at {each.flip:.2g}/255" if each.flip else f"not up to {each.most:g}/255")
+        for i, each in enumerate(seen.values())
     )
-    least, most = (each.most * 2 if each.flip is None else each.flip for each in pair)
-    gap = abs(math.log2(most / least))
-    if gap < TELLING:
-        turns = f"PGD changes both answers at about the same strength ({first}; {second})"
-    elif most > least:
-        turns = f"PGD changes the baseline's answer {first}, the candidate's {second}"
-    else:
-        turns = f"PGD changes the candidate's answer {second}, the baseline's {first}"
-    sure = " and ".join(percent(each.confidence) for each in pair)
-    return f"See: {turns}; baseline and candidate are {sure} sure that it is {baseline.label}."
+    return f"Noise turns {', '.join(turns)}."
+
+
+def _wrongly(each: Seen, label: str) -> float:
+    return each.confidence if each.label != label else 0.0
 
 
 def deserved(model: ModelAnalysis) -> str:

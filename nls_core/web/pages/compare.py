@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -59,6 +60,7 @@ class ComparePage:
             navigation.header(navigation.HOME_TITLE, skip="#strength")
             intro(TITLE, INTRO)
             self.menus = Menus(compare, self.inputs, start)
+            self.told = gr.State(0.0)  # when a story was told last
             with gr.Row(elem_id="main"):
                 with gr.Column(scale=1, min_width=280, elem_id="choose"):
                     self.menus.pictures()
@@ -137,6 +139,7 @@ class ComparePage:
         computed = gr.on(
             [
                 self.inputs["image"].change,
+                self.told.change,
                 *([self.blocks.load] if opens else []),
                 # a mouse's choice is two events `input`, and one `select`
                 *(self.inputs[name].select for name in CHOICES),
@@ -190,10 +193,19 @@ class ComparePage:
             self.pick_example, family, image, show_progress="hidden", **PRIVATE
         )
         # the picture comes last: its change computes, with what the menus then hold
-        refilled = [self.menus.gallery, *(self.inputs[name] for name in menus.REFILLED)]
+        refilled = [
+            self.menus.gallery,
+            self.menus.stories,
+            *(self.inputs[name] for name in menus.REFILLED),
+        ]
         family.select(
             self.menus.refill, family, refilled, show_progress="hidden", **PRIVATE
         ).success(self.work.first_picture, family, image, show_progress="hidden", **PRIVATE)
+
+        told = [self.inputs[name] for name in menus.TOLD]
+        self.menus.stories.select(
+            self.tell, family, [*told, self.told], show_progress="hidden", **PRIVATE
+        )
 
     def _on_export(self) -> None:
         inputs = {self.focus.paint, *self.inputs.values()}
@@ -236,6 +248,10 @@ class ComparePage:
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
+
+    def tell(self, family: str, event: gr.SelectData) -> list[Any]:
+        """Set a story's values; the last one is another each time, and lets them be computed."""
+        return [*self.menus.tell(family, event), time.monotonic()]
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""

@@ -12,12 +12,12 @@ from nls_core import files
 from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.cache import Store
-from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
+from nls_core.analysis.examples import Example, Measured, Story, read_examples, read_measured
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
 from nls_core.errors import InvalidInput
-from nls_core.views import analysis_charts, focus_html, panels
+from nls_core.views import analysis_charts, focus_html, panels, sentences
 from nls_core.web.edge import scratch
 from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
@@ -73,6 +73,17 @@ class Compare:
             return None
         same = (self.analyzer.manifest(i).sha256 == sha for i, sha in known.weights.items())
         return known if all(same) and known.opening.is_file() else None
+
+    def stories(self, family: str) -> list[tuple[Story, str]]:
+        """What was measured of some examples, and in words; none where others are served."""
+        known, told = self.measured(family), []
+        if known is None:
+            return []
+        labels = {e.path: e.label for e in self.of_family(family)}
+        for each in known.stories:
+            seen = {i: known.seen[each.example][i] for i in self.analyzer.pair(family)}
+            told.append((each, sentences.story(each.kind, labels[each.example], seen, each)))
+        return told
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""

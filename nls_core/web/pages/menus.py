@@ -12,11 +12,13 @@ from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.views import cards, names
 from nls_core.views.glossary import ATTACK_TERMS, term
+from nls_core.views.sentences import STORIES
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
 from nls_core.web.pages.widgets import explained, gallery, pictures, script, slider, upload
 
 REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
+TOLD = ("baseline", "candidate", "attack", "epsilon", "image")  # by a story
 WORDS = ("normalized-labels", "partial-convolution", "ece", "temperature", "pgd", "fgsm")
 
 
@@ -50,6 +52,11 @@ class Menus:
                 elem_id="upload",
             )
             self.gallery = gallery(self.examples(self.start["family"]), settings)
+        self.stories = gr.HTML(
+            self.told(self.start["family"]),
+            js_on_load=script(settings, "pick.js"),
+            elem_id="stories",
+        )
         gr.HTML(
             f'<span data-bytes="{settings.max_upload_bytes}" data-pixels="{settings.max_pixels}">'
             "</span>",
@@ -59,6 +66,23 @@ class Menus:
     def examples(self, family: str) -> str:
         """The examples of a family, as the gallery shows them."""
         return pictures([(e.path, e.title) for e in self.work.of_family(family)])
+
+    def told(self, family: str) -> str:
+        """A button for each story of a family, HTML."""
+        buttons = "".join(
+            f'<button type="button"><b>{escape(STORIES[each.kind])}</b> <span>{escape(text)}</span>'
+            "</button>"
+            for each, text in self.work.stories(family)
+        )
+        return f'<div role="toolbar" aria-label="Stories">{buttons}</div>' if buttons else ""
+
+    def tell(self, family: str, event: gr.SelectData) -> list[Any]:
+        """What `TOLD` hold in a story: the opening pair, the attack, its strength and picture."""
+        chosen, _ = self.work.stories(family)[int(event.index)]
+        start = self.work.start(family)
+        offered = epsilon_slider(start["baseline"], start["attack"], chosen.epsilon)
+        values = [start["baseline"], start["candidate"], start["attack"]]
+        return [*values, gr.update(**offered), str(chosen.example)]
 
     def _menu(self, name: str, label: str, choices: list[Any], **more: Any) -> None:
         self.inputs[name] = gr.Dropdown(choices, value=self.start[name], label=label, **more)
@@ -101,12 +125,13 @@ class Menus:
         self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0)
 
     def refill(self, family: str) -> list[Any]:
-        """Updates of the gallery and of `REFILLED` for another family."""
+        """Updates of the gallery, the stories and `REFILLED` for another family."""
         start = self.work.start(family)
         ids = names.menu(self.work.ids(family))
         layers = list(self.work.analyzer.layers(start["baseline"]))
         return [
             self.examples(family),
+            self.told(family),
             gr.update(choices=ids, value=start["baseline"]),
             gr.update(choices=ids, value=start["candidate"]),
             gr.update(value=start["attack"]),
