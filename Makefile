@@ -17,7 +17,7 @@ TOOLS := .venv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom
+.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom hints
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,7 +78,7 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	@echo 'This runs, on one core of a small server (two cores: about half, with JOBS=2):'
 	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 9 cells: 8 to 14 hours'
 	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
-	@echo '  3. nls bench                            the price of partial padding: seconds'
+	@echo '  3. nls bench, measure_hints.py          the price of partial padding, hints of pictures of no class: minutes'
 	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
 	@echo '  5. make_golden.py, make tables          what tests compare; tables of README and docs: seconds'
 	@echo '  6. make charts                          the images of README and findings: a minute'
@@ -86,6 +86,7 @@ reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from 
 	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 	$(BIN)/nls evaluate --family fashion
 	$(BIN)/nls bench --json > models/fashion/bench.json
+	$(BIN)/python scripts/measure_hints.py
 	$(BIN)/nls findings fashion
 	$(BIN)/python scripts/make_golden.py
 	$(MAKE) tables charts
@@ -96,6 +97,9 @@ verify: $(VENV)/.installed-train data ## measure the shipped models anew and com
 tables: install ## write the tables of README and docs, and the model cards, anew from the reports
 	$(BIN)/python scripts/make_tables.py
 	$(BIN)/python scripts/make_cards.py
+
+hints: install data ## measure anew when fashion's models say that a picture is perhaps no clothing (minutes)
+	$(BIN)/python scripts/measure_hints.py
 
 examples: install ## measure the examples with the opening pairs, and choose what the page opens with (minutes)
 	$(BIN)/python scripts/measure_examples.py

@@ -1,14 +1,19 @@
 """Measure the examples with each family's opening pair, and choose the one that a page opens with.
 
-    python scripts/measure_examples.py [FAMILY …]      (make examples: all families)
+    python scripts/measure_examples.py [--stories] [FAMILY …]      (make examples: all families)
 
 Of every example it finds both models' answers and flip points. The opening example is, of those
 that both models read right and that were not trained on (objects with masks were), the one on which
 they differ most: |log2 of the ratio of the flip points| (none found counts as twice the largest
 strength) + |difference of the confidences|, in whichever direction. Writes
 static/examples/measured.json, and opening-FAMILY.npz, the finished analysis of the opening example
-as the page asks for it. Run it again when models were trained anew: what is of other weights is not
-used.
+as the page asks for it.
+
+The stories beside the examples are chosen by the same numbers: the opening example (flips); that
+of which a model is surest while it is wrong (overconfident); and, of those with a mask that both
+read right, the one on whose object the least of a model's map lies (elsewhere). With --stories
+these alone are chosen anew. Run it again when models were trained anew: what is of other weights
+is not used.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from nls_core import families, files
-from nls_core.analysis import flip, stored, sweep
+from nls_core.analysis import flip, focus, stored, sweep
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.backend import Check
 from nls_core.analysis.examples import MEASURED, Example, Seen, opening_file
@@ -102,6 +107,47 @@ def measure(compare: Compare, family: str) -> dict[str, Any]:
     }
 
 
+def stories(compare: Compare, family: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The stories of a family, from what was measured of its examples."""
+    folder = compare.analyzer.settings.static_dir / "examples"
+    known = {folder / file: seen for file, seen in entry["examples"].items()}
+    found = [{"kind": "flips", "example": entry["opening"], "epsilon": entry["epsilon"]}]
+    step = families.strengths_of(family).step
+
+    def wrongly(example: Example) -> float:
+        answers = known[example.path].values()
+        return max((s["confidence"] for s in answers if s["label"] != example.label), default=0.0)
+
+    surest = max(compare.of_family(family), key=wrongly)
+    if wrongly(surest):
+        path = str(surest.path.relative_to(folder))
+        found.append({"kind": "overconfident", "example": path, "epsilon": step})
+    shares = {
+        example: focused(compare, example)
+        for example in compare.of_family(family)
+        if example.mask and all(s["label"] == example.label for s in known[example.path].values())
+    }
+    if shares:
+        away = min(shares, key=lambda e: min(shares[e].values()))
+        path = str(away.path.relative_to(folder))
+        found.append(
+            {"kind": "elsewhere", "example": path, "epsilon": entry["epsilon"]}
+            | {"focus": shares[away]}
+        )
+    return [{"focus": {}} | each for each in found]
+
+
+def focused(compare: Compare, example: Example) -> dict[str, float]:
+    """Model id -> the share of its clean map on an example's object."""
+    values = compare.start(example.family) | {"image": str(example.path)}
+    analysis = compare.clean(values)
+    mask = compare.known_mask(analysis)
+    if mask is None:
+        return {}
+    scores = focus.score(analysis, mask).models
+    return {m.manifest.id: round(s.clean, 5) for m, s in zip(analysis.models, scores, strict=True)}
+
+
 def main(names: list[str], settings: Settings) -> None:
     """Measure some families' examples; the entries of the others stay."""
     path = settings.static_dir / "examples" / MEASURED
@@ -110,8 +156,12 @@ def main(names: list[str], settings: Settings) -> None:
     analyzer = Analyzer(settings.model_copy(update={"max_seconds": 86_400}))
     analyzer.shelf.clear()
     compare = Compare(analyzer)
-    for family in names or [f for f in compare.families if compare.of_family(f)]:
-        known[family] = measure(compare, family)
+    stories_alone = "--stories" in names
+    chosen = [name for name in names if name != "--stories"]
+    for family in chosen or [f for f in compare.families if compare.of_family(f)]:
+        if not stories_alone:
+            known[family] = measure(compare, family)
+        known[family]["stories"] = stories(compare, family, known[family])
         text = {"command": COMMAND, "families": dict(sorted(known.items()))}
         files.write_text(path, json.dumps(text, indent=1, ensure_ascii=False) + "\n")
 

@@ -22,6 +22,7 @@ from nls_core.families.recipe import Recipe
 from nls_core.losses import LOSSES, accepts
 from nls_core.settings import Settings
 from nls_core.views import evidence_charts, loss_charts, palette
+from nls_core.web.pages import menus
 from nls_core.web.pages.compare import ComparePage
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.rest.api import create_api
@@ -67,9 +68,14 @@ def test_the_page_offers_and_shows_them(analyzer: Analyzer) -> None:
     assert ("dummy-attack (weak)", "dummy-attack") in page.inputs["attack"].choices
     assert ("dummy-cam", "dummy-cam") in page.inputs["cam"].choices
     values = page.start | {"attack": "dummy-attack", "cam": "dummy-cam"}
-    assert "dummy-attack asks the model" in page.work.slow_note(values)
+    assert "dummy-attack" in menus.about("dummy-attack")
     shown = page.work.show(page.work.analyze(values), values)
     assert "Under dummy-attack" in shown[0]
+    slow, quick = (
+        analyzer.expected(page.work.controls.everything(values | {"attack": name})) or 0
+        for name in ("dummy-attack", "gaussian")
+    )
+    assert slow > quick > 0  # its cost is told before it is computed
     assert "hold" not in shown[0]
     assert json.loads(shown[1])["layout"]["xaxis"]["title"]["text"] == "ε (L2 norm)"
 

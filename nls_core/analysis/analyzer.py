@@ -158,6 +158,10 @@ class Analyzer(Library):
 
         self.backend.analyze(known, prepared, place, watched)
 
+    def expected(self, request: AnalysisRequest) -> float | None:
+        """About how many seconds a request computes where nothing is kept of it; None: unknown."""
+        return self.backend.expected(request)
+
     def answer(self, prepared: Prepared, request: AnalysisRequest) -> tuple[ModelAnalysis, ...]:
         """What models say of what was prepared elsewhere, of which nothing is kept.
 

@@ -13,6 +13,7 @@ from nls_core.analysis.lane import Place
 from nls_core.analysis.loaded import Loaded
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.parts import Parts
+from nls_core.analysis.results import AnalysisRequest
 from nls_core.images import Prepared
 
 T = TypeVar("T")
@@ -38,6 +39,9 @@ class Backend(Protocol):
 
         `work` is a `partial` of one of `wire.WORKS`: it and what it returns may have to travel.
         """
+
+    def expected(self, request: AnalysisRequest) -> float | None:
+        """About how many seconds a request computes; None where that is not known yet."""
 
     def check(self) -> None:
         """Raise BackendDown unless it can compute now."""

@@ -207,7 +207,7 @@ def _row(name: str, truth: int | None, analysis: Analysis) -> Row:
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     answers = []
     for model in analysis.models:
-        verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits)
+        verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits, analysis.x)
         strange = None if verdict is None else verdict.unfamiliar
         answers.append(Answer(model.prediction, model.flip_point, strange))
     return Row(name, truth, np.asarray(small), tuple(answers))

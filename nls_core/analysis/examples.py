@@ -40,17 +40,32 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Story:
+    """An example worth a look: why (a key of `sentences.STORIES`), and at which strength in 1/255.
+
+    `focus`: model id -> the share of its clean map on the object; empty without a mask.
+    """
+
+    kind: str
+    example: Path
+    epsilon: float
+    focus: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What scripts/measure_examples.py found for a family's opening pair, by these weights.
 
     `weights`: model id -> sha256; `opening`: the example on which the models differ most, shown at
-    the strength `epsilon`, in 1/255; `seen`: path of the example -> model id -> what it says.
+    the strength `epsilon`, in 1/255; `seen`: path of the example -> model id -> what it says;
+    `stories`: those of them that are told beside the examples.
     """
 
     weights: Mapping[str, str]
     opening: Path
     epsilon: float
     seen: Mapping[Path, Mapping[str, Seen]]
+    stories: tuple[Story, ...] = ()
 
 
 MEASURED = "measured.json"
@@ -70,6 +85,10 @@ def read_measured(settings: Settings) -> dict[str, Measured]:
                 folder / file: {model_id: Seen(**seen) for model_id, seen in models.items()}
                 for file, models in entry["examples"].items()
             },
+            tuple(
+                Story(each["kind"], folder / each["example"], each["epsilon"], each["focus"])
+                for each in entry.get("stories", ())
+            ),
         )
         for family, entry in files.read_json(folder / MEASURED, dict)["families"].items()
     }

@@ -69,17 +69,21 @@ class Here:
         for result in compute(prepared, missing):
             known.add(result)  # one by one: what a model said stays when the next is interrupted
 
-    def _check_known_cost(self, request: AnalysisRequest) -> None:
+    def expected(self, request: AnalysisRequest) -> float | None:
+        """As `Backend.expected`: how fast models are is known once they are in memory."""
+        loaded = self._all_loaded(request)
+        return cost.estimate(request, _speeds(loaded, request)) if loaded else None
+
+    def _all_loaded(self, request: AnalysisRequest) -> Mapping[str, Loaded] | None:
         loaded = {i: known for i in request.models if (known := self._library.loaded(i))}
-        if len(loaded) == len(request.models):  # else the cost is checked once they are loaded
+        return loaded if len(loaded) == len(request.models) else None
+
+    def _check_known_cost(self, request: AnalysisRequest) -> None:
+        if loaded := self._all_loaded(request):  # else it is checked once they are
             self._check_cost(loaded, request)
 
     def _check_cost(self, models: Mapping[str, Loaded], request: AnalysisRequest) -> None:
-        speeds = {}
-        for model_id, each in models.items():
-            channels = each.layers[one_model.layer_of(request.layer, tuple(each.layers))][0]
-            speeds[model_id] = cost.Speed(each.seconds, channels)
-        cost.check(request, speeds, self._library.settings.max_seconds)
+        cost.check(request, _speeds(models, request), self._library.settings.max_seconds)
 
     def _work(self, model_id: str, work: Work[T]) -> T:
         return work(self._ready(model_id), _on)
@@ -109,6 +113,14 @@ class Here:
             found = one_model.analyze(self._ready(model_id), x, request, share, lap)
             self._library.on_model(model_id, time.perf_counter() - begin)
             yield found
+
+
+def _speeds(models: Mapping[str, Loaded], request: AnalysisRequest) -> dict[str, cost.Speed]:
+    speeds = {}
+    for model_id, each in models.items():
+        channels = each.layers[one_model.layer_of(request.layer, tuple(each.layers))][0]
+        speeds[model_id] = cost.Speed(each.seconds, channels)
+    return speeds
 
 
 def _on() -> None:

@@ -21,7 +21,7 @@ from nls_core.analysis.backend import Work
 from nls_core.analysis.lane import LOOK, Place
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.parts import Parts
-from nls_core.analysis.results import ModelAnalysis
+from nls_core.analysis.results import AnalysisRequest, ModelAnalysis
 from nls_core.errors import BackendDown, NLSLabError
 from nls_core.images import Prepared
 from nls_core.types import Manifest
@@ -72,6 +72,10 @@ class Remote:
             "arguments": chosen.args,
         }
         return cast(T, self._ask("run", asked, place))
+
+    def expected(self, request: AnalysisRequest) -> float | None:
+        """As `Backend.expected`: not known here."""
+        return None
 
     def check(self) -> None:
         """As `Backend.check`: it has to answer as ready itself."""

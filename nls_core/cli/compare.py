@@ -111,9 +111,9 @@ def _export(analysis: Analysis, output: Path, name: str, settings: Settings) -> 
         out.print(f"{model.manifest.id}: {facts}", markup=False, highlight=False)
     if worse := sentences.no_better(analysis):
         out.print(worse, markup=False, highlight=False)
-    for hinted in filter(sentences.hint, analysis.models):
-        text = f"{hinted.manifest.id}: {sentences.hint(hinted)}"
-        out.print(text, markup=False, highlight=False)
+    for model in analysis.models:
+        if hint := sentences.hint(model, analysis.x):
+            out.print(f"{model.manifest.id}: {hint}", markup=False, highlight=False)
     err.print(f"written: {output}", markup=False)
 
 

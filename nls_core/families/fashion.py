@@ -75,6 +75,10 @@ FAMILY = Family(
         ),
     },
     aberrations=_ABERRATIONS,
+    # logits alone tell 2 to 58 % of foreign photographs
+    hints=dict.fromkeys(
+        ("ce", "ls", "nls", "nls_ls", "focal"), ("energy", "max_logit", "msp", "plain")
+    ),
     attribution="""## Data and licence
 Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), copyright Zalando SE,
 MIT licence. The weights are under this project's MIT licence.

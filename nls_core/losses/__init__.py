@@ -21,7 +21,17 @@ from nls_core.losses.basic import ce, cosine, focal, logitnorm, ls, nls
 from nls_core.losses.inputs import soft_labels
 from nls_core.losses.sums import WEIGHT, ce_margin, nce_rce, nls_ce, nls_ls, nls_margin
 
-__all__ = ["LOSSES", "OPTIONS", "WEIGHT", "Loss", "accepts", "options", "soft_labels", "stated"]
+__all__ = [
+    "LOSSES",
+    "OPTIONS",
+    "TITLES",
+    "WEIGHT",
+    "Loss",
+    "accepts",
+    "options",
+    "soft_labels",
+    "stated",
+]
 
 Loss = Callable[..., Tensor]
 LOSSES: dict[str, Loss] = {
@@ -36,6 +46,20 @@ LOSSES: dict[str, Loss] = {
     "nls_ce": nls_ce,
     "logitnorm": logitnorm,
     "nce_rce": nce_rce,
+}
+# what people call them; one without an entry is called by its name
+TITLES: dict[str, str] = {
+    "ce": "cross-entropy",
+    "ls": "label smoothing",
+    "nls": "normalized soft labels",
+    "nls_ls": "normalized soft labels + smoothing",
+    "focal": "focal loss",
+    "cosine": "cosine of soft labels",
+    "nls_margin": "normalized soft labels + margin",
+    "ce_margin": "cross-entropy + margin",
+    "nls_ce": "normalized soft labels + cross-entropy",
+    "logitnorm": "cross-entropy of normalized logits",
+    "nce_rce": "normalized + reverse cross-entropy",
 }
 OPTIONS = ("weight", "margin", "tau")  # what only some losses have, fields of a recipe
 WITHOUT_SMOOTHING = ("ce", "focal", "ce_margin", "logitnorm", "nce_rce")

@@ -1,4 +1,4 @@
-"""Is a picture perhaps of none of a model's classes? (Out-of-distribution detection, by logits.)
+"""Is a picture perhaps of none of a model's classes? (Out-of-distribution detection.)
 
 Every classifier answers with one of its classes. `SCORES` are higher for pictures like those that
 the model was trained on; a manifest may hold the threshold below which only few held-out pictures
@@ -19,13 +19,19 @@ from torch import Tensor
 
 from nls_core.errors import InvalidInput, choose
 
+BLACK = 8.5 / 255  # a background that a file's compression has left its traces on
+
 
 @dataclass(frozen=True)
 class Score:
-    """What a score is called in sentences, and how it comes from logits (N, K) to (N,) float64."""
+    """What a score is called in sentences, and how it comes from logits (N, K) to (N,) float64.
+
+    `picture`: from the model's inputs (N, C, H, W) in [0, 1] instead.
+    """
 
     title: str
     of: Callable[[Tensor], Tensor]
+    picture: bool = False
 
 
 def _confidence(logits: Tensor) -> Tensor:
@@ -40,10 +46,16 @@ def _largest(logits: Tensor) -> Tensor:
     return logits.amax(1)
 
 
+def _plain(x: Tensor) -> Tensor:
+    return (x <= BLACK).double().mean((1, 2, 3))
+
+
 SCORES: dict[str, Score] = {
     "msp": Score("confidence", _confidence),  # Hendrycks & Gimpel 2016, arXiv 1610.02136
     "energy": Score("energy score", _energy),  # Liu et al. 2020, arXiv 2010.03759: -E at T = 1
     "max_logit": Score("largest logit", _largest),  # Hendrycks et al. 2019, arXiv 1911.11132
+    # data sets of cut-out things have a plain, black background, which photographs have not
+    "plain": Score("share of plain background", _plain, picture=True),
 }
 
 
@@ -76,21 +88,22 @@ class Verdict:
         )
 
 
-def scores(name: str, logits: Tensor) -> Tensor:
+def scores(name: str, seen: Tensor) -> Tensor:
     """(N,) float64, higher for more familiar pictures.
 
     Args:
         name: a key of `SCORES`.
-        logits: (N, K), before any temperature.
+        seen: logits (N, K) before any temperature, or pictures (N, C, H, W), as the score wants.
 
     Raises:
         UnknownName: no such score.
-        InvalidInput: the logits are not finite, or not (N, K).
+        InvalidInput: what it is of is not finite, or of another shape.
     """
     score = choose("score", name, SCORES)
-    if logits.ndim != 2 or not logits.numel() or not bool(logits.isfinite().all()):
-        raise InvalidInput(f"expected finite logits (N, K); got {tuple(logits.shape)} or values")
-    return score.of(logits.double())
+    wanted = ("pictures (N, C, H, W)", 4) if score.picture else ("logits (N, K)", 2)
+    if seen.ndim != wanted[1] or not seen.numel() or not bool(seen.isfinite().all()):
+        raise InvalidInput(f"expected finite {wanted[0]}; got {tuple(seen.shape)} or values")
+    return score.of(seen.double())
 
 
 def threshold(known: Tensor, rate: float = 0.05) -> float:
@@ -119,7 +132,7 @@ def entry(name: str, known: Tensor, rate: float = 0.05, **figures: Any) -> dict[
 
     Args:
         name: a key of `SCORES`.
-        known: (N, K) logits of held-out pictures of the model's own classes.
+        known: as `scores` takes it, of held-out pictures of the model's own classes.
         rate: as in `threshold`.
         figures: what was measured of the detection (auroc …), and the command that did.
 
@@ -142,11 +155,15 @@ def check(ood: Mapping[str, Any]) -> None:
         raise ValueError(f"expected a finite threshold, a rate in (0, 1); got {limit}, {rate}")
 
 
-def judge(ood: Mapping[str, Any], logits: ArrayLike) -> Verdict | None:
-    """The verdict on one picture's logits (K,), or None where the manifest has no threshold."""
+def judge(ood: Mapping[str, Any], logits: ArrayLike, x: ArrayLike) -> Verdict | None:
+    """The verdict on one picture: its logits (K,), and what the model sees of it, x (C, H, W).
+
+    None where the manifest has no threshold.
+    """
     if not ood:
         return None
     name = str(ood["score"])
     # a hint must not fail an analysis, whatever the logits: so SCORES, not `scores`
-    value = SCORES[name].of(torch.as_tensor(logits).double()[None]).item()
+    seen = torch.as_tensor(x if SCORES[name].picture else logits)
+    value = SCORES[name].of(seen.double()[None]).item()
     return Verdict(name, float(value), float(ood["threshold"]), float(ood["rate"]))

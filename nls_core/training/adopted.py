@@ -189,7 +189,8 @@ def _hint(model: nets.Classifier, held: datasets.Data, command: str) -> dict[str
     def separation(name: str, first: int) -> float:
         return auroc(unfamiliar.scores(name, own), unfamiliar.scores(name, foreign[first::2]))
 
-    score = max(unfamiliar.SCORES, key=lambda name: separation(name, 0))
+    of_logits = [name for name, score in unfamiliar.SCORES.items() if not score.picture]
+    score = max(of_logits, key=lambda name: separation(name, 0))
     return unfamiliar.entry(
         score, own, auroc=separation(score, 1), outside=len(foreign[1::2]), command=command
     )

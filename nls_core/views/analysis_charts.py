@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from nls_core.analysis.results import Analysis
 from nls_core.metrics import calibration
 from nls_core.types import Manifest
+from nls_core.views import names
 from nls_core.views.palette import GRID, MARK_COLOUR, TEXT, colour_of, dash_of
 from nls_core.views.sentences import epsilon_axis, epsilon_text
 
@@ -48,7 +49,7 @@ def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
             x=[e * scale for e, _ in points],
             y=[p.confidence for _, p in points],
             customdata=labels,
-            name=model.manifest.id.split("/")[1],
+            name=names.of_manifest(model.manifest),
             mode="lines+markers",
             line={"color": colour, "dash": dash_of(model.manifest.padding), "width": 2.5},
             marker={"symbol": ["circle" if k else "x" for k in kept], "size": 9},
@@ -76,7 +77,8 @@ def reliability_diagram(
         confidence: of the image on the page; its bin is marked.
     """
     bins = calibration.Reliability.from_dict(data)
-    return reliability_bars(bins, manifest.id, colour_of(manifest), confidence=confidence)
+    name = f"{names.of_manifest(manifest)} ({manifest.id})"
+    return reliability_bars(bins, name, colour_of(manifest), confidence=confidence)
 
 
 def reliability_bars(

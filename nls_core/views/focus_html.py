@@ -43,7 +43,7 @@ def painter(analysis: Analysis, given: Marked | None = None) -> str:
     geometry = analysis.geometry
     scale = CANVAS / max(geometry.width, geometry.height)
     width, height = (max(round(n * scale), 1) for n in (geometry.width, geometry.height))
-    picture = raster.png_data_uri(analysis.picture)
+    picture = raster.shown_uri(analysis.picture)
     start, cells = "", ' class="cells"' if max(analysis.picture.shape) < CELLS else ""
     if given is not None:
         uri = raster.png_data_uri(given.mask.astype(np.uint8) * 255)

@@ -22,6 +22,7 @@ SEQUENTIAL = (
     *("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60"),
     *("#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4"),
 )
+EXACT = 64  # pixels of an edge, to which pictures are shown as they are
 DIVERGING = (
     *("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7"),
     *("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"),
@@ -65,6 +66,18 @@ def jpeg_data_uri(array: Pixels) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def shown_uri(array: Pixels) -> str:
+    """Pixels for a page: a PNG of small pictures, as they are; of larger ones WebP, for the eye.
+
+    The files of a photo are a sixth of the PNGs', so that a page can hold those of all strengths.
+    """
+    if array.shape[0] * array.shape[1] <= EXACT**2:
+        return png_data_uri(array)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "WEBP", quality=90, method=0)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 @lru_cache(maxsize=4)

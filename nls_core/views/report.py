@@ -12,7 +12,7 @@ from html import escape
 from nls_core import __version__
 from nls_core.analysis.results import Analysis, Prediction
 from nls_core.types import Manifest
-from nls_core.views import analysis_charts, panels, raster, snippets, svg
+from nls_core.views import analysis_charts, glossary, panels, raster, snippets, svg
 from nls_core.views.panels import View
 
 COLUMNS = (
@@ -55,7 +55,7 @@ def page(
         f"<p>{escape(origin.file)}, {made}, NLS Lab {__version__}</p>{_picture(analysis)}</header>"
         f"<main>{panels.result(analysis, view)}{more}{plots}{panels.numbers(analysis)}"
         f"<dl>{facts}<dt>command</dt><dd><pre>{escape(_command(analysis, origin))}</pre></dd></dl>"
-        "</main></body></html>"
+        f"</main>{glossary.definitions(linked=False)}</body></html>"
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from nls_core.analysis.examples import Seen
+from nls_core.analysis import flip
+from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, conformal, unfamiliar
+from nls_core.types import FloatArray
 
 TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
@@ -40,23 +44,72 @@ def epsilon_axis(attack: str) -> tuple[float, str]:
     return (1.0, "ε (L2 norm)") if ATTACKS[attack].norm == "l2" else (255.0, "ε in 1/255")
 
 
+def headline(analysis: Analysis) -> str:
+    """What happened in plain words: who says what, and what little noise turns whom.
+
+    By the flip points where the attack is theirs, else as `sentence`.
+    """
+    models, attack = analysis.models, analysis.request.attack
+    if attack != flip.ATTACK or not analysis.request.epsilons:
+        return sentence(analysis)
+    if not all(model.flip_point for model in models):
+        return answers(analysis)  # they are still searched for
+    labels = [m.manifest.classes[m.prediction.index] for m in models]
+    told = [f"{_who(analysis, i)} {_turned(model)}" for i, model in enumerate(models)]
+    first = f"{_all(len(labels))} {labels[0]}" if len(set(labels)) == 1 else answers(analysis)[:-1]
+    return f"{first}. Under attack, {', '.join(told)}{_ratio(analysis)}."
+
+
+def _all(count: int) -> str:
+    return {1: "The model says", 2: "Both say"}.get(count, "All say")
+
+
+def _who(analysis: Analysis, index: int) -> str:
+    return f"the {role(index)}" if len(analysis.models) > 1 else "it"
+
+
+def _turned(model: ModelAnalysis) -> str:
+    found = model.flip_point
+    if found is None or found.epsilon is None or found.label is None:
+        return f"was not found to turn up to {found.most * 255:g}/255" if found else ""
+    return f"turns to {model.manifest.classes[found.label]} at {found.epsilon * 255:.2g}/255"
+
+
+def _ratio(analysis: Analysis) -> str:
+    """How many times as much noise the second of two models takes, where that is telling."""
+    places = [m.flip_point.epsilon for m in analysis.models if m.flip_point]
+    if len(places) != 2 or not all(places):
+        return ""
+    first, second = (float(place or 1) for place in places)
+    if abs(math.log2(second / first)) < TELLING:
+        return ""
+    return f": {max(first, second) / min(first, second):.2g} times as {_less(first, second)}"
+
+
+def _less(first: float, second: float) -> str:
+    return "much noise" if second > first else "little noise"
+
+
 def sentence(analysis: Analysis) -> str:
-    """What happened, in words."""
-    names = [m.manifest.classes[m.prediction.index] for m in analysis.models]
-    sure = [percent(m.prediction.confidence) for m in analysis.models]
-    if len(set(names)) == 1 and len(names) > 1:
-        each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
-        first = f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
-    else:
-        parts = (
-            f"the {role(i)} says {n} ({s})"
-            for i, (n, s) in enumerate(zip(names, sure, strict=True))
-        )
-        first = capital("; ".join(parts)) + "."
+    """What happened at the strengths that were tried, in words."""
+    first = answers(analysis)
     if not analysis.request.epsilons:
         return first
     second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
     return f"{first} Under {analysis.request.attack}, {second}."
+
+
+def answers(analysis: Analysis) -> str:
+    """What the models say of the clean picture, and how sure they are."""
+    names = [m.manifest.classes[m.prediction.index] for m in analysis.models]
+    sure = [percent(m.prediction.confidence) for m in analysis.models]
+    if len(set(names)) == 1 and len(names) > 1:
+        each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
+        return f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
+    parts = (
+        f"the {role(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True))
+    )
+    return capital("; ".join(parts)) + "."
 
 
 def capital(text: str) -> str:
@@ -99,6 +152,16 @@ def flip_point(model: ModelAnalysis) -> str:
     return f"flip point {found.epsilon * 255:.3g}/255: then {after}"
 
 
+def turns(model: ModelAnalysis) -> str:
+    """`flip_point` in fewest words."""
+    found = model.flip_point
+    if found is None:
+        return ""
+    if found.epsilon is None or found.label is None:
+        return f"none found up to {found.most * 255:g}/255"
+    return f"{found.epsilon * 255:.2g}/255, to {model.manifest.classes[found.label]}"
+
+
 def calibration_error(model: ModelAnalysis) -> str:
     """How well calibrated a model was found, and on what; nothing where it was not measured."""
     manifest = model.manifest
@@ -126,29 +189,44 @@ def facts(model: ModelAnalysis) -> tuple[str, ...]:
     return tuple(filter(None, (calibration_error(model), flip_point(model))))
 
 
-def to_see(baseline: Seen, candidate: Seen) -> str:
-    """What to look at on an example, from what was measured of both models."""
-    if baseline.label != candidate.label:
+STORIES = {  # kind -> what its button is called
+    "flips": "One that flips",
+    "overconfident": "Sure and wrong",
+    "elsewhere": "Looks away",
+}
+
+
+def story(kind: str, label: str, seen: Mapping[str, Seen], told: Story) -> str:
+    """What was measured of an example that shows `kind`; `label` is its true class.
+
+    Args:
+        kind: a key of `STORIES`.
+        label: the true class.
+        seen: model id -> what it says, baseline first.
+        told: the story, of these models.
+    """
+    if kind == "elsewhere":
+        at, (name, least) = min(enumerate(told.focus.items()), key=lambda each: each[1][1])
         return (
-            f"See: the models disagree. The baseline says {baseline.label} "
-            f"({percent(baseline.confidence)}), the candidate {candidate.label} "
-            f"({percent(candidate.confidence)})."
+            f"The {role(at)} is {percent(seen[name].confidence)} sure, rightly, but only "
+            f"{percent(least)} of its map lies on the object."
         )
-    pair = (baseline, candidate)
-    first, second = (
-        f"at ε = {each.flip:.3g}/255" if each.flip is not None else f"not up to {each.most:g}/255"
-        for each in pair
+    if kind == "overconfident":
+        at, first = max(enumerate(seen.values()), key=lambda each: _wrongly(each[1], label))
+        return (
+            f"The {role(at)} is {percent(first.confidence)} sure that it is {first.label}; in "
+            f"truth it is {label}."
+        )
+    turns = (
+        f"the {role(i)} "
+        + (f"at {each.flip:.2g}/255" if each.flip else f"not up to {each.most:g}/255")
+        for i, each in enumerate(seen.values())
     )
-    least, most = (each.most * 2 if each.flip is None else each.flip for each in pair)
-    gap = abs(math.log2(most / least))
-    if gap < TELLING:
-        turns = f"PGD changes both answers at about the same strength ({first}; {second})"
-    elif most > least:
-        turns = f"PGD changes the baseline's answer {first}, the candidate's {second}"
-    else:
-        turns = f"PGD changes the candidate's answer {second}, the baseline's {first}"
-    sure = " and ".join(percent(each.confidence) for each in pair)
-    return f"See: {turns}; baseline and candidate are {sure} sure that it is {baseline.label}."
+    return f"Noise turns {', '.join(turns)}."
+
+
+def _wrongly(each: Seen, label: str) -> float:
+    return each.confidence if each.label != label else 0.0
 
 
 def deserved(model: ModelAnalysis) -> str:
@@ -167,9 +245,41 @@ def deserved(model: ModelAnalysis) -> str:
     )
 
 
-def hint(model: ModelAnalysis) -> str:
-    """That the clean picture may be of none of the classes, or nothing."""
-    verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits)
+@dataclass(frozen=True)
+class Worth:
+    """How sure a model is, the share that is right of test images that sure, and a verdict."""
+
+    sure: float
+    right: float
+    text: str
+
+
+def worth(model: ModelAnalysis) -> Worth | None:
+    """`deserved` in fewest words; None where nothing was measured.
+
+    Too sure: the bin's mean confidence lies above the 95 % interval of its accuracy.
+    """
+    data = model.manifest.reliability.get("plain")
+    if not data:
+        return None
+    bins = calibration.Reliability.from_dict(data)
+    i = calibration.bin_of(model.prediction.confidence, len(bins.counts))
+    if not bins.counts[i]:
+        return None
+    mean, right = float(bins.confidence[i]), float(bins.accuracy[i])
+    verdict = "yes"
+    if mean > bins.high[i]:
+        verdict = "too sure"
+    elif mean < bins.low[i]:
+        verdict = "could be surer"
+    sure = model.prediction.confidence
+    text = f"{verdict}: {percent(sure)} sure, of such {percent(right)} are right"
+    return Worth(sure, right, text)
+
+
+def hint(model: ModelAnalysis, x: FloatArray) -> str:
+    """That the clean picture, of which x (C, H, W) is seen, may be of none of the classes."""
+    verdict = unfamiliar.judge(model.manifest.ood, model.prediction.logits, x)
     return f"{verdict.sentence}." if verdict and verdict.unfamiliar else ""
 
 

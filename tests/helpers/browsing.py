@@ -52,6 +52,7 @@ def open_page(
     The list collects requests to other hosts and page errors; `options` are the browser's.
     """
     page = browser.new_page(viewport=size, **options)  # type: ignore[arg-type]
+    page.add_init_script("localStorage.setItem('nls-lab-tour', 'seen')")  # no tour in the way
     trouble: list[str] = []
     own = address.partition("/ui")[0]
 

@@ -18,9 +18,12 @@ from hypothesis.extra import numpy as hnp
 
 from nls_core import listing, zoo
 from nls_core.analysis.results import Analysis
+from nls_core.data import sample
 from nls_core.errors import CheckpointError, InvalidInput, UnknownName
+from nls_core.images import PREPROCESS, decode_image
 from nls_core.metrics import unfamiliar
 from nls_core.metrics.unfamiliar import SCORES, Verdict, entry, judge, scores, threshold
+from nls_core.settings import ROOT, Settings
 from nls_core.views import panels, report
 from nls_core.web.rest.model_schemas import model_detail
 from nls_core.web.rest.schemas import analysis_response
@@ -59,12 +62,27 @@ def test_a_hundred_scores() -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_an_entry_flags_its_share(name: str) -> None:
     logits = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) * 3
-    made = entry(name, logits, auroc=0.9, command="none")
+    pictures = (torch.arange(256) >= torch.arange(200)[:, None]).float().view(200, 1, 16, 16)
+    made = entry(name, pictures if SCORES[name].picture else logits, auroc=0.9, command="none")
     unfamiliar.check(made)
     assert json.loads(json.dumps(made)) == made
-    verdicts = [judge(made, row.numpy()) for row in logits]
+    seen = list(zip(logits.numpy(), pictures.numpy(), strict=True))
+    verdicts = [judge(made, *each) for each in seen]
     assert sum(v is not None and v.unfamiliar for v in verdicts) == 10
-    assert judge({}, logits[0].numpy()) is None
+    assert judge({}, *seen[0]) is None
+
+
+def test_photographs_have_no_plain_background_and_clothes_of_the_data_set_have() -> None:
+    models = Settings().models_dir
+    manifest = zoo.read_manifest("fashion/ce-zero", models)
+    clothes = sample.read("fashion", models)
+    hinted = [judge(manifest.ood, [0.0], x) for x in clothes.x()]
+    assert sum(v is not None and v.unfamiliar for v in hinted) < 0.08 * len(clothes)
+    photo = decode_image((ROOT / "static/examples/photos/dog-kemperman.jpg").read_bytes())
+    seen = PREPROCESS["fashion"](photo, 28, 1).x[0]
+    verdict = judge(manifest.ood, [9.0, 0.0], seen)
+    assert verdict
+    assert verdict.sentence.startswith(f"{HINT}: its share of plain background (0.0")
 
 
 def test_the_sentence_says_which_score_against_which() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from nls_core.analysis.examples import Seen
+from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
+from nls_core.metrics import calibration
 from nls_core.views import panels, report, sentences
 from nls_core.views.report import Origin
 from nls_core.web.rest.schemas import analysis_response
@@ -68,10 +72,10 @@ def test_the_sentence_says_whether_the_models_agree(analysis: Analysis) -> None:
 
 
 @pytest.mark.parametrize("scale", panels.SCALES)
-def test_a_result_has_five_described_images_per_model(analysis: Analysis, scale: str) -> None:
+def test_a_result_has_six_described_images_per_model(analysis: Analysis, scale: str) -> None:
     html = panels.result(analysis, panels.View(2, scale))
-    assert html.count("<img ") == 5 * len(analysis.models)
-    assert len(re.findall(r'alt="[^"]+"', html)) == 5 * len(analysis.models)
+    assert html.count("<img ") == 6 * len(analysis.models)
+    assert len(re.findall(r'alt="[^"]+"', html)) == 6 * len(analysis.models)
     assert "4/255" in html
 
 
@@ -152,32 +156,75 @@ def test_a_flip_point_stands_beside_the_name(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "text"),
+    ("kind", "first", "second", "text"),
     [
-        (("a", 0.9, 2.0), ("b", 0.8, 2.0), "the models disagree. The baseline says a (90.0 %)"),
-        (("a", 0.9, 2.0), ("a", 0.8, 2.2), "both answers at about the same strength"),
         (
+            "flips",
             ("a", 0.9, 2.0),
             ("a", 0.8, 4.0),
-            "PGD changes the baseline's answer at ε = 2/255, the candidate's at ε = 4/255; "
-            "baseline and candidate are 90.0 % and 80.0 % sure that it is a.",
+            "the baseline at 2/255, the candidate at 4/255",
         ),
-        (
-            ("a", 0.9, 4.0),
-            ("a", 0.8, 2.0),
-            "PGD changes the candidate's answer at ε = 2/255, the baseline's at ε = 4/255",
-        ),
-        (
-            ("a", 0.9, 4.0),
-            ("a", 0.8, None),
-            "the baseline's answer at ε = 4/255, the candidate's not up to 16/255",
-        ),
+        ("flips", ("a", 0.9, 2.0), ("a", 0.8, None), "the candidate not up to 16/255"),
+        ("overconfident", ("b", 0.9, 2.0), ("a", 0.95, 2.0), "The baseline is 90.0 % sure that it"),
+        ("overconfident", ("b", 0.8, 2.0), ("c", 0.9, 2.0), "sure that it is c; in truth it is a."),
     ],
 )
-def test_what_to_see_follows_from_the_numbers(
-    first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
+def test_a_story_is_told_by_its_numbers(
+    kind: str, first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
 ) -> None:
-    assert text in sentences.to_see(Seen(*first, 16), Seen(*second, 16))
+    seen = {"one": Seen(*first, 16), "two": Seen(*second, 16)}
+    assert text in sentences.story(kind, "a", seen, Story(kind, Path("x"), 1.0, {}))
+
+
+def test_a_story_of_maps_is_of_the_one_that_looks_away() -> None:
+    told = Story("elsewhere", Path("x"), 1.0, {"one": 0.8, "two": 0.3})
+    seen = {name: Seen("a", sure, 2.0, 16) for name, sure in (("one", 0.7), ("two", 0.9))}
+    assert sentences.story("elsewhere", "a", seen, told) == (
+        "The candidate is 90.0 % sure, rightly, but only 30.0 % of its map lies on the object."
+    )
+
+
+def with_flips(analysis: Analysis, *found: FlipPoint | None) -> Analysis:
+    pairs = zip(analysis.models, found, strict=True)
+    models = tuple(dataclasses.replace(model, flip_point=each) for model, each in pairs)
+    return dataclasses.replace(analysis, models=models)
+
+
+def test_the_headline_is_plain_and_follows_from_the_flip_points(analysis: Analysis) -> None:
+    early, late = FlipPoint(0.5 / 255, 1, 16 / 255), FlipPoint(2 / 255, 2, 16 / 255)
+    text = sentences.headline(with_flips(analysis, early, late))
+    assert "the baseline turns to b at 0.5/255, the candidate turns to c at 2/255" in text
+    assert text.endswith(": 4 times as much noise.")
+    assert "4 times as little noise" in sentences.headline(with_flips(analysis, late, early))
+    assert "times" not in sentences.headline(with_flips(analysis, late, late))
+    never = FlipPoint(None, None, 16 / 255)
+    assert "the candidate was not found to turn up to 16/255." in sentences.headline(
+        with_flips(analysis, early, never)
+    )
+    assert sentences.headline(with_flips(analysis, early, None)) == sentences.answers(analysis)
+    fgsm = dataclasses.replace(
+        analysis, request=dataclasses.replace(analysis.request, attack="fgsm")
+    )
+    assert "Under fgsm" in sentences.headline(with_flips(fgsm, early, late))
+
+
+def test_confidence_is_too_sure_where_its_bin_is_right_too_rarely(analysis: Analysis) -> None:
+    sure = Prediction(*(np.eye(10, dtype=np.float32)[0] * 0.9 + 0.01 for _ in range(3)))
+    model = dataclasses.replace(analysis.models[0], prediction=sure)
+    place = calibration.bin_of(sure.confidence, 15)
+    verdicts = {}
+    for name, right in (("too sure", 0), ("could be surer", 1)):
+        probs = torch.full((400, 2), 1 - (place + 0.5) / 15)
+        probs[:, 0] = (place + 0.5) / 15
+        labels = torch.full((400,), 1 - right)
+        plain = calibration.reliability(probs, labels).to_dict()
+        manifest = dataclasses.replace(model.manifest, reliability={"plain": plain})
+        found = sentences.worth(dataclasses.replace(model, manifest=manifest))
+        assert found is not None
+        verdicts[name] = found.text
+    assert all(text.startswith(f"{name}: ") for name, text in verdicts.items())
+    bare = dataclasses.replace(model.manifest, reliability={})
+    assert sentences.worth(dataclasses.replace(model, manifest=bare)) is None
 
 
 def with_limits(analysis: Analysis, *limits: dict[str, float]) -> Analysis:

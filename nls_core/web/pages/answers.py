@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis
 from nls_core.errors import Departed, NLSLabError
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import Values, epsilon_slider
-from nls_core.web.pages.visitors import Latest
-from nls_core.web.pages.widgets import PROGRESS, message
+from nls_core.web.pages.visitors import Latest, watched
+from nls_core.web.pages.widgets import message
 
 REMEMBERED = 1000  # visitors whose last question is known
-PENDING = message("The clean picture is answered; its attack is being computed …")
-FOLLOWS = message("Further strengths and the flip points are being computed …")
+ASKED = "Computing what the models say of the clean picture …"
+PENDING = "The clean picture is answered; its attack is being computed"
+FOLLOWS = "Further strengths and the flip points are being computed"
+EMPTY = "Upload, paste or photograph a picture, or click an example."
+STOPPED = "Stopped. Move ε, or choose again, to go on."
+ENDED = "ended"  # in place of a question: it failed or was stopped, and nothing follows it
 
 
 def chart(text: str | None) -> PlotData | None:
@@ -26,44 +31,86 @@ def chart(text: str | None) -> PlotData | None:
 
 
 class Answers:
-    """The handlers; `inputs` are the page's controls by name, which it adds as it is built."""
+    """The handlers; `inputs` are the page's controls by name, which it adds as it is built.
+
+    `opened` is the question that the page opens with, where its answer is on it already.
+    """
 
     def __init__(self, compare: Compare, inputs: Mapping[str, Any]) -> None:
         self.work, self.inputs = compare, inputs
         self.latest = Latest(REMEMBERED)
+        self.opened: Hashable = None
 
     def values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """Component -> value, as Gradio gives it, to name -> value."""
         return {name: data[component] for name, component in self.inputs.items()}
 
-    def compute(self, data: dict[Any, Any], progress: gr.Progress = PROGRESS) -> Iterator[Any]:
+    def compute(self, data: dict[Any, Any]) -> Iterator[Any]:
         """Analyze the picture: clean, then at the ε that is shown; `complete` does the rest.
 
-        On an error what is shown stays, and the message says why.
+        What was asked for last is not computed and drawn again: Gradio tells some changes twice,
+        and of the first picture as if it had changed. On an error what is shown stays, and the
+        message says why.
         """
-        self.latest.begin()
         values = self.values(data)
         slider = gr.update(
             **epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
         )
         keep = [slider, *[gr.skip()] * 5]
         if not values["image"]:
-            yield [message("Upload, paste or photograph a picture, or click an example."), *keep]
+            self._begin(ENDED)
+            yield [message(EMPTY, state="old"), *keep]
             return
-        note = self.work.slow_note(values)
         try:
-            if not self.work.is_ready(values):
-                yield [PENDING, slider, *self._shown(self.work.clean(values), values)]
-            with self.latest.while_latest():
-                analysis = self.work.look(
-                    values, lambda done, what: progress(done, desc=what + note)
-                )
+            question = self.work.question(values)
+            if question == (self.latest.last("question") or self.opened):
+                self.latest.put("question", question)
+                yield [gr.skip()] * 7
+                return
+            yield from self._answer(values, slider, self._begin(question))
         except Departed:  # something else is asked for, and will be shown
             yield [gr.skip(), *keep]
         except NLSLabError as error:
+            self.latest.put("question", ENDED)
             yield [message(str(error), wrong=True), *keep]
+
+    def _begin(self, question: Hashable) -> int:
+        turn = self.latest.begin()
+        self.latest.put("question", question)
+        return turn
+
+    def _answer(self, values: Values, slider: Any, turn: int) -> Iterator[list[Any]]:
+        if not self.work.is_ready(values):
+            yield [message(ASKED, state="busy old"), slider, *[gr.skip()] * 5]
+            told = PENDING + self.work.duration(values)
+            with self.latest.while_latest(turn):
+                clean = self.work.clean(values)
+            if not self.latest.is_latest(turn):  # all was at hand, so that nothing stopped it
+                raise Departed("something else is asked for")
+            yield [busy(told), slider, *self._shown(clean, values)]
+            analysis = yield from self._told(values, self.work.look, (turn, told, 7))
         else:
-            yield ["", slider, *self._shown(analysis, values)]
+            analysis = self.work.look(values)
+        yield ["", slider, *self._shown(analysis, values)]
+
+    def _told(
+        self, values: Values, work: Callable[..., Analysis], how: tuple[int, str, int]
+    ) -> Generator[list[Any], None, Analysis]:
+        """Do some work of `Compare` while it is the latest; yields how far it is.
+
+        `how`: the question's number, what is being done, and how many outputs there are.
+        """
+        turn, told, outputs = how
+
+        def latest(progress: Progress) -> Analysis:
+            with self.latest.while_latest(turn):
+                return work(values, progress)
+
+        def shown(done: str) -> list[Any]:
+            first = busy(told, done) if self.latest.is_latest(turn) else gr.skip()
+            return [first, *[gr.skip()] * (outputs - 1)]
+
+        return (yield from watched(latest, shown))
 
     def _shown(self, analysis: Analysis, values: Values) -> list[Any]:
         result, *charts, numbers = self.work.show(analysis, values)
@@ -72,13 +119,15 @@ class Answers:
     def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
         """The other strengths and the flip points, where they are not there yet."""
         values, keep = self.values(data), [gr.skip()] * 5
+        ended = self.latest.last("question") == ENDED
         try:
-            if not values["image"] or self.work.is_whole(values):
+            if ended or not values["image"] or self.work.is_whole(values):
                 yield [gr.skip(), *keep]
                 return
-            yield [FOLLOWS, *keep]
-            with self.latest.while_latest():
-                analysis = self.work.analyze(values)
+            told = FOLLOWS + self.work.duration(values, whole=True)
+            yield [busy(told), *keep]
+            how = (self.latest.turn(), told, 6)
+            analysis = yield from self._told(values, self.work.analyze, how)
         except Departed:
             yield [gr.skip(), *keep]
         except NLSLabError as error:
@@ -96,10 +145,37 @@ class Answers:
         if not values["image"]:
             return [gr.skip()] * 6
         try:
-            if not self.work.is_ready(values):
-                self.latest.begin()  # what is still computed can wait
+            question = self.work.question(values)
+            if self.work.is_ready(values):
+                self.latest.put("question", question)
+            else:
+                self._begin(question)  # what is still computed can wait
             result, sweep, *_, numbers = self._shown(self.work.look(values), values)
         except NLSLabError as error:
             return [message(str(error), wrong=True), *[gr.skip()] * 5]
         # how well the models are calibrated does not depend on ε
         return ["", result, sweep, gr.skip(), gr.skip(), numbers]
+
+    def frames(self, data: dict[Any, Any]) -> Any:
+        """What static/explore.js shows at each strength that is computed, unless it has that."""
+        values = self.values(data)
+        if not values["image"]:
+            return gr.skip()
+        try:
+            name, text = self.work.frames(values)
+        except NLSLabError:  # the page has said it
+            return gr.skip()
+        if self.latest.last("frames") == name:
+            return gr.skip()
+        self.latest.put("frames", name)
+        return text
+
+    def stop(self) -> str:
+        """Stop what is computed for this visitor."""
+        self._begin(ENDED)
+        return message(STOPPED)
+
+
+def busy(told: str, done: str = "") -> str:
+    """That something is being computed, and how far it is."""
+    return message(f"{told}: {done}" if done else f"{told} …", state="busy")

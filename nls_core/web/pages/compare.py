@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gradio as gr
 
 from nls_core.analysis import masking
-from nls_core.analysis.requests import MAX_STEPS
 from nls_core.analysis.results import Analysis
-from nls_core.attacks import ATTACKS
-from nls_core.cams import CAMS
 from nls_core.errors import NLSLabError
-from nls_core.views import masking_html, panels
-from nls_core.web.pages import navigation, scripting
+from nls_core.views import masking_html
+from nls_core.views.glossary import term
+from nls_core.web.pages import extras, menus, navigation, scripting
 from nls_core.web.pages.answers import Answers, chart
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
+from nls_core.web.pages.menus import Menus
 from nls_core.web.pages.painting import FocusPanel
-from nls_core.web.pages.sharing import REFILLED, Sharing
+from nls_core.web.pages.sharing import Sharing
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
     PRIVATE,
     PROGRESS,
     explained,
-    gallery,
     intro,
     message,
-    upload,
 )
 
-COMPUTING = ("baseline", "candidate", "attack", "cam", "target", "layer", "steps", "seed")
+CHOICES = ("baseline", "candidate", "attack", "cam", "target", "layer")  # menus that compute
+NUMBERS = ("steps", "seed")  # and fields
 TITLE = "What do normalized soft labels do to an image classifier?"
-INTRO = """Choose a picture and compare where two models look, how sure they are, whether that is
-deserved, and what a little noise does."""
+INTRO = "One picture, two models: what they see, how sure they are, and what a little noise does."
 ABOUT_MASKING = explained(
     "Attacks each model, at the ε that is shown, with the other's attacked picture and with Square "
     f"({masking.QUERIES} queries, no gradient): does it withstand noise, or hide its gradient?"
 )
 FOLD = """() => { if (window.innerWidth < 640) {
   document.querySelector('#controls > button.open')?.click(); } }"""
-
-
-def attack_menu() -> list[tuple[str, str]]:
-    """(what the menu shows, name) of every attack; weak ones are called so."""
-    return [(f"{name} (weak)" if a.weak else name, name) for name, a in ATTACKS.items()]
 
 
 class ComparePage:
@@ -66,73 +58,58 @@ class ComparePage:
             first = None
             wrong.append(str(error))
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
-            navigation.header(navigation.HOME_TITLE)
+            navigation.header(navigation.HOME_TITLE, skip="#strength")
             intro(TITLE, INTRO)
+            self.menus = Menus(compare, self.inputs, start)
+            self.told = gr.State(0.0)  # when a story was told last
             with gr.Row(elem_id="main"):
-                with gr.Column(scale=1, min_width=300):
-                    self._pictures(start)
-                    with gr.Accordion("Models, attack and map", open=True, elem_id="controls"):
-                        self._controls(start)
+                with gr.Column(scale=1, min_width=280, elem_id="choose"):
+                    self.menus.pictures()
+                    with gr.Accordion("Models and map", open=True, elem_id="controls"):
+                        self.menus.models()
                         with gr.Accordion("Advanced", open=False):
-                            self._advanced(start)
-                with gr.Column(scale=3, min_width=320):
-                    self.message = gr.HTML(
-                        "".join(message(text, wrong=True) for text in wrong), elem_id="message"
-                    )
+                            self.menus.advanced()
+                with gr.Column(scale=3, min_width=320, elem_id="answers"):
+                    self._strength("".join(message(text, wrong=True) for text in wrong))
                     shown = compare.show(first, start) if first else ["", None, None, None, ""]
                     self.sharing.notice()
                     self._results(shown, first)
+            if first:
+                self.answers.opened = compare.question(start)
+            self.frames = extras.frames(compare.analyzer.settings)
+            extras.tour(compare.analyzer.settings)
             self._listen(opens=first is None)
 
     # --- what is on the page -------------------------------------------------------------
 
-    def _pictures(self, start: Values) -> None:
-        gr.HTML("<p class=nls-cue>Your picture, or click an example</p>")
-        self.inputs["image"] = upload(
-            start["image"], label="Your picture", show_label=False, height=210, elem_id="upload"
-        )
-        self.gallery = gallery(self._gallery(start["family"]))
-
-    def _gallery(self, family: str) -> list[tuple[str, str]]:
-        return [(str(e.path), e.title) for e in self.work.of_family(family)]
-
-    def _menu(self, name: str, label: str, choices: list[Any], start: Values, **more: Any) -> None:
-        self.inputs[name] = gr.Dropdown(choices, value=start[name], label=label, **more)
-
-    def _controls(self, start: Values) -> None:
-        families = list(self.work.families)
-        ids = self.work.ids(start["family"])
-        self._menu("family", "Family", families, start, visible=len(families) > 1)
-        self._menu("baseline", "Baseline", ids, start)
-        self._menu("candidate", "Candidate", ids, start)
-        self._menu("attack", "Attack", attack_menu(), start)
-        slider = epsilon_slider(start["baseline"], start["attack"], start["epsilon"])
-        self.inputs["epsilon"] = gr.Slider(**slider, elem_id="epsilon")
-        self._menu("cam", "Activation map", list(CAMS), start)
-        targets = self.work.targets(start["baseline"])
-        self._menu("target", "Map explains class", targets, start)
-
-    def _advanced(self, start: Values) -> None:
-        layers = list(self.work.analyzer.layers(start["baseline"]))
-        self._menu("layer", "Target layer", layers, start)
-        self.inputs["scale"] = gr.Radio(
-            [(text, name) for name, text in panels.SCALES.items()],
-            value=start["scale"],
-            label="Colour scale of the maps",
-        )
-        self.inputs["steps"] = gr.Slider(
-            1, MAX_STEPS, value=start["steps"], step=1, label="Attack steps"
-        )
-        self.inputs["seed"] = gr.Number(start["seed"], label="Seed", precision=0, minimum=0)
+    def _strength(self, wrong: str) -> None:
+        """Attack and ε in sight of what they change, what is going on, and how to stop it."""
+        with gr.Column(elem_id="strength"):
+            self.menus.strength()
+            with gr.Row(elem_id="status"):
+                self.about = gr.HTML(menus.about(self.start["attack"]), elem_id="about-attack")
+                self.message = gr.HTML(wrong, elem_id="message")
+                self.stop = gr.Button("Stop", size="sm", elem_id="stop", min_width=64, scale=0)
 
     def _results(self, shown: list[Any], first: Analysis | None) -> None:
         self.result = gr.HTML(shown[0], elem_id="result")
         self.ask = gr.Button("Masked or robust?", size="sm", elem_id="ask-masking")
         self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
-        gr.Markdown("### Confidence over ε (×: the clean label is lost)")
+        gr.HTML(
+            "<h2>Confidence over ε</h2>"
+            + explained(
+                f"A cross marks a strength at which the clean answer is lost. {term('epsilon')}"
+            )
+        )
         self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
-        gr.Markdown("### Is the confidence deserved? (red: the bin of this picture)")
+        gr.HTML(
+            "<h2>Is the confidence deserved?</h2>"
+            + explained(
+                "Of test pictures, sorted by confidence: the share that is right. Red is the bin "
+                f"of this picture, the dotted line is perfect. {term('ece')}"
+            )
+        )
         with gr.Row():
             self.reliability = [
                 gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[2:4]
@@ -143,7 +120,7 @@ class ComparePage:
 
     def _listen(self, *, opens: bool) -> None:
         """What each control does; with `opens` the page analyzes once it is opened."""
-        computed = self._on_controls()
+        computed = self._on_controls(opens=opens)
         self.focus.listen(self.inputs, computed)
         self._on_masking(computed)
         self._on_choices()
@@ -151,22 +128,26 @@ class ComparePage:
         self._on_script()
         self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
-    def _on_controls(self) -> Any:
+    def _on_controls(self, *, opens: bool) -> Any:
         """Analyze or draw anew; returns the event of an analysis."""
         inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, *self.reliability, self.sharing.numbers]
+        quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
         computed = gr.on(
             [
                 self.inputs["image"].change,
+                self.told.change,
                 self.sharing.restored.change,
-                *(self.inputs[name].input for name in COMPUTING),
+                # a mouse's choice is two events `input`, and one `select`
+                *(self.inputs[name].select for name in CHOICES),
+                *(self.inputs[name].input for name in NUMBERS),
             ],
             self.answers.compute,
             inputs,
             [self.message, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
             **LANE,
-            **PRIVATE,
+            **quiet,
         )
         moved = gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
@@ -174,9 +155,8 @@ class ComparePage:
             inputs,
             [self.message, *shown],
             trigger_mode="always_last",
-            show_progress="hidden",
             **LOOK,
-            **PRIVATE,
+            **quiet,
         )
         # what takes longer follows by itself, and stops when something else is asked for
         for before in (computed, moved):
@@ -186,10 +166,15 @@ class ComparePage:
                 inputs,
                 [self.message, *shown],
                 trigger_mode="multiple",  # one that is stopped may not have ended yet
-                show_progress="hidden",
                 **LANE,
-                **PRIVATE,
-            )
+                **quiet,
+            ).then(self.answers.frames, inputs, self.frames, **LOOK, **quiet)
+        if not opens:
+            self.blocks.load(self.answers.frames, inputs, self.frames, **LOOK, **quiet)
+        self.inputs["attack"].select(
+            menus.about, self.inputs["attack"], self.about, **LOOK, **quiet
+        )
+        self.stop.click(self.answers.stop, None, self.message, **LOOK, **quiet)
         return computed
 
     def _on_masking(self, computed: Any) -> None:
@@ -202,15 +187,27 @@ class ComparePage:
     def _on_choices(self) -> None:
         """Take an example, or another family."""
         family, image = self.inputs["family"], self.inputs["image"]
-        self.gallery.select(self.pick_example, family, image, **PRIVATE)
+        self.menus.gallery.select(
+            self.pick_example, family, image, show_progress="hidden", **PRIVATE
+        )
         # the picture comes last: its change computes, with what the menus then hold
-        refilled = [self.gallery, *(self.inputs[name] for name in REFILLED)]
-        family.input(self.pick_family, family, refilled, **PRIVATE).success(
-            self.work.first_picture, family, image, **PRIVATE
+        refilled = [
+            self.menus.gallery,
+            self.menus.stories,
+            *(self.inputs[name] for name in menus.REFILLED),
+        ]
+        family.select(
+            self.menus.refill, family, refilled, show_progress="hidden", **PRIVATE
+        ).success(self.work.first_picture, family, image, show_progress="hidden", **PRIVATE)
+
+        told = [self.inputs[name] for name in menus.TOLD]
+        self.menus.stories.select(
+            self.tell, family, [*told, self.told], show_progress="hidden", **PRIVATE
         )
 
     def _on_export(self, *, opens: bool) -> None:
-        self.sharing.opened(self.blocks.load, self.gallery, self.pick_family, opens=opens)
+        filled = [self.menus.gallery, self.menus.stories]
+        self.sharing.opened(self.blocks.load, filled, self.menus.refill, opens=opens)
         self.sharing.listen(self.export, {self.focus.paint})
 
     def _on_script(self) -> None:
@@ -252,20 +249,9 @@ class ComparePage:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
 
-    def pick_family(self, family: str) -> list[Any]:
-        """Fill the menus for another family."""
-        start = self.work.start(family)
-        ids = self.work.ids(family)
-        layers = list(self.work.analyzer.layers(start["baseline"]))
-        return [
-            self._gallery(family),
-            gr.update(choices=ids, value=start["baseline"]),
-            gr.update(choices=ids, value=start["candidate"]),
-            gr.update(value=start["attack"]),
-            gr.update(**epsilon_slider(start["baseline"], start["attack"], start["epsilon"])),
-            gr.update(choices=layers, value=start["layer"]),
-            gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
-        ]
+    def tell(self, family: str, event: gr.SelectData) -> list[Any]:
+        """Set a story's values; the last one is another each time, and lets them be computed."""
+        return [*self.menus.tell(family, event), time.monotonic()]
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,17 @@ from nls_core import files
 from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.cache import Store
-from nls_core.analysis.examples import Example, Measured, read_examples, read_measured
+from nls_core.analysis.examples import Example, Measured, Story, read_examples, read_measured
 from nls_core.analysis.focus import Marked
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
-from nls_core.attacks import ATTACKS
-from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput
 from nls_core.views import analysis_charts, focus_html, panels, report, sentences
 from nls_core.web.edge import scratch
 from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
 
-SLOW = 10  # forward passes for each step of an attack, above which a person is warned
+LONG = 2  # seconds of computing, from which on a person is told
 VIEWS_SHARE = 3  # of NLS_MAX_CACHE_BYTES a third again for rendered results, and for diagrams
 # HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
 Shown = tuple[str, str, str | None, str | None, str]
@@ -43,7 +41,7 @@ class Compare:
         self.families = choice.opening(analyzer.families())
         share = analyzer.settings.max_cache_bytes // VIEWS_SHARE
         self._views: Store[Shown] = Store(share)
-        self._diagrams: Store[str] = Store(share)
+        self._texts: Store[str] = Store(share)  # diagrams and frames
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
@@ -79,14 +77,16 @@ class Compare:
         same = (self.analyzer.manifest(i).sha256 == sha for i, sha in known.weights.items())
         return known if all(same) and known.opening.is_file() else None
 
-    def see(self, analysis: Analysis, values: Values) -> str:
-        """What to see on the chosen example with the chosen models, or nothing."""
-        example = self._example(analysis)
-        known = self.measured(example.family) if example else None
-        seen = known.seen.get(example.path, {}) if known and example else {}
-        pair = [seen.get(values[name]) for name in ("baseline", "candidate")]
-        first, second = pair
-        return sentences.to_see(first, second) if first and second and first != second else ""
+    def stories(self, family: str) -> list[tuple[Story, str]]:
+        """What was measured of some examples, and in words; none where others are served."""
+        known, told = self.measured(family), []
+        if known is None:
+            return []
+        labels = {e.path: e.label for e in self.of_family(family)}
+        for each in known.stories:
+            seen = {i: known.seen[each.example][i] for i in self.analyzer.pair(family)}
+            told.append((each, sentences.story(each.kind, labels[each.example], seen, each)))
+        return told
 
     def ids(self, family: str) -> list[str]:
         """The models of a family."""
@@ -164,7 +164,7 @@ class Compare:
         shown, epsilons = self.controls.shown(values), analysis.request.epsilons
         index = epsilons.index(shown) if shown in epsilons else None
         pending = shown is not None and index is None
-        return panels.View(index, values["scale"], truth, self.see(analysis, values), pending)
+        return panels.View(index, values["scale"], truth, pending)
 
     def _example(self, analysis: Analysis) -> Example | None:
         """The example whose picture was analyzed, known by its content."""
@@ -183,14 +183,34 @@ class Compare:
         size = (geometry.width, geometry.height)
         return focus.read_mask(example.mask.read_bytes(), size, settings)
 
-    def slow_note(self, values: Values) -> str:
-        """A warning for choices that take seconds, or nothing."""
-        cost, slow = ATTACKS[values["attack"]].cost, []
-        if CAMS[values["cam"]].cost is None:
-            slow.append(f"{values['cam']} runs the model once for each channel")
-        if cost > SLOW:
-            slow.append(f"{values['attack']} asks the model again and again")
-        return f" ({'; '.join(slow)}: this takes a few seconds)" if slow else ""
+    def duration(self, values: Values, *, whole: bool = False) -> str:
+        """How long it will take to compute what is asked for, in words; nothing if not long.
+
+        At the strength that is shown, or the `whole` comparison.
+        """
+        shown = self.controls.shown(values)
+        epsilons = self.controls.usual(values) if whole else () if shown is None else (shown,)
+        request = self.controls.request(values, epsilons, flips=whole)
+        seconds = self.analyzer.expected(request)
+        return f" (about {seconds:.0f} s)" if seconds is not None and seconds >= LONG else ""
+
+    def question(self, values: Values) -> tuple[Hashable, ...]:
+        """Names what is asked for: the picture by its content, and all that the controls say."""
+        digest = hashlib.sha256(read_upload(values["image"])).hexdigest()
+        return (digest, *(value for name, value in sorted(values.items()) if name != "image"))
+
+    def frames(self, values: Values) -> tuple[Hashable, str]:
+        """What is shown at each strength that is computed (JSON), and what names it.
+
+        Errors as `Analyzer.analyze`.
+        """
+        analysis, scale = self.look(values), values["scale"]
+        weights = tuple(model.manifest.sha256 for model in analysis.models)
+        key = ("frames", analysis.sha256, weights, analysis.request, scale)
+        made = self._texts.get(key)
+        if made is None:
+            self._texts.put(key, made := panels.frames(analysis, self.view(analysis, values)))
+        return key, made
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep and two reliability charts (JSON or None), numbers (HTML).
@@ -212,12 +232,12 @@ class Compare:
         manifest, confidence = model.manifest, model.prediction.confidence
         if "plain" not in manifest.reliability:
             return None
-        made = self._diagrams.get(key := (manifest.sha256, confidence))
+        made = self._texts.get(key := (manifest.sha256, confidence))
         if made is None:
             made = analysis_charts.reliability_diagram(
                 manifest.reliability["plain"], manifest, confidence=confidence
             ).to_json()
-            self._diagrams.put(key, made)
+            self._texts.put(key, made)
         return made
 
     def answer(self, values: Values) -> dict[str, Any]:

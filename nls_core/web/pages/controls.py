@@ -22,7 +22,7 @@ def epsilon_slider(model_id: str, attack: str, value: float | None = None) -> di
     On small pictures all its strengths are computed at once, so that moving it computes nothing.
     """
     found = requests.strengths(model_id, attack)
-    unit = "in 1/255 per pixel (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
+    unit = "in 1/255 (L∞)" if ATTACKS[attack].norm == "linf" else "(L2 norm)"
     return {
         "minimum": 0,
         "maximum": found.top,
@@ -46,10 +46,10 @@ class Controls:
     def usual(self, values: Values) -> tuple[float, ...]:
         """The strengths of a comparison, in pixel units: on a large picture each costs 0.3 s."""
         offered = requests.strengths(values["baseline"], values["attack"])
-        large = self.is_large(values["baseline"])
-        return requests.in_pixels(
-            offered.doubling() if large else offered.slider(), values["attack"]
-        )
+        chosen = offered.slider()
+        if self.is_large(values["baseline"]):  # flip points double beyond the slider's end
+            chosen = tuple(each for each in offered.doubling() if each <= offered.top)
+        return requests.in_pixels(chosen, values["attack"])
 
     def shown(self, values: Values) -> float | None:
         """The strength at which the slider stands, in pixel units; None is 0."""

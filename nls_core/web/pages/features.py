@@ -11,7 +11,7 @@ from nls_core.analysis.examples import Example, read_examples
 from nls_core.analysis.features import NEIGHBOURS, VOTERS, Features
 from nls_core.errors import NLSLabError
 from nls_core.families import OUT_OF_FOLD, protocol_of
-from nls_core.views import feature_map
+from nls_core.views import feature_map, names
 from nls_core.web.pages import family_reports
 from nls_core.web.pages.compare_work import read_upload
 from nls_core.web.pages.widgets import (
@@ -23,6 +23,7 @@ from nls_core.web.pages.widgets import (
     intro,
     message,
     note,
+    pictures,
     upload,
 )
 
@@ -68,7 +69,7 @@ class FeaturesPage:
                 family = family_reports.menu(families)
                 models = self._models(families[0])
                 picture = upload(label="Your picture", height=190, elem_id="own")
-                examples = gallery(self._gallery(families[0]))
+                examples = gallery(self._gallery(families[0]), work.analyzer.settings)
             with gr.Column(scale=4, min_width=320):
                 words = gr.HTML("", elem_id="message")
                 rules = gr.HTML("", elem_id="rules", padding=False)
@@ -90,7 +91,7 @@ class FeaturesPage:
         )
 
     def _models(self, family: str) -> list[gr.Dropdown]:
-        ids, pair = list(self.work.analyzer.ids(family)), self.work.analyzer.pair(family)
+        ids, pair = names.menu(self.work.analyzer.ids(family)), self.work.analyzer.pair(family)
         labels = ("Baseline", "Candidate")
         return [gr.Dropdown(ids, value=v, label=n) for v, n in zip(pair, labels, strict=True)]
 
@@ -98,8 +99,8 @@ class FeaturesPage:
         """The bundled pictures of a family."""
         return [example for example in self.every if example.family == family]
 
-    def _gallery(self, family: str) -> list[tuple[str, str]]:
-        return [(str(example.path), example.title) for example in self.examples(family)]
+    def _gallery(self, family: str) -> str:
+        return pictures([(example.path, example.title) for example in self.examples(family)])
 
     def pick(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
@@ -107,7 +108,7 @@ class FeaturesPage:
 
     def other(self, family: str) -> list[Any]:
         """Fill the menus for another family, and take the picture away."""
-        ids = list(self.work.analyzer.ids(family))
+        ids = names.menu(self.work.analyzer.ids(family))
         menus = [gr.update(choices=ids, value=i) for i in self.work.analyzer.pair(family)]
         return [*menus, None, self._gallery(family)]
 

@@ -53,16 +53,20 @@ def slug(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def header(current: str) -> gr.HTML:
-    """The app's name and links to all pages, `current` (a title) marked."""
+def header(current: str, skip: str = "") -> gr.HTML:
+    """The app's name and links to all pages, `current` (a title) marked.
+
+    `skip` is a selector to which a first, hidden link leads.
+    """
     places = {HOME_TITLE: HOME} | {title: f"/ui/{slug(title)}" for title in PAGES}
     places["API"] = "/docs"
     links = "".join(
         f'<a href="{place}"{" aria-current=page" if title == current else ""}>{escape(title)}</a>'
         for title, place in places.items()
     )
+    first = f'<a class="nls-skip" href="{skip}">Skip to the comparison</a>' if skip else ""
     return gr.HTML(
-        f'<header class="nls-head"><a class="nls-brand" href="{HOME}">NLS Lab</a>'
+        f'{first}<header class="nls-head"><a class="nls-brand" href="{HOME}">NLS Lab</a>'
         f'<nav class="nls-nav" aria-label="Pages">{links}</nav></header>'
     )
 

@@ -19,9 +19,9 @@ from nls_core.web.edge.trust import split_host
 from nls_core.web.pages.answers import Answers
 from nls_core.web.pages.controls import Values, epsilon_slider
 from nls_core.web.pages.links import PICTURE, READERS, Links
+from nls_core.web.pages.menus import REFILLED
 from nls_core.web.pages.widgets import LANE, LOOK, PRIVATE, message
 
-REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
 FILES = {  # kind of file -> its button
     "json": "Prepare JSON",
     "csv": "Prepare CSV",
@@ -89,7 +89,7 @@ class Sharing:
     def opened(
         self,
         load: Callable[..., Any],
-        gallery: gr.Gallery,
+        filled: list[Any],
         menus: Callable[[str], list[Any]],
         *,
         opens: bool,
@@ -98,8 +98,8 @@ class Sharing:
 
         Args:
             load: the event of the page's opening.
-            gallery: of examples.
-            menus: family -> updates of the gallery and of `REFILLED`.
+            filled: gallery and stories, which `menus` fills too.
+            menus: family -> updates of `filled` and of `REFILLED`.
             opens: without a link, compute what the page begins with.
         """
         computes = ASK.replace("OPENS", json.dumps(opens))
@@ -107,7 +107,7 @@ class Sharing:
         outputs = [self.inputs[name] for name in self._menus()]
         restore = partial(self.restore, menus)
         self.asked.change(
-            restore, self.asked, [self.told, gallery, *outputs], **LANE, **QUIET
+            restore, self.asked, [self.told, *filled, *outputs], **LANE, **QUIET
         ).success(  # the picture comes last: its change computes, with what the menus then hold
             self.picture, self.asked, [self.inputs["image"], self.restored], **QUIET
         )
@@ -141,16 +141,17 @@ class Sharing:
         return [name for name in self.inputs if name != "image"]
 
     def restore(self, menus: Callable[[str], list[Any]], query: str) -> list[Any]:
-        """What could not be had, the gallery, and all controls but the picture."""
+        """What could not be had, gallery and stories, and all controls but the picture."""
         values, problems = self.links.read(query)
-        gallery, *refilled = menus(values["family"])
+        made = menus(values["family"])
+        filled, refilled = made[: -len(REFILLED)], made[-len(REFILLED) :]
         updates = {name: {**update} for name, update in zip(REFILLED, refilled, strict=True)}
         slider = epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
         updates["epsilon"] = gr.update(**slider)
         for name in self._menus():
             updates.setdefault(name, gr.update())["value"] = values[name]
         said = "".join(message(text, wrong=True) for text in problems)
-        return [said, gallery, *(updates[name] for name in self._menus())]
+        return [said, *filled, *(updates[name] for name in self._menus())]
 
     def picture(self, query: str) -> list[Any]:
         """The picture of a link, and the sign that all of it is there."""

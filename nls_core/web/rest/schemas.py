@@ -19,7 +19,7 @@ from nls_core.analysis.results import (
     SweepPoint,
 )
 from nls_core.metrics import conformal, unfamiliar
-from nls_core.types import Manifest
+from nls_core.types import FloatArray, Manifest
 from nls_core.views import raster
 from nls_core.web.rest.model_schemas import Frozen
 
@@ -179,7 +179,7 @@ def analysis_response(
 ) -> AnalysisResponse:
     """The answer for an analysis; numbers are float32 values, exactly."""
     top = _top(analysis)
-    models = [_model(model, top) for model in analysis.models]
+    models = [_model(model, top, analysis.x) for model in analysis.models]
     if focused is not None:
         shares = [FocusResponse(area=focused.area, **asdict(each)) for each in focused.models]
         pairs = zip(models, shares, strict=True)
@@ -208,13 +208,13 @@ def _request(request: AnalysisRequest) -> RequestEcho:
     return RequestEcho.model_validate(echo)
 
 
-def _model(model: ModelAnalysis, top: float) -> ModelAnalysisResponse:
+def _model(model: ModelAnalysis, top: float, x: FloatArray) -> ModelAnalysisResponse:
     flip = model.flip_epsilon
     return ModelAnalysisResponse(
         id=model.manifest.id,
-        prediction=_prediction(model.prediction, model.manifest),
+        prediction=_prediction(model.prediction, model.manifest, x),
         cam=_cam(model.cam, model.manifest, top),
-        sweep=[_point(point, model.manifest, top) for point in model.sweep],
+        sweep=[_point(point, model.manifest, top, x) for point in model.sweep],
         flip_epsilon_255=None if flip is None else _in_255(flip),
         flip_point=model.flip_point and _flip_point(model.flip_point, model.manifest),
         focus=None,
@@ -229,11 +229,11 @@ def _flip_point(found: FlipPoint, manifest: Manifest) -> FlipPointResponse:
     )
 
 
-def _point(point: SweepPoint, manifest: Manifest, top: float) -> SweepPointResponse:
+def _point(point: SweepPoint, manifest: Manifest, top: float, x: FloatArray) -> SweepPointResponse:
     return SweepPointResponse(
         epsilon=point.epsilon,
         epsilon_255=_in_255(point.epsilon),
-        prediction=_prediction(point.prediction, manifest),
+        prediction=_prediction(point.prediction, manifest, x),
         cam=_cam(point.cam, manifest, top),
         linf=point.linf,
         l2=point.l2,
@@ -242,7 +242,9 @@ def _point(point: SweepPoint, manifest: Manifest, top: float) -> SweepPointRespo
     )
 
 
-def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionResponse:
+def _prediction(prediction: Prediction, manifest: Manifest, x: FloatArray) -> PredictionResponse:
+    """An answer; whether it is familiar is judged of the clean picture's x (C, H, W)."""
+
     def named(probabilities: Any) -> Mapping[str, float]:
         return dict(zip(manifest.classes, probabilities.tolist(), strict=True))
 
@@ -254,7 +256,7 @@ def _prediction(prediction: Prediction, manifest: Manifest) -> PredictionRespons
         calibrated_confidence=prediction.calibrated_confidence,
         calibrated_probabilities=named(prediction.calibrated),
         temperature=manifest.temperature,
-        familiarity=_familiarity(manifest, prediction),
+        familiarity=_familiarity(manifest, prediction, x),
         use=_use(manifest, prediction),
     )
 
@@ -271,8 +273,10 @@ def _use(manifest: Manifest, prediction: Prediction) -> UseResponse | None:
     )
 
 
-def _familiarity(manifest: Manifest, prediction: Prediction) -> FamiliarityResponse | None:
-    verdict = unfamiliar.judge(manifest.ood, prediction.logits)
+def _familiarity(
+    manifest: Manifest, prediction: Prediction, x: FloatArray
+) -> FamiliarityResponse | None:
+    verdict = unfamiliar.judge(manifest.ood, prediction.logits, x)
     if verdict is None:
         return None
     return FamiliarityResponse(unfamiliar=verdict.unfamiliar, **asdict(verdict))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from nls_core.analysis.analyzer import Analyzer
@@ -33,26 +35,23 @@ def page(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return built
 
 
-def quiet(*_: Any, **__: Any) -> None:
-    """A progress that shows nothing."""
-
-
-QUIET: Any = quiet  # Gradio's own is a class
-
-
 def given(page: ComparePage, **changed: Any) -> dict[Any, Any]:
     values = page.start | changed
     return {component: values[name] for name, component in page.inputs.items()}
 
 
 def test_the_clean_answer_comes_first_and_the_rest_follows(page: ComparePage) -> None:
-    clean, shown = page.answers.compute(given(page), QUIET)
+    asked, clean, *told, shown = page.answers.compute(given(page))
+    assert "nls-old" in asked[0]  # what is shown is of another picture
     assert "attack is being computed" in clean[0]
+    assert "nls-old" not in clean[0]
+    assert all("nls-busy" in each[0] for each in (asked, clean, *told))
+    assert shown[0] == ""
     assert clean[2].count("being computed") == 2 * 4 * 2  # four pictures of two models, twice each
     assert "Under pgd-linf" not in clean[2]
     assert "being computed" not in shown[2]
     assert "flip point" not in shown[2]
-    following, whole = page.answers.complete(given(page))
+    following, *_, whole = page.answers.complete(given(page))
     assert "Further strengths" in following[0]
     assert "flip point" in whole[1]
     assert whole[-1].count("/255") > shown[-1].count("/255")  # more strengths in the table
@@ -61,7 +60,7 @@ def test_the_clean_answer_comes_first_and_the_rest_follows(page: ComparePage) ->
 
 
 def test_another_strength_is_answered_at_once_and_kept(page: ComparePage) -> None:
-    list(page.answers.compute(given(page), QUIET))
+    list(page.answers.compute(given(page)))
     assert not page.work.is_ready(page.start | {"epsilon": 7})
     moved = page.answers.show(given(page, epsilon=7))
     assert "attacked, ε = 7/255" in moved[1]
@@ -102,3 +101,52 @@ def test_work_that_was_replaced_ends_between_two_steps(page: ComparePage) -> Non
 
     with pytest.raises(Departed), page.answers.latest.while_latest():
         page.work.analyze(page.start, replaced)
+
+
+def test_the_same_question_is_not_answered_twice(page: ComparePage) -> None:
+    assert len(list(page.answers.compute(given(page)))) > 1
+    (again,) = page.answers.compute(given(page))
+    assert again == [gr.skip()] * 7
+    assert len(list(page.answers.compute(given(page, steps=3)))) > 1
+    assert len(list(page.answers.compute(given(page)))) == 1  # another one; it is kept, and drawn
+
+
+def test_what_was_stopped_does_not_go_on_and_can_be_asked_again(page: ComparePage) -> None:
+    answers = page.answers.compute(given(page))
+    next(answers)
+    assert "Stopped" in page.answers.stop()
+    list(answers)
+    (nothing,) = page.answers.complete(given(page))
+    assert nothing == [gr.skip()] * 6
+    assert not page.work.is_ready(page.start)
+    assert list(page.answers.compute(given(page)))[-1][0] == ""
+    assert page.work.is_ready(page.start)
+
+
+def test_without_a_picture_the_old_answer_counts_no_more(page: ComparePage) -> None:
+    (gone,) = page.answers.compute(given(page, image=None))
+    assert "nls-old" in gone[0]
+    assert "example" in gone[0]
+
+
+def test_a_failed_question_can_be_asked_again(page: ComparePage, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture_bytes()[:200])
+    for _ in range(2):
+        *_, failed = page.answers.compute(given(page, image=str(broken)))
+        assert "nls-error" in failed[0]
+
+
+def test_frames_hold_every_strength_once(page: ComparePage) -> None:
+    list(page.answers.compute(given(page)))
+    list(page.answers.complete(given(page)))
+    held = json.loads(page.answers.frames(given(page)))
+    analysis = page.work.look(page.start)
+    assert [float(place) for place in held["frames"]] == pytest.approx(
+        [0, *(e * 255 for e in analysis.request.epsilons)]
+    )
+    shown = page.work.show(analysis, page.start)[0]
+    assert f'data-frames="{held["name"]}"' in shown
+    for slot, text in held["frames"]["4"].items():  # the start's strength: what is shown already
+        assert f'<div data-slot="{slot}">{text}</div>' in shown
+    assert page.answers.frames(given(page)) == gr.skip()

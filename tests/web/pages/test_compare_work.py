@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -165,9 +166,11 @@ def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:
 def test_labels_and_warnings_follow_the_choices(compare: Compare) -> None:
     assert "L2" in epsilon_slider(TINY[0], "pgd-l2")["label"]
     assert "1/255" in epsilon_slider(TINY[0], "fgsm")["label"]
-    small = {"cam": "gradcam", "baseline": TINY[0]}
-    assert "square" in compare.slow_note(small | {"attack": "square"})
-    assert compare.slow_note(small | {"attack": "pgd-linf"}) == ""
+    start = compare.start("tiny")
+    compare.analyze(start | {"steps": 1})  # so that it is known how fast the models are
+    slow = start | {"attack": "autoattack", "steps": 100}
+    assert re.fullmatch(r" \(about \d+ s\)", compare.duration(slow, whole=True))
+    assert compare.duration(start | {"attack": "fgsm"}) == ""
     assert compare.start("tiny")["attack"] == "pgd-linf"
 
 
