@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -28,7 +29,7 @@ def told(kind: str) -> bytes:
     exif.get_ifd(0x8825)[29] = SECRET
     text.add_text("Comment", SECRET)
     text.add_itxt("XML:com.adobe.xmp", SECRET)
-    more = {"pnginfo": text} if kind == "PNG" else {"xmp": SECRET.encode()}
+    more: dict[str, Any] = {"pnginfo": text} if kind == "PNG" else {"xmp": SECRET.encode()}
     more |= {"comment": SECRET} if kind == "JPEG" else {}
     picture.save(file, kind, exif=exif, icc_profile=SECRET.encode(), **more)
     return file.getvalue()
