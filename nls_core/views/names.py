@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from nls_core import losses
 from nls_core.evidence.cells import parts
+from nls_core.padding import PADDINGS
 from nls_core.types import Manifest
 
 
@@ -16,11 +17,19 @@ def of(loss: str, padding: str) -> str:
 
 
 def of_manifest(manifest: Manifest) -> str:
-    """What a model is called."""
-    return of(manifest.loss, manifest.padding)
+    """What a model is called; one that was made elsewhere by its own name."""
+    cell = manifest.id.partition("/")[2]
+    named = cell == f"{manifest.loss}-{manifest.padding}"
+    return of(manifest.loss, manifest.padding) if named else cell
 
 
 def menu(ids: Iterable[str]) -> list[tuple[str, str]]:
-    """(what a menu shows, id) of models, by their ids `<family>/<loss>-<padding>`."""
+    """(what a menu shows, id) of models, by their ids `<family>/<name>`."""
     cells = ((each, each.partition("/")[2]) for each in ids)
-    return [(f"{of(*parts(cell))} ({cell})", each) for each, cell in cells]
+    return [(_listed(cell), each) for each, cell in cells]
+
+
+def _listed(cell: str) -> str:
+    loss, padding = parts(cell)
+    known = loss in losses.LOSSES and padding in PADDINGS
+    return f"{of(loss, padding)} ({cell})" if known else cell

@@ -67,7 +67,7 @@ def test_each_chart_is_an_svg_of_its_figure(analysis: Analysis) -> None:
     sweep = ET.fromstring(found["confidence.svg"])
     marks = len(sweep.findall(f"{SVG}circle")) + found["confidence.svg"].count("m0 -8l-8 8")
     assert marks == sum(1 + len(m.sweep) for m in analysis.models)
-    assert "ce-zero" in "".join(sweep.itertext())
+    assert "cross-entropy" in "".join(sweep.itertext())
     full = sum(n > 0 for n in analysis.models[0].manifest.reliability["plain"]["counts"])
     bars = ET.fromstring(found["reliability-tiny-ce-zero.svg"]).findall(f"{SVG}rect")
     assert len(bars) == 2 * full
