@@ -22,6 +22,8 @@ from ray.serve import Application
 from nls_core.settings import Settings
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+# of Ray's own helpers, which take over 30 s on a busy machine, after which it would give up
+os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

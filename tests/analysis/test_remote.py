@@ -45,6 +45,7 @@ from tests.conftest import TINY, make_model, picture_bytes, tiny_manifest
 from tests.helpers.backends import answering, free_socket, url_of
 from tests.helpers.rest import REQUEST, check_problem, post
 from tests.helpers.sameness import same
+from tests.helpers.whole import whole_app
 
 WHOLE = replace(REQUEST, flip_point=True, cam="layercam", target_class=3)
 LONG = AnalysisRequest(models=TINY, attack="square", epsilons=(1 / 255,), steps=100)
@@ -194,6 +195,14 @@ def test_a_backend_that_is_down_is_said_and_survived(behind: FastAPI, models_dir
             Compare(front(settings.backend_url, models_dir)).clean(
                 Compare(front(settings.backend_url, models_dir)).start("tiny")
             )
+
+
+def test_the_page_opens_without_its_backend(models_dir: Path, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    settings = Settings(models_dir=models_dir, device="cpu", backend_url=url, scratch_dir=tmp_path)
+    with whole_app(settings) as client:
+        assert client.get("/ui/").status_code == 200
+        assert "Backend unreachable" in client.get("/readyz").text
 
 
 @pytest.mark.parametrize(
