@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -51,6 +52,7 @@ def command(
 
     Only for servers of your own. The exit status is 1 if anything failed.
     """
+    signal.signal(signal.SIGTERM, _stop)  # so that the server that was started ends too
     if overload:
         found, failed = _overload(url, seconds, as_json=as_json)
     else:
@@ -61,6 +63,10 @@ def command(
     if as_json:
         print_json(found)
     raise typer.Exit(int(failed))
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _soak(
