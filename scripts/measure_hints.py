@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -49,8 +48,8 @@ def foreign(manifest: Manifest, settings: Settings) -> Tensor:
     return (torch.cat(x) * 255).round().to(torch.uint8)
 
 
-def entry(manifest: Manifest, settings: Settings) -> dict[str, Any]:
-    """What the manifest is to hold as `ood`."""
+def entry(manifest: Manifest, settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
+    """What the manifest is to hold as `ood`, and the share that each score would tell."""
     family = families.of(manifest.id)
     model, _ = zoo.load(manifest.id, settings.models_dir)
     held, _ = measure.splits(str(manifest.recipe["dataset"]), settings.data_dir)
@@ -66,16 +65,21 @@ def entry(manifest: Manifest, settings: Settings) -> dict[str, Any]:
         own, outside = (unfamiliar.scores(name, each) for each in seen(name))
         return float(auroc(own, outside[first::2]))
 
-    score = max(family.hints[manifest.loss], key=lambda name: separation(name, 0))
-    own, outside = seen(score)
-    found = unfamiliar.entry(score, own)
-    told = unfamiliar.scores(score, outside[1::2]) < found["threshold"]
-    return found | {
-        "auroc": separation(score, 1),
-        "outside": len(told),
-        "told": fmean(told.double().tolist()),
-        "command": f"python scripts/measure_hints.py {family.name}",
-    }
+    def told(name: str) -> float:
+        own, outside = (unfamiliar.scores(name, each) for each in seen(name))
+        return float((outside[1::2] < unfamiliar.threshold(own)).double().mean())
+
+    names = family.hints[manifest.loss]
+    score = max(names, key=lambda name: separation(name, 0))
+    found = unfamiliar.entry(
+        score,
+        seen(score)[0],
+        auroc=separation(score, 1),
+        outside=len(groups[1][1::2]),
+        told=told(score),
+        command=f"python scripts/measure_hints.py {family.name}",
+    )
+    return found, {name: round(told(name), 4) for name in names}
 
 
 def main(names: list[str], settings: Settings) -> None:
@@ -84,9 +88,9 @@ def main(names: list[str], settings: Settings) -> None:
         manifest = zoo.read_manifest(model_id, settings.models_dir)
         if not families.of(model_id).hints.get(manifest.loss):
             continue
-        found = entry(manifest, settings)
+        found, told = entry(manifest, settings)
         zoo.write_manifest(replace(manifest, ood=found), settings.models_dir)
-        print(f"{model_id}: {found}")  # noqa: T201
+        print(f"{model_id}: {found}; foreign pictures told: {told}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

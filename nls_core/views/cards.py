@@ -39,6 +39,7 @@ SCALES: dict[str, str] = {
 BLANK = np.full((1, 1), 128, np.uint8)  # where a picture will be
 SLOTS = ("attacked", "clean-map", "attacked-map", "change", "perturbation", "bars")
 LEAST = 1 / 16  # the flip point's step in 1/255, where its axis begins
+CLASSES = 4  # of which bars are drawn
 ENLARGED = 112  # pixels, at least, of a map: those of small inputs are enlarged by whole pixels
 
 
@@ -115,7 +116,7 @@ def _pending(analysis: Analysis, model: ModelAnalysis, view: View) -> dict[str, 
     what = f"map for {model.manifest.classes[model.cam.target_class]}"
     values = _map(analysis.x, model.cam, analysis, view)
     parts = (attacked, figure(values, what, "clean picture"), mapped, change, noise)
-    return dict(zip(SLOTS, (*parts, bars(model, clean)), strict=True))
+    return dict(zip(SLOTS, (*parts, bars(model, clean, attacked=False)), strict=True))
 
 
 def _head(model: ModelAnalysis, index: int) -> str:
@@ -187,15 +188,18 @@ def _perturbation(analysis: Analysis, point: SweepPoint) -> str:
     return figure(pixels, f"perturbation × {gain:.0f}", norms)
 
 
-def bars(model: ModelAnalysis, point: SweepPoint, most: int = 4) -> str:
+def bars(model: ModelAnalysis, point: SweepPoint, *, attacked: bool = True) -> str:
     """Class probabilities, clean above attacked, for the classes that matter."""
     clean, after = model.prediction.probabilities, point.prediction.probabilities
-    order = np.argsort(-np.maximum(clean, after), kind="stable")[:most]
+    order = np.argsort(-np.maximum(clean, after), kind="stable")[:CLASSES]
+
+    def line(share: float, kind: str) -> str:
+        return f'<i{kind} style="width:{100 * share:.1f}%"></i><em>{percent(share)}</em>'
+
+    hit = ' class="nls-hit"'
     rows = "".join(
         f'<div class="nls-bar"><span>{escape(model.manifest.classes[k])}</span>'
-        f'<i style="width:{100 * clean[k]:.1f}%"></i><em>{percent(clean[k])}</em>'
-        f'<i class="nls-hit" style="width:{100 * after[k]:.1f}%"></i><em>{percent(after[k])}</em>'
-        "</div>"
+        f"{line(clean[k], '')}{line(after[k], hit) if attacked else '<em>…</em><em></em>'}</div>"
         for k in order
     )
     return (

@@ -59,9 +59,9 @@ class ComparePage:
             wrong.append(str(error))
         with gr.Blocks(title="NLS Lab", analytics_enabled=False, fill_width=True) as self.blocks:
             navigation.header(navigation.HOME_TITLE, skip="#strength")
-            intro(TITLE, INTRO)
+            intro(TITLE, INTRO, elem_id="intro")
             self.menus = Menus(compare, self.inputs, start)
-            self.told = gr.State(0.0)  # when a story was told last
+            self.told, self.tale = gr.State(0.0), gr.State("")  # when; the picture of which story
             with gr.Row(elem_id="main"):
                 with gr.Column(scale=1, min_width=280, elem_id="choose"):
                     self.menus.pictures()
@@ -201,8 +201,15 @@ class ComparePage:
         ).success(self.work.first_picture, family, image, show_progress="hidden", **PRIVATE)
 
         told = [self.inputs[name] for name in menus.TOLD]
+        # here too the picture comes last; `told` is another each time, the picture may be the same
         self.menus.stories.select(
-            self.tell, family, [*told, self.told], show_progress="hidden", **PRIVATE
+            self.menus.tell, family, [*told, self.tale], show_progress="hidden", **PRIVATE
+        ).success(
+            lambda tale: (tale, time.monotonic()),
+            self.tale,
+            [image, self.told],
+            show_progress="hidden",
+            **PRIVATE,
         )
 
     def _on_export(self, *, opens: bool) -> None:
@@ -248,10 +255,6 @@ class ComparePage:
     def pick_example(self, family: str, event: gr.SelectData) -> str:
         """The path of the clicked example."""
         return str(self.work.of_family(family)[int(event.index)].path)
-
-    def tell(self, family: str, event: gr.SelectData) -> list[Any]:
-        """Set a story's values; the last one is another each time, and lets them be computed."""
-        return [*self.menus.tell(family, event), time.monotonic()]
 
     def export(self, kind: str, data: dict[Any, Any]) -> Any:
         """Write the analysis at hand to a file that the browser downloads."""

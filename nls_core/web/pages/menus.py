@@ -18,7 +18,7 @@ from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
 from nls_core.web.pages.widgets import explained, gallery, pictures, script, slider, upload
 
 REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
-TOLD = ("baseline", "candidate", "attack", "epsilon", "image")  # by a story
+TOLD = ("baseline", "candidate", "attack", "epsilon")  # by a story
 WORDS = ("normalized-labels", "partial-convolution", "ece", "temperature", "pgd", "fgsm")
 
 
@@ -77,7 +77,7 @@ class Menus:
         return f'<div role="toolbar" aria-label="Stories">{buttons}</div>' if buttons else ""
 
     def tell(self, family: str, event: gr.SelectData) -> list[Any]:
-        """What `TOLD` hold in a story: the opening pair, the attack, its strength and picture."""
+        """What `TOLD` hold in a story: the opening pair, the attack, its strength; its picture."""
         chosen, _ = self.work.stories(family)[int(event.index)]
         start = self.work.start(family)
         offered = epsilon_slider(start["baseline"], start["attack"], chosen.epsilon)

@@ -36,9 +36,9 @@ def message(text: str, *, wrong: bool = False, state: str = "") -> str:
     return f"<p{kind}>{escape(text)}</p>"
 
 
-def intro(title: str, text: str) -> gr.HTML:
+def intro(title: str, text: str, **options: Any) -> gr.HTML:
     """A page's heading and what it is for; `text` is HTML."""
-    return gr.HTML(f'<div class="nls-intro"><h1>{escape(title)}</h1><p>{text}</p></div>')
+    return gr.HTML(f'<div class="nls-intro"><h1>{escape(title)}</h1><p>{text}</p></div>', **options)
 
 
 def explained(text: str) -> str:
