@@ -100,7 +100,8 @@ def _row(analysis: Analysis, index: int, view: View) -> str:
         f"({percent(model.prediction.calibrated_confidence)} after temperature scaling); "
         f"{escape(deserved(model))}.</p>"
         f"{_paragraph('use', use(model))}{_paragraph('hint', hint(model))}"
-        f'<div class="nls-strip">{"".join(pictures)}{_bars(model, point)}</div></section>'
+        f'<div class="nls-strip" tabindex="0">{"".join(pictures)}{_bars(model, point)}</div>'
+        "</section>"
     )
 
 
