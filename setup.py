@@ -1,6 +1,6 @@
 """What a wheel holds beside the code: models, examples and style sheet, in nls_core/shipped.
 
-Raw results and further seeds stay in the repository: no page or command needs them to serve.
+Further seeds stay in the repository: no page needs their weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-LEFT_OUT = ("raw", "seeds", "__pycache__")
+LEFT_OUT = ("seeds", "__pycache__")
 
 
 class WithFiles(build_py):

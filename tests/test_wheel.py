@@ -54,7 +54,7 @@ def test_the_wheel_holds_what_serving_needs_and_no_more(installed: Path) -> None
     assert (shipped / "models/fashion/nls-zero/model.safetensors").is_file()
     assert (shipped / "static/style.css").is_file()
     assert (installed / "nls_core/data/everyday_objects.json").is_file()
-    assert not list(installed.rglob("raw"))
+    assert not list(installed.rglob("seeds"))
     assert not (installed / "tests").exists()
 
 

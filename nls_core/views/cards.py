@@ -70,7 +70,8 @@ def card(analysis: Analysis, index: int, view: View) -> str:
         f'<div class="nls-faces">{_clean(analysis, model)}{slots["attacked"]}</div>'
         f'<div class="nls-gauges">{_turns(model)}{_worth(model)}</div>'
         f"<div>{paragraph('hint', hint(model, analysis.x))}</div>"
-        f'<div class="nls-strip">{maps}</div>{slots["bars"]}{_details(model)}</section>'
+        f'<div class="nls-strip" tabindex="0">{maps}</div>{slots["bars"]}{_details(model)}'
+        "</section>"
     )
 
 

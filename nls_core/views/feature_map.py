@@ -147,5 +147,5 @@ def neighbours(embedding: Embedding, new: Placed, classes: Sequence[str]) -> str
     )
     return (
         f'<section class="nls-near"><h3>Nearest in {escape(embedding.model_id)}</h3>'
-        f'<div class="nls-strip">{own}{others}</div></section>'
+        f'<div class="nls-strip" tabindex="0">{own}{others}</div></section>'
     )

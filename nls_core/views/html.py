@@ -11,4 +11,4 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = ([escape(cell) for cell in row] for row in rows)
     first = "".join(f"<th>{cell}</th>" for cell in head)
     rest = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in body)
-    return f'<div class="nls-table"><table><tr>{first}</tr>{rest}</table></div>'
+    return f'<div class="nls-table" tabindex="0"><table><tr>{first}</tr>{rest}</table></div>'

@@ -62,7 +62,7 @@ def ratio_maps(ratios: Sequence[Scaling]) -> str:
     top = max((float(ratio.values.max()) for ratio in ratios), default=1.0)
     maps = "".join(_ratio_map(ratio, top) for ratio in ratios)
     return (
-        f'<div class="nls-ratios"><div class="nls-strip">{maps}</div>'
+        f'<div class="nls-ratios"><div class="nls-strip" tabindex="0">{maps}</div>'
         f'<div class="nls-scales"><div>scale: × 1 <i style="background:{raster.css_gradient()}">'
         f"</i> × {top:.3g}</div></div></div>"
     )

@@ -23,8 +23,9 @@ from nls_core.web import logs
 from nls_core.web.edge import scratch
 from nls_core.web.edge.middleware import UI_PATH
 from nls_core.web.edge.rate import crowded
-from nls_core.web.pages import site
+from nls_core.web.pages import navigation, site
 from nls_core.web.pages.gate import Gate, Limits
+from nls_core.web.pages.heads import Heads
 from nls_core.web.rest.api import create_api
 
 PATIENCE = 6  # seconds that open requests get at the end; the page's event streams never end
@@ -50,8 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
     site.mount(app, app.state.analyzer)
     app.state.sweeper.pin()
     page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
+    app.state.header = navigation.header_html(navigation.API)  # of /docs
     page.app = Gate(
-        page.app,
+        Heads(page.app, UI_PATH, navigation.heads()),
         page.app.get_blocks(),  # type: ignore[attr-defined]  # of Gradio's own app
         UI_PATH,
         Limits(

@@ -20,6 +20,10 @@ from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
 computed from the intervals of the report, and says so when a claim does not hold here."""
 HERE = "/ui/findings"  # whole, since Gradio's pages have a base address
+# a link to a finding arrives before the findings do; once, not at each choice of a family
+ARRIVE = """() => { const place = location.hash && document.getElementById(location.hash.slice(1));
+  if (place && !window.nlsArrived) requestAnimationFrame(() => place.scrollIntoView());
+  window.nlsArrived = true; }"""
 CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 
 
@@ -38,7 +42,8 @@ def build(analyzer: Analyzer) -> None:
             with gr.Accordion("Table and command", open=False):
                 outputs.append(gr.HTML())
     work = partial(show, analyzer.settings.models_dir)
-    gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
+    shown = gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
+    shown.then(None, js=ARRIVE, **PRIVATE)
     begun = [gr.HTML(elem_id=f"finding-{findings.OVER_EPOCHS}"), gr.Plot(show_label=False)]
     with gr.Accordion("Table", open=False):
         begun.append(gr.HTML())
@@ -89,7 +94,7 @@ def overview(found: list[Finding]) -> str:
         f'<li><a href="{HERE}#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
         for each in found
     )
-    return f'<ul class="nls-claims">{rows}</ul>'
+    return f'<nav aria-label="Claims"><ul class="nls-claims" id="claims">{rows}</ul></nav>'
 
 
 def text(finding: Finding) -> str:
@@ -97,5 +102,5 @@ def text(finding: Finding) -> str:
     why = escape(finding.text).replace("`", "")
     return (
         f'<div class="nls-finding"><h2>{escape(finding.claim)} {badge(finding)}</h2>'
-        f"<p class=nls-explain>{why}</p></div>"
+        f'<p class=nls-explain>{why} <a href="{HERE}#claims">All claims ↑</a></p></div>'
     )

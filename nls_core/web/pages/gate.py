@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nls_core.errors import InvalidInput, QueueFull, TooLarge
@@ -84,13 +84,19 @@ class Gate:
     def __init__(self, app: ASGIApp, blocks: Any, prefix: str, limits: Limits) -> None:
         self.app, self.blocks, self.prefix, self.limits = app, blocks, prefix, limits
         pages = {f"/{slug}": READ for slug, *_ in blocks.pages if slug}
-        slashed = {f"/{slug}/": READ for slug, *_ in blocks.pages if slug}
-        self.routes = [(_pattern(t), t, m) for t, m in {**ROUTES, **pages, **slashed}.items()]
+        self.slashed = {f"{prefix}{page}/": prefix + page for page in pages}
+        self.routes = [(_pattern(t), t, m) for t, m in {**ROUTES, **pages}.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; what is not allowed is answered with a problem."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if scope["method"] in READ and scope["path"] in self.slashed:  # Gradio forgets the prefix
+            scope["nls.route"] = self.slashed[scope["path"]]
+            query = scope.get("query_string", b"").decode("latin-1")
+            moved = RedirectResponse(scope["nls.route"] + (f"?{query}" if query else ""))
+            await moved(scope, receive, send)
             return
         try:
             receive = await self._admit(scope, receive)

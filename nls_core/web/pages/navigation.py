@@ -7,6 +7,7 @@ person opens the page and when an input changes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from html import escape
 
@@ -25,12 +26,14 @@ from nls_core.web.pages import (
     robustness,
     training,
 )
+from nls_core.web.pages.heads import head
 from nls_core.web.pages.widgets import PRIVATE, message
 
 log = structlog.get_logger("nls_core")
 
 HOME = "/ui/"
 HOME_TITLE = "Compare"
+API = "API"
 # title -> what builds the page; their order is that of the navigation
 PAGES: dict[str, Callable[[Analyzer], None]] = {
     "Batch": batch.build,
@@ -42,10 +45,31 @@ PAGES: dict[str, Callable[[Analyzer], None]] = {
     "Loss lab": loss_lab.build,
     "Findings": findings.build,
 }
-# on a phone the navigation scrolls sideways: bring the current page into view
+# what a page is for, in link previews and search results
+ABOUT: dict[str, str] = {
+    HOME_TITLE: "Compare where two image classifiers look, how sure they are, whether that is "
+    "deserved, and what a little noise does.",
+    "Batch": "Many pictures through some models: predictions, confidence, flip points, accuracy.",
+    "Calibration": "Is the confidence of a classifier deserved? Reliability diagrams, "
+    "temperature, recalibration, prediction sets.",
+    "Robustness": "Every attack on every model, transfer, and signs of gradient masking.",
+    "Maps": "How well activation maps lie on the objects, clean and attacked.",
+    "Training": "Curves, convergence, and the search of learning rates.",
+    "Features": "Which test images the last layers of two models find similar.",
+    "Loss lab": "Every loss and its gradient, and what partial padding does at the edges.",
+    "Findings": "What the paper claims, and what was measured here: each claim with its verdict.",
+}
+# on a phone the navigation scrolls sideways: bring the current page into view; a theme that was
+# asked for goes along; Gradio gives all pages one title
 REVEAL = """() => { const nav = document.querySelector('.nls-nav'),
   here = nav?.querySelector('[aria-current]');
-  if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2; }"""
+  if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+  const theme = new URLSearchParams(location.search).get('__theme');
+  if (theme) for (const link of document.querySelectorAll('.nls-head a')) {
+    const url = new URL(link.href); url.searchParams.set('__theme', theme); link.href = url; }
+  for (const own of document.querySelectorAll('button[aria-label*="upload" i]'))
+    if (own.innerText.trim()) own.removeAttribute('aria-label');  // its text says the same
+  document.title = TITLE; }"""
 
 
 def slug(title: str) -> str:
@@ -53,19 +77,42 @@ def slug(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
+def reveal(title: str) -> str:
+    """JavaScript for the opening of a page."""
+    return REVEAL.replace("TITLE", json.dumps(full_title(title)))
+
+
+def full_title(title: str) -> str:
+    """A page's title as tabs show it."""
+    return "NLS Lab" if title == HOME_TITLE else f"{title} - NLS Lab"
+
+
+def heads() -> dict[str, str]:
+    """Path below /ui -> the tags of its head."""
+    places = {"/": HOME_TITLE, "": HOME_TITLE} | {f"/{slug(title)}": title for title in PAGES}
+    return {
+        place: head(full_title(title), ABOUT.get(title, title)) for place, title in places.items()
+    }
+
+
 def header(current: str, skip: str = "") -> gr.HTML:
+    """`header_html` as a component."""
+    return gr.HTML(header_html(current, skip))
+
+
+def header_html(current: str, skip: str = "") -> str:
     """The app's name and links to all pages, `current` (a title) marked.
 
     `skip` is a selector to which a first, hidden link leads.
     """
     places = {HOME_TITLE: HOME} | {title: f"/ui/{slug(title)}" for title in PAGES}
-    places["API"] = "/docs"
+    places[API] = "/docs"
     links = "".join(
         f'<a href="{place}"{" aria-current=page" if title == current else ""}>{escape(title)}</a>'
         for title, place in places.items()
     )
     first = f'<a class="nls-skip" href="{skip}">Skip to the comparison</a>' if skip else ""
-    return gr.HTML(
+    return (
         f'{first}<header class="nls-head"><a class="nls-brand" href="{HOME}">NLS Lab</a>'
         f'<nav class="nls-nav" aria-label="Pages">{links}</nav></header>'
     )
@@ -87,8 +134,10 @@ def add(blocks: gr.Blocks, analyzer: Analyzer) -> None:
 
     Gradio's own navigation is hidden by the style sheet: ours also leads to the API.
     """
+    with blocks:
+        blocks.load(None, js=reveal(HOME_TITLE), **PRIVATE)
     for title, build in PAGES.items():
         with blocks.route(title, slug(title)):
             header(title)
             _build(title, build, analyzer)
-            blocks.load(None, js=REVEAL, **PRIVATE)
+            blocks.load(None, js=reveal(title), **PRIVATE)

@@ -93,8 +93,15 @@ def bound(blocks: gr.Blocks, settings: Settings) -> None:
 
 def theme() -> gr.Theme:
     """Gradio's own theme with the system's fonts: nothing is fetched from outside."""
-    return gr.themes.Default(
+    made: gr.Theme = gr.themes.Default(
         primary_hue="teal",
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
+    )
+    # white on the hue's own colour is too faint to read
+    return made.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )

@@ -98,7 +98,7 @@ v1 = APIRouter(prefix="/api/v1", tags=["models"])
 ops = APIRouter(tags=["operation"])
 
 
-@v1.get("/models", responses=_problems(s429=OFTEN, s500=UNUSABLE))
+@v1.get("/models", summary="The models", responses=_problems(s429=OFTEN, s500=UNUSABLE))
 def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
     """The models that can be used, with what was measured of them; /readyz names the others."""
     usable = [model_id for model_id, state in analyzer.states().items() if state == "ready"]
@@ -107,6 +107,7 @@ def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
 
 @v1.get(
     "/models/{family}/{name}",
+    summary="One model",
     responses=_problems(
         s404="No model of that id.",
         s422="A malformed path.",
@@ -123,6 +124,7 @@ def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
 
 @v1.post(
     "/analyze",
+    summary="Compare models on one picture",
     response_model=AnalysisResponse,
     dependencies=[Depends(the_visitor)],
     responses=_problems(
@@ -188,14 +190,17 @@ def _answer(
     return analysis_response(analysis, focus.score(analysis, marked))
 
 
-@ops.get("/healthz", responses=_problems(s429=OFTEN))
+@ops.get("/healthz", summary="Does the process answer?", responses=_problems(s429=OFTEN))
 async def health() -> Health:
     """Whether the process answers."""
     return Health(status="alive")
 
 
 @ops.get(
-    "/readyz", response_model=Readiness, responses=_problems(s429=OFTEN, s503="Not ready yet.")
+    "/readyz",
+    summary="Are there models and room?",
+    response_model=Readiness,
+    responses=_problems(s429=OFTEN, s503="Not ready yet."),
 )
 def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     """Whether there are models that can be used, and room for uploads; which are not, and why."""
@@ -212,7 +217,12 @@ def ready(request: Request, analyzer: TheAnalyzer) -> Readiness | Response:
     return problems.problem(request.scope, 503, detail, models=states)
 
 
-@ops.get("/metrics", response_class=PlainTextResponse, responses=_problems(s429=OFTEN))
+@ops.get(
+    "/metrics",
+    summary="Counts and latencies",
+    response_class=PlainTextResponse,
+    responses=_problems(s429=OFTEN),
+)
 def metrics_text(metrics: TheMetrics) -> Response:
     """Counts and latencies in the text format of Prometheus."""
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -236,7 +246,12 @@ async def docs(request: Request) -> HTMLResponse:
     policy = {"Content-Security-Policy": f"{STRICT}; style-src {docs_page.STYLE_HASH}"}
     port = request.app.state.analyzer.settings.port
     # not by the request's Host: whoever sends the request says what that is
-    page = docs_page.page(request.app.openapi(), f"http://localhost:{port}")
+    page = docs_page.page(
+        request.app.openapi(),
+        f"http://localhost:{port}",
+        header=getattr(request.app.state, "header", ""),
+        theme=request.query_params.get("__theme", ""),
+    )
     return HTMLResponse(page, headers=policy)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -27,12 +28,22 @@ from nls_core.web.edge import problems
 from nls_core.web.rest.schemas import analysis_response
 
 Json = Mapping[str, Any]
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-padding: 0 1rem; color-scheme: light dark } code, pre { font: 14px/1.4 ui-monospace, monospace }
-pre { overflow-x: auto; padding: .6rem; border: 1px solid #8886; border-radius: 6px }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top;
-padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886 } h2 { margin-top: 2.5rem }"""
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto 2rem;
+padding: 0 1rem; overflow-wrap: anywhere } code, pre { font: 14px/1.4 ui-monospace, monospace }
+a { color: inherit } pre { overflow-x: auto; padding: .6rem; border: 1px solid #8886;
+border-radius: 6px; overflow-wrap: normal } .wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; min-width: 30rem } td, th { text-align: left;
+vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886 }
+h2 { margin-top: 2.5rem } h2 code { font-weight: 400; display: block }
+.nls-head { display: flex; align-items: center; gap: .3rem 1.6rem; padding: .5rem 0;
+border-bottom: 1px solid #8886 } .nls-head a { text-decoration: none; white-space: nowrap }
+.nls-brand { font-size: 1.25rem; font-weight: 700 } .nls-nav { display: flex; overflow-x: auto }
+.nls-nav a { padding: .6rem .7rem .5rem; border-bottom: 3px solid transparent }
+.nls-nav a[aria-current] { font-weight: 600; border-bottom-color: #0d9488 }
+@media (max-width: 640px) { .nls-head { display: block } }"""
+THEMES = ("light", "dark")  # of ?__theme=, as on the pages
 
+WIDE = '<div class="wide" tabindex="0"><table>'
 # for the page's security policy: this style sheet and no other
 STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
 
@@ -75,13 +86,18 @@ def _predicted(*logits: float, temperature: float = 2.0) -> Prediction:
     return Prediction(z, plain, calibrated)
 
 
-def page(text: Json, base: str) -> str:
+def page(text: Json, base: str, *, header: str = "", theme: str = "") -> str:
     """An OpenAPI text as one HTML page.
 
     Args:
         text: what /openapi.json holds.
         base: where the app answers, for the curl commands.
+        header: HTML that leads to the other pages.
+        theme: one of `THEMES`; anything else is as the browser likes.
     """
+    scheme = theme if theme in THEMES else " ".join(THEMES)
+    if theme in THEMES:  # goes along, as on the pages
+        header = re.sub(r'href="([^"#?]+)"', rf'href="\1?__theme={theme}"', header)
     info = text["info"]
     routes = "".join(
         _operation(text, base.rstrip("/"), path, method)
@@ -96,15 +112,16 @@ def page(text: Json, base: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(info['title'])} API</title><style>{STYLE}</style></head><body>"
-        f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
+        f'<meta name="color-scheme" content="{scheme}">'
+        f"<title>{escape(info['title'])} API</title><style>{STYLE}</style></head><body>{header}"
+        f"<main><h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         f"<p>{escape(info['description'])}</p>"
         '<p><a href="/ui">The page</a> · <a href="/openapi.json">/openapi.json</a></p>'
         "<p>In the commands, put the address of this page for "
         f"<code>{escape(base.rstrip('/'))}</code>.</p>"
         f"{routes}<h2>Problems</h2><p>The <code>type</code> of an error leads here.</p>"
-        f"<table><tr><th>title</th><th>status</th><th>meaning</th></tr>{kinds}</table>"
-        "</body></html>"
+        f'<div class="wide" tabindex="0"><table><tr><th>title</th><th>status</th><th>meaning</th>'
+        f"</tr>{kinds}</table></div></main></body></html>"
     )
 
 
@@ -121,11 +138,12 @@ def _operation(text: Json, base: str, path: str, method: str) -> str:
         _answer(text, status, answer) for status, answer in operation["responses"].items()
     )
     return (
-        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
+        f"<section><h2>{escape(operation.get('summary', ''))} <code>{method.upper()} {escape(path)}"
+        "</code></h2>"
         f"<p>{escape(operation.get('description', ''))}</p>"
-        f"{f'<table>{head}{rows}</table>' if rows else ''}"
-        f"<pre>{escape(_curl(base, path, method, fields))}</pre>"
-        f"<table><tr><th>status</th><th>answer</th></tr>{answers}</table></section>"
+        f"{f'{WIDE}{head}{rows}</table></div>' if rows else ''}"
+        f"<pre tabindex=0>{escape(_curl(base, path, method, fields))}</pre>"
+        f"{WIDE}<tr><th>status</th><th>answer</th></tr>{answers}</table></div></section>"
     )
 
 
@@ -174,13 +192,22 @@ def _answer(text: Json, status: str, answer: Json) -> str:
     shown = ""
     for kind, content in answer.get("content", {}).items():
         schema = _resolve(text, content.get("schema", {}))
-        shown += f"<br><code>{escape(kind)}</code> {escape(schema.get('title', ''))}"
+        shown += f"<br><code>{escape(kind)}</code> {escape(_title(text, schema))}"
         notes = {"fields": _meanings(text, schema), "example": content.get("example")}
         for label, value in notes.items():
             if value:
                 pretty = escape(json.dumps(value, indent=2, ensure_ascii=False))
-                shown += f"<details><summary>{label}</summary><pre>{pretty}</pre></details>"
+                shown += (
+                    f"<details><summary>{label}</summary><pre tabindex=0>{pretty}</pre></details>"
+                )
     return f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}{shown}</td></tr>"
+
+
+def _title(text: Json, schema: Json) -> str:
+    """What a schema is called; of a list, what it holds."""
+    if "items" in schema:
+        return f"list of {_title(text, _resolve(text, schema['items']))}"
+    return str(schema.get("title", ""))
 
 
 def _meanings(text: Json, schema: Json) -> Any:

@@ -44,7 +44,7 @@ def test_an_unknown_page_is_not_found(app: TestClient) -> None:
 def test_the_header_marks_the_current_page_and_leads_to_all_others(
     app: TestClient, title: str
 ) -> None:
-    html = navigation.header(title).value
+    html = navigation.header_html(title)
     links = re.findall(r"<nav.*</nav>", html)[0]
     named = dict(re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', links))
     assert list(named.values()) == [navigation.HOME_TITLE, *PAGES, "API"]
@@ -60,3 +60,36 @@ def test_the_pages_hold_no_result_until_they_are_opened(app: TestClient) -> None
         inside = set(config["page"][navigation.slug(title)]["components"])
         plots = [c for c in config["components"] if c["id"] in inside and c["type"] == "plot"]
         assert all(plot["props"].get("value") is None for plot in plots)
+
+
+@pytest.mark.parametrize("title", [navigation.HOME_TITLE, *PAGES])
+def test_a_preview_names_the_page_and_nothing_outside(app: TestClient, title: str) -> None:
+    home = title == navigation.HOME_TITLE
+    text = app.get("/ui/" if home else f"/ui/{navigation.slug(title)}").text
+    head = text.partition("<head>")[2].partition("</head>")[0]
+    assert re.findall("<title>(.*?)</title>", head) == [navigation.full_title(title)]
+    assert len(re.findall('property="og:title"', head)) == 1
+    about = re.findall('property="og:description" content="([^"]+)"', head)
+    assert about == [navigation.ABOUT[title]]
+    tags = "".join(re.findall("<meta[^>]*>", head))
+    assert "radio" not in tags
+    assert "http" not in tags
+
+
+def test_an_address_with_a_slash_leads_to_the_page(app: TestClient) -> None:
+    for title in PAGES:
+        place = f"/ui/{navigation.slug(title)}"
+        answer = app.get(f"{place}/?__theme=dark", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (307, f"{place}?__theme=dark")
+    assert app.get("/ui/no-such-page/").status_code == 404
+
+
+def test_the_documentation_has_the_header(app: TestClient) -> None:
+    text = app.get("/docs?__theme=dark").text
+    assert navigation.header_html(navigation.API).partition("<nav")[0][:24] in text
+    assert 'href="/ui/findings?__theme=dark"' in text
+    assert '<meta name="color-scheme" content="dark">' in text
+    assert 'content="light dark"' in app.get("/docs?__theme=x%22%3E").text
+    assert "Response List" not in text
+    assert "list of ModelSummary" in text
+    assert "<h2>Compare models on one picture <code>POST" in text

@@ -77,7 +77,9 @@ def test_the_documentation_page_is_whole_and_loads_nothing(client: TestClient) -
 
 def test_the_curl_command_works(client: TestClient, api: FastAPI) -> None:
     page = docs_page.page(api.openapi(), "http://testserver/")
-    command = next(c for c in re.findall("<pre>(curl.*?)</pre>", page, re.DOTALL) if "POST" in c)
+    command = next(
+        c for c in re.findall("<pre[^>]*>(curl.*?)</pre>", page, re.DOTALL) if "POST" in c
+    )
     words = shlex.split(command.replace("\\\n", ""))
     assert words[:4] == ["curl", "-X", "POST", f"http://testserver{ANALYZE}"]
     fields = dict(word.split("=", 1) for word in words[4:] if word != "-F")
