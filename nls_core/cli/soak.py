@@ -52,21 +52,31 @@ def command(
 
     Only for servers of your own. The exit status is 1 if anything failed.
     """
-    signal.signal(signal.SIGTERM, _stop)  # so that the server that was started ends too
-    if overload:
-        found, failed = _overload(url, seconds, as_json=as_json)
-    else:
-        hostile = [path.read_bytes() for path in sorted(files.iterdir())] if files else []
-        options = {"clients": clients, "seed": seed, "hostile": hostile}
-        options |= {"most_mb": growth, "settle": settle}
-        found, failed = _soak(url, requests, options, as_json=as_json)
+    with _ending():
+        if overload:
+            found, failed = _overload(url, seconds, as_json=as_json)
+        else:
+            hostile = [path.read_bytes() for path in sorted(files.iterdir())] if files else []
+            options = {"clients": clients, "seed": seed, "hostile": hostile}
+            options |= {"most_mb": growth, "settle": settle}
+            found, failed = _soak(url, requests, options, as_json=as_json)
     if as_json:
         print_json(found)
     raise typer.Exit(int(failed))
 
 
-def _stop(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+@contextmanager
+def _ending() -> Iterator[None]:
+    """SIGTERM ends the block as an error does, so that the server that was started ends too."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _soak(
