@@ -17,6 +17,7 @@ from tests.helpers import browsing
 from tests.helpers.browsing import PHONE
 
 FOLD = {"width": 1280, "height": 800}
+expect.set_options(timeout=30_000)  # a busy machine
 READY = "() => document.querySelector('#message').innerText.trim() === ''"
 
 
@@ -28,7 +29,10 @@ def shared(browser: Browser, url: str) -> Page:
 
 
 def anew(browser: Browser, url: str, size: dict[str, int] = FOLD) -> Page:
+    """A page whose scripts have begun."""
     page, _ = browsing.open_page(browser, f"{url}/ui", ".nls-sentence", size)
+    page.wait_for_function("() => document.querySelector('#nls-live')?.textContent", timeout=60_000)
+    page.wait_for_timeout(500)
     return page
 
 
@@ -208,6 +212,7 @@ def test_a_removed_picture_leaves_the_old_result_dimmed(browser: Browser, url: s
 def test_a_bad_seed_is_told_in_the_words_of_rest(browser: Browser, url: str) -> None:
     page = anew(browser, url)
     page.get_by_text("Advanced").click()
+    page.wait_for_timeout(500)  # what was folded away is made, and begins to listen
     page.get_by_label("Seed").fill("-1")
     page.get_by_label("Seed").press("Enter")
     expect(page.locator("#message .nls-error")).to_contain_text("seed", timeout=30_000)
@@ -271,6 +276,7 @@ def test_terms_open_on_hover_focus_and_tap(browser: Browser, url: str, shared: P
     page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
     page.add_init_script("localStorage.setItem('nls-lab-tour', 'seen')")
     page.goto(f"{url}/ui")
+    page.wait_for_function("() => document.querySelector('#nls-live')?.textContent", timeout=60_000)
     page.locator(".nls-term", has_text="Deserved?").first.tap()
     tapped = page.locator("#term-deserved")
     expect(tapped).to_be_visible()
@@ -354,4 +360,19 @@ def test_a_change_is_announced(browser: Browser, url: str) -> None:
     expect(live).to_have_text(page.locator(".nls-sentence").inner_text(), timeout=10_000)
     turn_to_fashion(page)
     expect(live).to_have_text(page.locator(".nls-sentence").inner_text(), timeout=10_000)
+    page.close()
+
+
+def test_a_story_sets_everything_that_it_tells_of(browser: Browser, url: str) -> None:
+    page = anew(browser, url)
+    button = page.locator("#stories button").nth(1)
+    told = re.search(r"is ([\d.]+ %) sure that it is (\w+)", button.inner_text())
+    assert told
+    button.click()
+    page.wait_for_function(
+        "text => document.querySelector('.nls-cards').innerText.includes(text)",
+        arg=f"{told[2]}, {told[1]}",
+        timeout=120_000,
+    )
+    assert page.locator("#epsilon input[type=number]").input_value() == "0.25"
     page.close()

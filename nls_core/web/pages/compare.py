@@ -99,7 +99,8 @@ class ComparePage:
         gr.HTML(
             "<h2>Confidence over ε</h2>"
             + explained(
-                f"A cross marks a strength at which the clean answer is lost. {term('epsilon')}"
+                "A cross marks a strength at which the clean answer is lost; the same figures are "
+                f"a table in <i>Numbers and export</i>. {term('epsilon')}"
             )
         )
         self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
