@@ -3,7 +3,7 @@
 // selector of what it is about.
 const KEY = 'nls-lab-tour';
 const box = element.querySelector('.nls-tour'), steps = [...box.querySelectorAll('li')];
-let at = 0, before = null;
+let at = 0, before = null, height = 0;
 
 const seen = () => { try { return localStorage.getItem(KEY); } catch { return 'blocked'; } };
 const remember = () => { try { localStorage.setItem(KEY, 'seen'); } catch { /* shown again then */ } };
@@ -30,12 +30,16 @@ function go(index) {
   const target = document.querySelector(steps[at].dataset.at);
   light(target);
   if (!target) return;
-  target.scrollIntoView({ block: 'nearest', behavior: 'instant' });
+  const { top } = target.getBoundingClientRect();
+  if (top < 0 || top > 0.8 * window.innerHeight) { // else what the page opens with stays in sight
+    target.scrollIntoView({ block: 'center', behavior: 'instant' });
+  }
   place(target);
 }
 
 function open() {
   before = document.activeElement;
+  height = window.scrollY;
   box.showPopover();
   go(0);
   box.querySelector('[data-tour=next]').focus({ preventScroll: true });
@@ -45,6 +49,7 @@ function close() {
   remember();
   light(null);
   if (box.matches(':popover-open')) box.hidePopover();
+  window.scrollTo({ top: height, behavior: 'instant' });
   before?.focus?.({ preventScroll: true });
 }
 
