@@ -100,7 +100,7 @@ class ComparePage:
             "<h2>Confidence over ε</h2>"
             + explained(
                 "A cross marks a strength at which the clean answer is lost; the same figures are "
-                f"a table in <i>Numbers and export</i>. {term('epsilon')}"
+                f"a table at the end of the page. {term('epsilon')}"
             )
         )
         self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
