@@ -17,7 +17,7 @@ TOOLS := .venv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom hints
+.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom hints screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -100,6 +100,9 @@ tables: install ## write the tables of README and docs, and the model cards, ane
 
 hints: install data ## measure anew when fashion's models say that a picture is perhaps no clothing (minutes)
 	$(BIN)/python scripts/measure_hints.py
+
+screenshots: $(VENV)/.installed-dev browser ## take the pictures of README anew, from the real app (a minute)
+	$(BIN)/python scripts/make_screenshots.py
 
 examples: install ## measure the examples with the opening pairs, and choose what the page opens with (minutes)
 	$(BIN)/python scripts/measure_examples.py

@@ -32,7 +32,8 @@ COMMANDS = {
     "serve": "Serve the web page and the REST API.",
     "compare": "Compare two models on one picture: a self-contained HTML report, or "
     "JSON on stdout.",
-    "batch": "Run models on a folder or a ZIP of pictures: an HTML report, or CSV.",
+    "batch": "Models on many pictures; folders that are called as classes, or labels.csv, "
+    "label them.",
     "soak": "Put mixed valid and hostile load on the app, and see what stays behind.",
     "bench": "Measure speed as ratios, side by side in one run, medians of several rounds.",
 }

@@ -77,8 +77,7 @@ def reliability_diagram(
         confidence: of the image on the page; its bin is marked.
     """
     bins = calibration.Reliability.from_dict(data)
-    name = f"{names.of_manifest(manifest)} ({manifest.id})"
-    return reliability_bars(bins, name, colour_of(manifest), confidence=confidence)
+    return reliability_bars(bins, manifest.id, colour_of(manifest), confidence=confidence)
 
 
 def reliability_bars(

@@ -105,7 +105,7 @@ def test_a_diverged_run_fails_with_advice(nls: Nls, tmp_path: Path) -> None:
 def test_train_needs_a_folder_or_a_grid(nls: Nls) -> None:
     ended = nls("train")
     assert ended.status == 2
-    assert "expected --out FOLDER for a single run, or --grid FAMILY" in ended.line
+    assert "expected --out FOLDER for a single run, --family NAME for models" in ended.line
 
 
 def test_a_grid_takes_no_recipe(nls: Nls) -> None:
@@ -126,10 +126,10 @@ def test_a_grid_refuses_what_its_protocol_has_not_and_advises_what_works(nls: Nl
 def test_a_single_run_takes_no_options_of_a_grid(nls: Nls, tmp_path: Path) -> None:
     ended = nls("train", "--out", str(tmp_path / "run"), "--seeds", "3", "--finished")
     assert ended.status == 2
-    assert "['seeds', 'finished'] belong to --grid FAMILY" in ended.line
+    assert "['seeds', 'finished'] belong to --grid and --family; a single run" in ended.line
     aberrant = nls("train", "--out", str(tmp_path / "run"), "--aberrations")
     assert aberrant.status == 2
-    assert "['aberrations'] belong to --grid FAMILY" in aberrant.line
+    assert "['aberrations'] belong to --grid and --family" in aberrant.line
 
 
 @pytest.mark.parametrize(

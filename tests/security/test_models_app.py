@@ -72,7 +72,7 @@ def test_a_bad_model_is_named(app: Served, bad: str, part: str) -> None:
 def test_what_went_wrong_in_a_menu_is_said_over_the_network(app: Served) -> None:
     """Weights that change while the app runs: the handler has no place for a message."""
     stranger = Stranger(app)
-    event = stranger.event("pick_family")
+    event = stranger.event("refill")
     weights = app.log.parent / "models" / LATER / zoo.WEIGHTS
     whole = weights.read_bytes()
     weights.write_bytes(b"altered")

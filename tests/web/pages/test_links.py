@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 
@@ -136,4 +136,4 @@ def test_only_so_many_uploads_are_remembered(compare: Compare, tmp_path: Path) -
 def test_all_attacks_and_maps_can_be_linked(links: Links) -> None:
     for name, registry in (("attack", ATTACKS), ("cam", CAMS)):
         for each in registry:
-            assert links.read(f"{name}={each}")[0][name] == each
+            assert links.read(urlencode({name: each}))[0][name] == each
