@@ -22,7 +22,7 @@ from nls_core.evidence.cells import (
     ordered,
     percent,
 )
-from nls_core.evidence.robustness import WORST
+from nls_core.evidence.robustness import CASES, WORST
 from nls_core.evidence.stored_runs import THRESHOLDS
 from nls_core.evidence.verdicts import (
     HOLDS,
@@ -125,7 +125,7 @@ def robustness(evidence: Evidence) -> Finding:
         text += _under_attack(nls, keys)
     text += outcomes(endpoints) if attacked else "No cell was attacked."
     text += _masked(masked) if tested else ""
-    text += _left_out(cells) if attacked else ""
+    text += _left_out(cells) + _not_met(cells, attacked) if attacked else ""
     return Finding(
         "robustness",
         "Normalized soft labels resist adversarial attacks better.",
@@ -161,6 +161,18 @@ def _left_out(cells: Cells) -> str:
         if "robust" not in cells[cell] and not cell.startswith(TEMPERED)
     ]
     return f" Without a run that met all attacks: {'; '.join(left)}." if left else ""
+
+
+def _not_met(cells: Cells, attacked: Sequence[str]) -> str:
+    """Which attacks of now no run has met: without them the worst case flatters. A sentence."""
+    missing = [case for case in CASES if not any(case in cells[c]["robust"] for c in attacked)]
+    if not missing:
+        return ""
+    named = " and ".join(f"`{case}`" for case in missing)
+    return (
+        f" No run has met {named} yet, which find more, and of some losses much more: see the "
+        "attacks in docs/training.md."
+    )
 
 
 def generalization(evidence: Evidence) -> Finding:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nls_core import families
-from nls_core.evidence import cells, findings, over_epochs, verdicts
+from nls_core.evidence import cells, findings, over_epochs, robustness, verdicts
 from nls_core.evidence.findings import FINDINGS
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Endpoint, Evidence
 from nls_core.settings import ROOT, Settings
@@ -239,8 +239,19 @@ def test_cells_that_met_fewer_attacks_are_named(evidence: Evidence) -> None:
     without = {**cells, "ls-zero": {k: v for k, v in cells["ls-zero"].items() if k != "robust"}}
     bare = dataclasses.replace(evidence, record={**evidence.record, "cells": without})
     finding = FINDINGS["robustness"](bare)
-    assert finding.text.endswith("Without a run that met all attacks: ls, zero.")
+    assert "Without a run that met all attacks: ls, zero." in finding.text
     assert "ls, zero" not in {row[0] for row in finding.table}
+
+
+def test_attacks_that_no_run_met_are_named(evidence: Evidence) -> None:
+    robust = dict(evidence.cells["nls-zero"]["robust"])
+    met = robust | dict.fromkeys(robustness.CASES, robust["worst"])
+    without = {name: cases for name, cases in met.items() if name != "apgd-t"}
+    for given, said in ((met, False), (without, True)):
+        cells = {name: {**cell, "robust": given} for name, cell in evidence.cells.items()}
+        of_these = dataclasses.replace(evidence, record={**evidence.record, "cells": cells})
+        text = FINDINGS["robustness"](of_these).text
+        assert ("No run has met `apgd-t` yet" in text) == said
 
 
 def test_robustness_claims_nothing_of_what_was_not_attacked(evidence: Evidence) -> None:

@@ -40,6 +40,12 @@ def test_nothing_breaks_and_no_hook_stays(served: Served) -> None:
     assert served.process.poll() is None
 
 
+def test_the_page_has_the_events_that_visitors_use(served: Served) -> None:
+    """An app of one family never asks for another, so the load above would not miss them all."""
+    events = served.ask("GET", "/ui/config").json()["dependencies"]
+    assert {"compute", "show", "refill"} <= {event["api_name"] for event in events}
+
+
 def test_every_kind_of_visitor_comes() -> None:
     shares = [kind.share for kind in traffic.KINDS.values()]
     assert sum(shares) == 100

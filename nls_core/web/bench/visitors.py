@@ -122,7 +122,7 @@ def own(visitor: Visitor, data: bytes, family: str | None = None) -> float:
     chosen = family or families[-1]
     if visitor.control("Family")["value"] != chosen:
         visitor.choose("Family", chosen)
-        visitor.event("pick_family")
+        visitor.event("refill")
     visitor.choose("Your picture", visitor.upload(data))
     return visitor.event("compute")
 
