@@ -24,6 +24,11 @@ DRAWN = (
     "Loss lab",
     "Findings",
 )  # have plots
+# nothing has been added for a while: a page that is still being made is not what people meet
+SETTLED = """() => new Promise((done) => {
+  let timer = setTimeout(done, 800);
+  new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(done, 800); })
+    .observe(document, {childList: true, subtree: true}); })"""
 COLOUR = "getComputedStyle(document.querySelector('.nls-brand')).color"
 
 
@@ -42,6 +47,7 @@ def test_nothing_serious_bars_anybody(browser: Browser, url: str, title: str) ->
     sign = ".js-plotly-plot .trace" if title in DRAWN else "h1"
     page, trouble = open_page(browser, f"{url}{PAGES[title]}", sign, DESKTOP, color_scheme="light")
     expect(page.locator(".empty.large:visible")).to_have_count(0, timeout=60_000)  # plots to come
+    page.evaluate(SETTLED)
     page.evaluate(AXE)
     assert (found := serious(page)) == [], found
     light = page.evaluate(COLOUR)

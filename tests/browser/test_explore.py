@@ -118,6 +118,14 @@ def test_epsilon_stays_in_sight(shared: Page) -> None:
 
 
 def contrast(page: Page, selector: str) -> float:
+    page.wait_for_function(  # the theme's colours are there
+        """selector => {
+        const bare = (e) => /rgba\\(.*, 0\\)|transparent/.test(getComputedStyle(e).backgroundColor);
+        let e = document.querySelector(selector);
+        while (e && bare(e)) e = e.parentElement;
+        return e !== null; }""",
+        arg=selector,
+    )
     return float(
         page.evaluate(
             """selector => {
