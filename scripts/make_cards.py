@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nls_core import files, zoo
 from nls_core.settings import Settings
+from nls_core.zoo import cards
 
 
 def main() -> None:
@@ -11,7 +12,7 @@ def main() -> None:
     models_dir = Settings().models_dir
     for model_id in zoo.available(models_dir):
         path = zoo.folder_of(model_id, models_dir) / zoo.CARD
-        files.write_text(path, zoo.card(zoo.read_manifest(model_id, models_dir)))
+        files.write_text(path, cards.card(zoo.read_manifest(model_id, models_dir)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from nls_core import zoo
 from nls_core.errors import CheckpointError, InvalidInput, UnknownModel
 from nls_core.listing import CONFIG
 from nls_core.settings import Settings
-from nls_core.zoo import CARD, WEIGHTS
+from nls_core.zoo import CARD, WEIGHTS, cards
 from tests.conftest import TINY, make_model, tiny_manifest
 from tests.helpers.scripts import script
 
@@ -257,7 +257,7 @@ def test_the_shipped_card_is_the_manifests_and_the_hub_reads_its_results(model_i
     models_dir = Settings().models_dir
     manifest = zoo.read_manifest(model_id, models_dir)
     text = (models_dir / model_id / CARD).read_text(encoding="utf-8")
-    assert text == zoo.card(manifest)  # else scripts/make_cards.py has to run
+    assert text == cards.card(manifest)  # else scripts/make_cards.py has to run
     found = ModelCard(text).data.eval_results  # type: ignore[attr-defined]
     values = {each.metric_name: each.metric_value for each in found}
     assert values["accuracy"] == pytest.approx(manifest.metrics["accuracy"], abs=1e-6)
@@ -268,9 +268,9 @@ def test_the_shipped_card_is_the_manifests_and_the_hub_reads_its_results(model_i
 def test_the_card_of_an_image_folder_names_no_path() -> None:
     recipe = {"dataset": "imagefolder:/home/me/pictures?size=32"}
     manifest = dataclasses.replace(tiny_manifest(TINY[0]), recipe=recipe)
-    front = yaml.safe_load(zoo.card(manifest).split("---")[1])
+    front = yaml.safe_load(cards.card(manifest).split("---")[1])
     assert front["datasets"] in ([], [None])
-    assert "Zalando" not in zoo.card(manifest)
+    assert "Zalando" not in cards.card(manifest)
 
 
 def test_the_table_takes_models_without_figures() -> None:

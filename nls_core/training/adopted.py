@@ -153,7 +153,7 @@ def _manifest(wanted: Adoption, known: Stated, classes: tuple[str, ...], size: i
         "dataset": wanted.data or "",
         "made": "elsewhere",
         "weights": wanted.weights.name if wanted.weights else "pretrained",
-        "licence": "unknown" if wanted.weights else known.licence,
+        "licence": "other" if wanted.weights else known.licence,
     }
     return Manifest(
         id=wanted.model_id,

@@ -42,7 +42,7 @@ def _of_timm(name: str) -> Stated:
         tuple(made.mean),
         tuple(made.std),
         int(made.input_size[-1]),
-        str(made.license or "unknown"),
+        str(made.license or "other"),
         _once(info.label_descriptions()) if info else (),
         tuple(info.label_names()) if info else (),
     )

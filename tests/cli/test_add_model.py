@@ -48,6 +48,8 @@ def test_a_transformer_with_its_data(nls: Nls, own: Path) -> None:
     assert manifest.metrics["accuracy"] == pytest.approx(float(right.float().mean()))
     assert f"accuracy {100 * manifest.metrics['accuracy']:.2f} %" in ended.out
     assert manifest.reliability["plain"]
+    card = (own / "own" / "mine" / "vit" / zoo.CARD).read_text(encoding="utf-8")
+    assert "license: other" in card  # nobody said whose the weights are
     assert manifest.ood["images"] == 4  # a tenth of the training images
     assert (
         manifest.command == f"nls add-model {VIT} --weights {weights} --data {data} --id mine/vit"

@@ -27,6 +27,7 @@ from nls_core.settings import ROOT, Settings
 from nls_core.views import panels, report
 from nls_core.web.rest.model_schemas import model_detail
 from nls_core.web.rest.schemas import analysis_response
+from nls_core.zoo import cards
 from tests.conftest import TINY, picture_bytes, tiny_manifest
 from tests.helpers.command import Nls
 
@@ -124,7 +125,7 @@ def written(models_dir: Path, folder: Path, ood: Any) -> Path:
 def test_manifests_without_the_field_stay_readable(models_dir: Path, tmp_path: Path) -> None:
     manifest = zoo.read_manifest(TINY[0], written(models_dir, tmp_path / "old", None))
     assert manifest.ood == {}
-    assert "held-out" not in zoo.card(manifest)
+    assert "held-out" not in cards.card(manifest)
 
 
 def test_manifests_with_the_field_are_read_and_shown(models_dir: Path, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_manifests_with_the_field_are_read_and_shown(models_dir: Path, tmp_path:
     manifest = zoo.read_manifest(TINY[0], written(models_dir, tmp_path / "new", ood))
     assert manifest.ood == ood
     assert model_detail(manifest, ()).ood == ood
-    assert "auroc: 0.91" in zoo.card(manifest)
+    assert "auroc: 0.91" in cards.card(manifest)
 
 
 @pytest.mark.parametrize(
