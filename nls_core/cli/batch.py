@@ -47,14 +47,8 @@ def command(
         task = bar.add_task("pictures", total=len(found))
         for known in batch.run(analyzer, found, ids, flips=flip_point):
             bar.update(task, completed=known.done)
-    if output.suffix.lower() == ".csv":
-        files.write_text(output, batch_html.numbers(known))
-    else:
-        css, script = (
-            (settings.static_dir / name).read_text(encoding="utf-8")
-            for name in ("style.css", "batch.js")
-        )
-        files.write_text(output, batch_html.report(known, css=css, script=script))
+    kind = output.suffix.lower().removeprefix(".")
+    files.write_text(output, batch_html.text(known, kind, settings.static_dir))
     for name, why in known.refused:
         err.print(f"not read: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
     err.print(f"written: {output}", markup=False)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,22 +166,30 @@ def report(batch: Batch, *, css: str, script: str) -> str:
     weights = "; ".join(f"{m.id} {m.sha256[:12]}" for m in batch.manifests)
     models = ",".join(batch.request.models)
     flips = "" if batch.request.flip_point else " --no-flip-point"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>NLS Lab batch of {batch.total}</title><style>{css}</style></head>"
-        f'<body class="nls-page"><header><h1>NLS Lab batch</h1><p>{batch.done} of {batch.total} '
-        f"pictures, {made}, NLS Lab {__version__}</p></header><main>{results(batch)}"
+    body = (
+        f"<header><h1>NLS Lab batch</h1><p>{batch.done} of {batch.total} pictures, "
+        f"{made}, NLS Lab {__version__}</p></header><main>{results(batch)}"
         f"<dl><dt>weights</dt><dd>{escape(weights)}</dd><dt>command</dt><dd><code>nls batch FOLDER "
         f"--models {escape(models)}{flips}</code></dd></dl></main>"
-        f"<script>(element => {{{script}}})(document);</script></body></html>"
+        f"<script>(element => {{{script}}})(document);</script>"
     )
+    return html.document(f"NLS Lab batch of {batch.total}", css, body)
+
+
+def text(batch: Batch, kind: str, static_dir: Path) -> str:
+    """A file of a kind: 'csv', or else the HTML report, with style and script of a folder."""
+    if kind == "csv":
+        return numbers(batch)
+    css, script = (
+        (static_dir / name).read_text(encoding="utf-8") for name in ("style.css", "batch.js")
+    )
+    return report(batch, css=css, script=script)
 
 
 def numbers(batch: Batch) -> str:
     """CSV: a line for each picture and model, and those that were not read."""
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    lines = io.StringIO()
+    out = csv.writer(lines, lineterminator="\n")
     out.writerow(COLUMNS)
     classes = batch.manifests[0].classes
     for row in batch.rows:
@@ -194,7 +203,7 @@ def numbers(batch: Batch) -> str:
             out.writerow([_cell(row.name), truth, manifest.id, classes[said.index], *sure, *found])
     for name, why in batch.refused:
         out.writerow([_cell(name), *[""] * 7, why])
-    return text.getvalue()
+    return lines.getvalue()
 
 
 def _cell(name: str) -> str:

@@ -12,7 +12,7 @@ from html import escape
 from nls_core import __version__
 from nls_core.analysis.results import Analysis, Prediction
 from nls_core.types import Manifest
-from nls_core.views import analysis_charts, glossary, panels, raster, snippets, svg
+from nls_core.views import analysis_charts, glossary, html, panels, raster, snippets, svg
 from nls_core.views.panels import View
 
 COLUMNS = (
@@ -47,16 +47,14 @@ def page(
         f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in _facts(analysis, view).items()
     )
     made = origin.made.strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>NLS Lab report: {escape(origin.file)}</title><style>{css}</style></head>"
-        '<body class="nls-page"><header><h1>NLS Lab report</h1>'
+    body = (
+        "<header><h1>NLS Lab report</h1>"
         f"<p>{escape(origin.file)}, {made}, NLS Lab {__version__}</p>{_picture(analysis)}</header>"
         f"<main>{panels.result(analysis, view)}{more}{plots}{panels.numbers(analysis)}"
         f"<dl>{facts}<dt>command</dt><dd><pre>{escape(_command(analysis, origin))}</pre></dd></dl>"
-        f"</main>{glossary.definitions(linked=False)}</body></html>"
+        f"</main>{glossary.definitions(linked=False)}"
     )
+    return html.document(f"NLS Lab report: {origin.file}", css, body)
 
 
 def _picture(analysis: Analysis) -> str:

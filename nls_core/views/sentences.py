@@ -105,7 +105,7 @@ def answers(analysis: Analysis) -> str:
     sure = [percent(m.prediction.confidence) for m in analysis.models]
     if len(set(names)) == 1 and len(names) > 1:
         each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
-        return f"{'Both' if len(names) == 2 else 'All'} say {names[0]} ({each})."
+        return f"{_all(len(names))} {names[0]} ({each})."
     parts = (
         f"the {role(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True))
     )

@@ -53,7 +53,7 @@ class Model(nets.Classifier, PyTorchModelHubMixin):
         return model.eval().requires_grad_(False).to(how.get("map_location", "cpu"))
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write(self.net, self.manifest, save_directory)
+        zoo.store_in(save_directory, self.net, self.manifest)
 
 
 FETCHING = ("revision", "cache_dir", "force_download", "local_files_only", "token")
@@ -82,11 +82,6 @@ def read(folder: Path) -> tuple[nn.Module, Manifest]:
     except ValueError as error:
         raise CheckpointError(f"{folder / CONFIG} is damaged: {brief(error)}") from error
     return zoo.network(manifest, folder), manifest
-
-
-def write(net: nn.Module, manifest: Manifest, folder: Path) -> Manifest:
-    """A folder of one model."""
-    return zoo.store_in(folder, net, manifest)
 
 
 def take(folder: Path, models_dir: Path, model_id: str | None = None) -> Manifest:

@@ -121,14 +121,7 @@ class BatchPage:
             return [message(text, wrong=True), gr.skip()]
         settings = self.analyzer.settings
         path = scratch.fresh(settings, f"nls-lab-batch.{kind}")
-        if kind == "csv":
-            files.write_text(path, batch_html.numbers(known))
-        else:
-            css, script = (
-                (settings.static_dir / name).read_text(encoding="utf-8")
-                for name in ("style.css", "batch.js")
-            )
-            files.write_text(path, batch_html.report(known, css=css, script=script))
+        files.write_text(path, batch_html.text(known, kind, settings.static_dir))
         return [gr.skip(), gr.File(str(path), visible=True)]
 
 
