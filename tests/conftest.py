@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if mark := MARKERS.get(place_of(item)):
             item.add_marker(mark)
+        if mark == "browser":
+            item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: place_of(item) not in MARKERS)
 
 

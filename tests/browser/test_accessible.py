@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from nls_core.settings import ROOT
 from nls_core.web.pages import navigation
-from tests.helpers.browsing import DESKTOP, PHONE, open_page
+from tests.helpers.browsing import DESKTOP, PHONE, open_page, settled
 
 AXE = (ROOT / "tests" / "helpers" / "axe.min.js").read_text(encoding="utf-8")
 PAGES = {navigation.HOME_TITLE: "/ui/", navigation.API: "/docs"} | {
@@ -24,11 +24,6 @@ DRAWN = (
     "Loss lab",
     "Findings",
 )  # have plots
-# nothing has been added for a while: a page that is still being made is not what people meet
-SETTLED = """() => new Promise((done) => {
-  let timer = setTimeout(done, 800);
-  new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(done, 800); })
-    .observe(document, {childList: true, subtree: true}); })"""
 COLOUR = "getComputedStyle(document.querySelector('.nls-brand')).color"
 
 
@@ -47,7 +42,7 @@ def test_nothing_serious_bars_anybody(browser: Browser, url: str, title: str) ->
     sign = ".js-plotly-plot .trace" if title in DRAWN else "h1"
     page, trouble = open_page(browser, f"{url}{PAGES[title]}", sign, DESKTOP, color_scheme="light")
     expect(page.locator(".empty.large:visible")).to_have_count(0, timeout=60_000)  # plots to come
-    page.evaluate(SETTLED)
+    settled(page)
     page.evaluate(AXE)
     assert (found := serious(page)) == [], found
     light = page.evaluate(COLOUR)

@@ -24,7 +24,7 @@ def test_a_zip_is_answered_sorted_and_written(browser: Browser, url: str, tmp_pa
     page.get_by_role("option", name="fashion").click()
     expect(page.get_by_text("fashion/ce-zero")).to_be_visible()
     page.locator("#batch-files input[type=file]").set_input_files(str(file))
-    expect(page.get_by_text("set.zip")).to_be_visible()
+    expect(page.locator("#batch-files a[href*='set.zip']")).to_be_visible()  # it has arrived
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#message")).to_contain_text("4 of 4 pictures", timeout=90_000)
     expect(page.locator("#batch")).to_contain_text("broken.png: expected an image file")

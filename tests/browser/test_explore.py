@@ -32,7 +32,6 @@ def anew(browser: Browser, url: str, size: dict[str, int] = FOLD) -> Page:
     """A page whose scripts have begun."""
     page, _ = browsing.open_page(browser, f"{url}/ui", ".nls-sentence", size)
     page.wait_for_function("() => document.querySelector('#nls-live')?.textContent", timeout=60_000)
-    page.wait_for_timeout(500)
     return page
 
 
@@ -93,7 +92,6 @@ def test_the_fold_answers_what_happened_to_whom_where_and_whether_it_is_deserved
 
 def test_strengths_are_switched_without_asking(browser: Browser, url: str) -> None:
     page = anew(browser, url)
-    page.wait_for_timeout(500)
     page.wait_for_function(
         """() => { const range = document.querySelector('#epsilon input[type=range]');
         range.value = '1'; range.dispatchEvent(new Event('input', { bubbles: true }));
@@ -177,7 +175,6 @@ def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(
     browser: Browser, url: str
 ) -> None:
     page = anew(browser, url)
-    page.wait_for_timeout(1000)
     page.evaluate(
         """() => { window.seen = new Set(); new MutationObserver(() => {
           for (const [what, selector] of Object.entries({ old: '#message .nls-old',
@@ -204,7 +201,6 @@ def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(
 
 def test_a_removed_picture_leaves_the_old_result_dimmed(browser: Browser, url: str) -> None:
     page = anew(browser, url)
-    page.wait_for_timeout(1000)
     page.locator("#upload button[aria-label='Remove Image']").click()
     expect(page.locator("#message")).to_contain_text("click an example", timeout=20_000)
     page.wait_for_function(

@@ -58,6 +58,7 @@ def upload(page: Page, folder: Path) -> None:
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:
     canvas = page.locator("#paint canvas")
     canvas.scroll_into_view_if_needed()
+    canvas.hover()  # once it has stopped moving
     box = canvas.bounding_box()
     assert box is not None
     x, y, wide, high = box["x"], box["y"], box["width"], box["height"]
@@ -156,10 +157,6 @@ def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: st
         browser, f"{url}/ui", "#paint canvas", PHONE, has_touch=True, is_mobile=True
     )
     canvas = page.locator("#paint canvas")
-    height = 0
-    while (now := page.evaluate("document.documentElement.scrollHeight")) != height:
-        height = now
-        page.wait_for_timeout(700)  # until the charts have come, what is above them moves
     canvas.scroll_into_view_if_needed()
     box, top = canvas.bounding_box(), page.evaluate("scrollY")
     assert box is not None

@@ -16,6 +16,14 @@ from playwright.sync_api import Browser, Page, Request, expect
 from nls_core.settings import ROOT
 
 PATIENCE = 240  # seconds for a start; 5 to 10 where nothing else runs
+# nothing has been added for half a second (or 15 seconds are over): while a page is being made,
+# what is clicked may not listen yet, and what is pointed at moves
+SETTLED = """() => new Promise((done) => {
+  const quiet = () => setTimeout(done, 500);
+  let timer = quiet();
+  setTimeout(done, 15000);
+  new MutationObserver(() => { clearTimeout(timer); timer = quiet(); })
+    .observe(document, {childList: true, subtree: true}); })"""
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -47,7 +55,7 @@ def serving() -> Iterator[str]:
 def open_page(
     browser: Browser, address: str, sign: str, size: dict[str, int], **options: object
 ) -> tuple[Page, list[str]]:
-    """A page on which `sign` (a selector) is seen, and a list of what goes wrong on it.
+    """A page on which `sign` (a selector) is seen and all is made, and what goes wrong on it.
 
     The list collects requests to other hosts and page errors; `options` are the browser's.
     """
@@ -64,4 +72,10 @@ def open_page(
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.goto(address)
     expect(page.locator(sign).first).to_be_visible(timeout=60_000)
+    settled(page)
     return page, trouble
+
+
+def settled(page: Page) -> None:
+    """Wait until a page is made."""
+    page.evaluate(SETTLED)
