@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         120, gt=0, description="computing time of an analysis; beyond it is refused, or stopped"
     )
     max_cache_bytes: int = Field(
-        96_000_000, ge=0, description="what was computed, kept in memory for those who look at it"
+        96_000_000, ge=0, description="what was computed and rendered, kept for those who look"
     )
     max_model_bytes: int = Field(
         80_000_000, ge=0, description="models kept in memory; the last one used always is"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -43,11 +44,11 @@ class Store(Generic[V]):
 
 
 def nbytes(value: Any) -> int:
-    """Bytes of all arrays and long texts in a value of nested dataclasses and tuples."""
+    """Bytes of all arrays and texts in a value of nested dataclasses and tuples."""
     if isinstance(value, np.ndarray):
         return int(value.nbytes)
     if isinstance(value, str):
-        return len(value)
+        return sys.getsizeof(value)  # one ε, and each letter takes two bytes
     if dataclasses.is_dataclass(value):
         return sum(nbytes(getattr(value, field.name)) for field in dataclasses.fields(value))
     return sum(map(nbytes, value)) if isinstance(value, tuple) else 0

@@ -112,10 +112,14 @@ class Queue:
                 if place in self._places:
                     self._places.remove(place)
 
-    def is_full(self, name: str) -> bool:
-        """Whether a visitor of that name would be refused."""
+    def is_full(self, name: str, coming: int = 0) -> bool:
+        """Whether a visitor of that name would be refused.
+
+        `coming` counts those who are let in, with or without a place by now.
+        """
         with self._lock:
-            return len(self._places) >= self.capacity and self._spare(name) is None
+            held = max(len(self._places), coming)
+            return held >= self.capacity and self._spare(name) is None
 
     def _spare(self, newcomer: str) -> Place | None:
         """The place that a newcomer may take, if any."""

@@ -17,6 +17,12 @@ def test_all_arrays_of_an_analysis_count(analysis: Analysis) -> None:
     assert least < nbytes(analysis) < 1.2 * least
 
 
+def test_texts_count_as_they_are_kept() -> None:
+    plain, greek = "e" * 10_000, "ε" * 10_000
+    assert 10_000 < nbytes(plain) < 10_100
+    assert 20_000 < nbytes((greek,)) < 20_200
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=30))
 def test_the_limit_holds_and_the_last_used_stay(puts: list[tuple[str, int]]) -> None:
     store: Store[np.ndarray[tuple[int], np.dtype[np.uint8]]] = Store(100 + 6 * PLACE)

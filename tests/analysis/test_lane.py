@@ -172,6 +172,17 @@ def test_the_greediest_makes_room_for_a_newcomer() -> None:
     leave.set()
 
 
+def test_who_is_let_in_counts_before_the_place_is_taken() -> None:
+    queue, leave = Queue(3, 10), threading.Event()
+    assert not queue.is_full("a", 2)
+    assert queue.is_full("a", 3)
+    for _ in range(3):
+        in_place(queue, "greedy", leave)
+    assert queue.is_full("greedy", 0)
+    assert not queue.is_full("newcomer", 3)  # for whom the greedy makes room
+    leave.set()
+
+
 def test_what_is_being_computed_is_never_bumped() -> None:
     queue, leave = Queue(2, 10), threading.Event()
     places = [in_place(queue, "greedy", leave)[0] for _ in range(2)]

@@ -35,7 +35,7 @@ class Mark:
 
     requests: int
     resident_mb: float
-    cache_mb: float  # of it, computed parts that are kept for the next who ask
+    cache_mb: float  # of it, what is computed and rendered and kept for the next who ask
     hooks: int
     threads: int
     descriptors: int

@@ -59,7 +59,7 @@ class Metrics:
         self._models = Histogram("nls_model_seconds", "Computing", ("model",), registry=own)
         # what must not grow with the requests; memory and descriptors are of the collector
         self.hooks = Gauge("nls_model_hooks", "Hooks of models, 0 while none runs", registry=own)
-        self.cache = Gauge("nls_cache_bytes", "Of computed parts that are kept", registry=own)
+        self.cache = Gauge("nls_cache_bytes", "Of what is computed and kept", registry=own)
         self.files = Gauge("nls_scratch_files", "Uploads and exports on the disk", registry=own)
         threads = Gauge("nls_threads", "Threads of Python", registry=own)
         threads.set_function(threading.active_count)

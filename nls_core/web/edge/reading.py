@@ -150,10 +150,10 @@ class Admission:
         *,
         path: str,
         places: int,
-        is_full: Callable[[str], bool],
+        is_full: Callable[[str, int], bool],
         refused: Callable[[], None],
     ) -> None:
-        """`path` is where POST computes; `is_full` tells by visitor, since the greedy make room.
+        """`path` is where POST computes; `is_full` tells by visitor and how many are let in.
 
         `refused` is called at each refusal.
         """
@@ -190,7 +190,7 @@ class Admission:
             self.held -= holds
 
     def _full(self, scope: Scope) -> bool:
-        return self.held >= self.most or self.is_full(visitor_name(scope))
+        return self.held >= self.most or self.is_full(visitor_name(scope), self.held)
 
     def _problem(self, scope: Scope) -> Response:
         self.refused()

@@ -25,7 +25,6 @@ from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_sli
 from nls_core.web.rest import schemas
 
 LONG = 2  # seconds of computing, from which on a person is told
-VIEWS_SHARE = 3  # of NLS_MAX_CACHE_BYTES a third again for rendered results, and for diagrams
 # HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
 Shown = tuple[str, str, str | None, str | None, str]
 
@@ -39,9 +38,7 @@ class Compare:
         self._known = {hashlib.sha256(e.path.read_bytes()).hexdigest(): e for e in self.examples}
         self._measured = read_measured(analyzer.settings)
         self.families = choice.opening(analyzer.families())
-        share = analyzer.settings.max_cache_bytes // VIEWS_SHARE
-        self._views: Store[Shown] = Store(share)
-        self._texts: Store[str] = Store(share)  # diagrams and frames
+        self._kept: Store[Any] = analyzer.computed  # what is rendered counts with what is computed
 
     def start(self, family: str) -> dict[str, Any]:
         """The values with which the page opens, or turns to another family."""
@@ -207,9 +204,9 @@ class Compare:
         analysis, scale = self.look(values), values["scale"]
         weights = tuple(model.manifest.sha256 for model in analysis.models)
         key = ("frames", analysis.sha256, weights, analysis.request, scale)
-        made = self._texts.get(key)
+        made: str | None = self._kept.get(key)
         if made is None:
-            self._texts.put(key, made := panels.frames(analysis, self.view(analysis, values)))
+            self._kept.put(key, made := panels.frames(analysis, self.view(analysis, values)))
         return key, made
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
@@ -219,12 +216,12 @@ class Compare:
         """
         view = self.view(analysis, values)
         weights = tuple(model.manifest.sha256 for model in analysis.models)
-        key = (analysis.sha256, weights, analysis.request, view)
-        shown = self._views.get(key)
+        key = ("shown", analysis.sha256, weights, analysis.request, view)
+        shown: Shown | None = self._kept.get(key)
         if shown is None:
             shown = _show(analysis, view, [self._diagram(model) for model in analysis.models])
             if analysis.sha256:
-                self._views.put(key, shown)
+                self._kept.put(key, shown)
         return list(shown)
 
     def _diagram(self, model: ModelAnalysis) -> str | None:
@@ -232,12 +229,12 @@ class Compare:
         manifest, confidence = model.manifest, model.prediction.confidence
         if "plain" not in manifest.reliability:
             return None
-        made = self._texts.get(key := (manifest.sha256, confidence))
+        made: str | None = self._kept.get(key := ("diagram", manifest.sha256, confidence))
         if made is None:
             made = analysis_charts.reliability_diagram(
                 manifest.reliability["plain"], manifest, confidence=confidence
             ).to_json()
-            self._texts.put(key, made)
+            self._kept.put(key, made)
         return made
 
     def answer(self, values: Values) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Limits:
     uploads: Path  # where files that a call names have to lie
     shown: Sequence[Path]  # further folders whose files may be fetched
     places: int  # calls that may wait
-    is_full: Callable[[str], bool]  # whether what computes has no place left for a visitor
+    is_full: Callable[[str, int], bool]  # whether what computes has no place left for a visitor
 
 
 class Gate:
@@ -161,7 +161,7 @@ class Gate:
         if fn.concurrency_id != LANE["concurrency_id"]:
             return  # quick ones pass while others compute
         visitor = session_name(body.get("session_hash"))
-        if len(self.blocks._queue) >= self.limits.places or self.limits.is_full(visitor):
+        if len(self.blocks._queue) >= self.limits.places or self.limits.is_full(visitor, 0):
             raise _Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{self.limits.places} analyses are waiting already; try again in a moment",

@@ -143,6 +143,18 @@ def test_a_model_that_nobody_has_measured_is_shown_without_a_diagram(
     assert page.startswith("<!doctype html>")
 
 
+def test_what_is_rendered_counts_with_what_is_kept(models_dir: Path) -> None:
+    small = Compare(Analyzer(Settings(models_dir=models_dir, max_cache_bytes=2_000_000)))
+    store, start = small.analyzer.computed, small.start("tiny")
+    analysis = small.analyze(start)
+    before = store.bytes
+    shown = small.show(analysis, start)
+    assert store.bytes - before > sum(len(text) for text in shown if text)
+    for confidence in range(200):
+        store.put(("diagram", confidence), "ε" * 100_000)
+    assert store.bytes <= 2_000_000
+
+
 def test_exports_hold_the_same_numbers(compare: Compare) -> None:
     values = compare.start("tiny") | {"steps": 1}
     analysis = compare.analyze(values)
