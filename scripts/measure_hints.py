@@ -26,7 +26,6 @@ from nls_core.data import sample
 from nls_core.evidence import measure
 from nls_core.images import PREPROCESS
 from nls_core.metrics import unfamiliar
-from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
 from nls_core.types import Manifest
 
@@ -56,25 +55,22 @@ def entry(manifest: Manifest, settings: Settings) -> tuple[dict[str, Any], dict[
     groups = (held.images, foreign(manifest, settings))
     logits = [measure.predict(model, images) for images in groups]
 
-    def seen(name: str) -> list[Tensor]:
+    def seen(name: str) -> list[tuple[Tensor, Tensor]]:
         """What a score is of, of the model's own pictures and of foreign ones."""
         picture = unfamiliar.SCORES[name].picture
-        return [images.float() / 255 for images in groups] if picture else logits
-
-    def separation(name: str, first: int) -> float:
-        own, outside = (unfamiliar.scores(name, each) for each in seen(name))
-        return float(auroc(own, outside[first::2]))
+        own, outside = [images.float() / 255 for images in groups] if picture else logits
+        return [(own, outside)]
 
     def told(name: str) -> float:
-        own, outside = (unfamiliar.scores(name, each) for each in seen(name))
+        own, outside = (unfamiliar.scores(name, each) for each in seen(name)[0])
         return float((outside[1::2] < unfamiliar.threshold(own)).double().mean())
 
     names = family.hints[manifest.loss]
-    score = max(names, key=lambda name: separation(name, 0))
+    score, separation = unfamiliar.best(names, seen)
     found = unfamiliar.entry(
         score,
-        seen(score)[0],
-        auroc=separation(score, 1),
+        seen(score)[0][0],
+        auroc=separation,
         outside=len(groups[1][1::2]),
         told=told(score),
         command=f"python scripts/measure_hints.py {family.name}",

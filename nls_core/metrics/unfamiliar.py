@@ -9,8 +9,9 @@ and many a foreign picture does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nls_core.errors import InvalidInput, choose
+from nls_core.metrics.selective import auroc
 
 BLACK = 8.5 / 255  # a background that a file's compression has left its traces on
 
@@ -88,6 +90,9 @@ class Verdict:
         )
 
 
+Seen = Callable[[str], Sequence[tuple[Tensor, Tensor]]]
+
+
 def scores(name: str, seen: Tensor) -> Tensor:
     """(N,) float64, higher for more familiar pictures.
 
@@ -141,6 +146,26 @@ def entry(name: str, known: Tensor, rate: float = 0.05, **figures: Any) -> dict[
     """
     limit = threshold(scores(name, known), rate)
     return {"score": name, "threshold": limit, "rate": rate, "images": len(known), **figures}
+
+
+def best(names: Iterable[str], seen: Seen) -> tuple[str, float]:
+    """The score that tells outside pictures best, and its AUROC, the mean over networks.
+
+    Every second outside picture chooses, the AUROC is of the others.
+
+    Args:
+        names: keys of `SCORES`.
+        seen: of a score, for each network, what it takes of the network's own pictures and of
+            outside ones; see `scores`.
+    """
+
+    def separation(name: str, first: int) -> float:
+        return fmean(
+            auroc(scores(name, own), scores(name, outside[first::2])) for own, outside in seen(name)
+        )
+
+    score = max(names, key=lambda name: separation(name, 0))
+    return score, separation(score, 1)
 
 
 def check(ood: Mapping[str, Any]) -> None:

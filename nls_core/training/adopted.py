@@ -17,7 +17,6 @@ from nls_core.errors import InvalidInput, choose
 from nls_core.evidence import measure
 from nls_core.losses import LOSSES
 from nls_core.metrics import unfamiliar
-from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
 from nls_core.training import libraries
 from nls_core.training.libraries import Stated
@@ -177,20 +176,11 @@ def _manifest(wanted: Adoption, known: Stated, classes: tuple[str, ...], size: i
 
 
 def _hint(model: nets.Classifier, held: datasets.Data, command: str) -> dict[str, Any]:
-    """'Perhaps none of my classes': the score that tells `datasets.OUTSIDE` best.
-
-    Every second outside image chooses the score, the others are reported.
-    """
+    """'Perhaps none of my classes': the score that tells `datasets.OUTSIDE` best."""
     shape = (int(held.images.shape[1]), int(held.images.shape[2]), int(held.images.shape[3]))
     own = measure.predict(model, held.images)
     outside = torch.cat([draw(shape, 0)[:200] for draw in datasets.OUTSIDE.values()])
     foreign = measure.predict(model, outside)
-
-    def separation(name: str, first: int) -> float:
-        return auroc(unfamiliar.scores(name, own), unfamiliar.scores(name, foreign[first::2]))
-
     of_logits = [name for name, score in unfamiliar.SCORES.items() if not score.picture]
-    score = max(of_logits, key=lambda name: separation(name, 0))
-    return unfamiliar.entry(
-        score, own, auroc=separation(score, 1), outside=len(foreign[1::2]), command=command
-    )
+    score, told = unfamiliar.best(of_logits, lambda name: [(own, foreign)])
+    return unfamiliar.entry(score, own, auroc=told, outside=len(foreign[1::2]), command=command)

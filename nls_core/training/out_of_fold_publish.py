@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from nls_core.evidence.measure import measure_out_of_fold
 from nls_core.evidence.out_of_fold import REFERENCE
 from nls_core.families import Family
 from nls_core.metrics import calibration, unfamiliar
-from nls_core.metrics.selective import auroc
 from nls_core.settings import Settings
 from nls_core.training import (
     finetune,
@@ -200,28 +198,18 @@ def by_kind(logits: Tensor, collection: objects.Collection) -> dict[str, float]:
 def _unfamiliar(family: Family, cell: Cell, folds: Tensor) -> dict[str, Any]:
     """The score of the hint, its threshold, and how well it tells objects from bare backgrounds.
 
-    All of networks that saw neither; every second background chooses, the others are reported.
+    All of networks that saw neither.
     """
     names = family.hints.get(cell.recipe.loss, ())
     if not names:
         return {}
     folds = per_rendering(folds, cell.logits)
-
-    def separation(name: str, first: int) -> float:
-        """Mean AUROC of the folds on every second background."""
-        return fmean(
-            auroc(
-                unfamiliar.scores(name, cell.logits[folds == fold]),
-                unfamiliar.scores(name, outside[first::2]),
-            )
-            for fold, outside in enumerate(cell.outside)
-        )
-
-    score = max(names, key=lambda name: separation(name, 0))
+    pairs = [(cell.logits[folds == fold], outside) for fold, outside in enumerate(cell.outside)]
+    score, told = unfamiliar.best(names, lambda name: pairs)
     return unfamiliar.entry(
         score,
         cell.logits,
-        auroc=separation(score, 1),
+        auroc=told,
         outside=len(cell.outside[0][1::2]),
         command=family.command,
     )
