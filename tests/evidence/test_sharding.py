@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,11 @@ from nls_core.errors import InvalidInput
 from nls_core.evidence import groups, sharding
 from nls_core.evidence.parts import PARTS, USUAL
 from nls_core.evidence.sharding import Shard
-from nls_core.settings import ROOT, Settings
+from nls_core.settings import Settings
 from tests.conftest import TINY
 from tests.helpers.command import Nls
 from tests.helpers.evidence import count, hurry
+from tests.helpers.launching import in_two_processes
 from tests.helpers.site import at_start
 
 HURRIED = """import pytest
@@ -85,17 +84,7 @@ def test_two_processes_of_torchrun_report_as_one(
     hurry(monkeypatch)
     whole = nls(*ASKED, "--json", "--runs", str(tmp_path / "whole"))
     at_start(monkeypatch, tmp_path / "start", HURRIED)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    runs = str(tmp_path / "two")
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", "-m", "nls_core", *ASKED, "--json", "--runs", runs],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = in_two_processes("nls_core", *ASKED, "--json", "--runs", str(tmp_path / "two"))
     assert done.stdout == whole.out
     for index in (1, 2):
         assert f"shard {index} of 2: 3 parts are measured" in done.stderr

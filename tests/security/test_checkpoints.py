@@ -20,6 +20,7 @@ from nls_core.errors import CheckpointError, NotWritten
 from nls_core.settings import ROOT
 from nls_core.training import checkpoints, loop, publish
 from nls_core.training.checkpoints import BEST, LAST, Position
+from tests.helpers.launching import TORCHRUN
 from tests.helpers.site import with_separable
 from tests.helpers.steps import RECIPE, separable, write_folder
 
@@ -192,8 +193,7 @@ def test_a_limit_on_file_sizes_ends_the_command_with_one_line(command: list[str]
 
 def test_two_processes_stop_together_with_one_line(command: list[str], tmp_path: Path) -> None:
     """A child of torchrun gets the signal, as from a terminal; SIGTERM comes by torchrun below."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = start([*torchrun, *command])
+    process = start([*TORCHRUN, *command])
     wait_for(tmp_path / "run" / LAST, process)
     # one child is enough: they vote at each step
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -207,8 +207,7 @@ def test_two_processes_stop_together_with_one_line(command: list[str], tmp_path:
 
 
 def test_sigterm_to_torchrun_itself_saves_too(command: list[str], tmp_path: Path) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = start([*torchrun, *command])
+    process = start([*TORCHRUN, *command])
     wait_for(tmp_path / "run" / LAST, process)
     process.terminate()
     errors = process.communicate(timeout=120)[1]

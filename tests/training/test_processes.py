@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from nls_core.settings import ROOT
 from nls_core.training import checkpoints, loop
 from nls_core.training.checkpoints import LAST
+from tests.helpers.launching import in_two_processes
 from tests.helpers.steps import RECIPE, STEPS, separable
 from tests.training.test_precision import OPEN
 
@@ -20,16 +18,7 @@ from tests.training.test_precision import OPEN
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What they left; see `tests.helpers.together`."""
     out = tmp_path_factory.mktemp("two")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", "-m", "tests.helpers.together", str(out)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    in_two_processes("tests.helpers.together", str(out))
     return out
 
 
