@@ -101,7 +101,7 @@ tables: install ## write the tables of README and docs, and the model cards, ane
 hints: install data ## measure anew when fashion's models say that a picture is perhaps no clothing (minutes)
 	$(BIN)/python scripts/measure_hints.py
 
-screenshots: $(VENV)/.installed-dev browser ## take the pictures of README anew, from the real app (a minute)
+screenshots: $(VENV)/.installed-dev browser ## take the pictures of README and previews anew, from the real app (a minute)
 	$(BIN)/python scripts/make_screenshots.py
 
 examples: install ## measure the examples with the opening pairs, and choose what the page opens with (minutes)

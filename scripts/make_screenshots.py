@@ -1,7 +1,7 @@
-"""Take the pictures of README anew, from the real app: `make screenshots`.
+"""Take the pictures of README and of link previews anew, from the real app: `make screenshots`.
 
-The app is started on a port of its own with the shipped models, and looked at in Debian's Chromium
-as a visitor who has seen the tour.
+Names of pictures as arguments take these alone. The app is started on a port of its own with the
+shipped models, and looked at in Debian's Chromium as a visitor who has seen the tour.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from nls_core.settings import ROOT
+from nls_core.web.pages.heads import PICTURE, PICTURE_SIZE
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PICTURES = {"compare-desktop": (1280, 900), "compare-phone": (390, 844)}  # name -> the window
+PREVIEW = "preview"
 PATIENCE = 120  # seconds
 SEEN = "localStorage.setItem('nls-lab-tour', 'seen')"
 # all three charts are drawn, and nothing is being computed
@@ -28,8 +31,8 @@ DONE = """() => document.querySelectorAll('.js-plotly-plot .main-svg').length >=
   && document.querySelector('#message').innerText.trim() === ''"""
 
 
-def main() -> None:
-    """Start the app, take the pictures, end it."""
+def main(only: Sequence[str]) -> None:
+    """Start the app, take the pictures (all, or `only` some), end it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,7 +50,9 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=CHROMIUM, args=["--no-sandbox", "--hide-scrollbars"]
             )
-            for name, (width, height) in PICTURES.items():
+            for name, (width, height) in (PICTURES | {PREVIEW: PICTURE_SIZE}).items():
+                if only and name not in only:
+                    continue
                 page = browser.new_page(viewport={"width": width, "height": height})
                 page.add_init_script(SEEN)
                 _take(page, f"{url}/ui/", name)
@@ -73,6 +78,11 @@ def _take(page: Page, url: str, name: str) -> None:
     page.goto(url)
     page.wait_for_function(DONE, timeout=PATIENCE * 1000)
     page.evaluate("document.activeElement?.blur?.()")
+    if name == PREVIEW:  # the first screen, in a form that all previews know
+        path = ROOT / "static" / PICTURE.removeprefix("/")
+        Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=80)
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+        return
     path = ROOT / "docs" / "images" / f"{name}.png"
     # the bar that follows the reader would lie over the middle of a picture of the whole page
     page.add_style_tag(content="#strength { position: static !important; }")
@@ -82,4 +92,4 @@ def _take(page: Page, url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -11,13 +11,16 @@ import plotly.graph_objects as go
 from nls_core.analysis.results import Analysis
 from nls_core.metrics import calibration
 from nls_core.types import Manifest
-from nls_core.views import names
+from nls_core.views import chart_text, names
 from nls_core.views.palette import GRID, MARK_COLOUR, TEXT, colour_of, dash_of
 from nls_core.views.sentences import epsilon_axis, epsilon_text
 
 
 def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
-    """Give a figure the look of all: no background, so that it suits light and dark pages."""
+    """Give a complete figure the look of all, and its text.
+
+    There is no background, so that it suits light and dark pages.
+    """
     figure.update_layout(
         height=height,
         margin={"l": 56, "r": 14, "t": 36, "b": 46},
@@ -29,6 +32,7 @@ def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
     )
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.layout.meta = chart_text.meta(figure)
     return figure
 
 

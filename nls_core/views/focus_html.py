@@ -20,7 +20,11 @@ CANVAS = 480  # longest edge of the canvas in pixels
 CELLS = 120  # pictures smaller than that are shown as the pixels that they are
 COLOUR = (34, 211, 238)  # of the paint; no loss and no map has it
 EXPLAIN = "The focus score is the share of an activation map that lies on the object."
-HOW_TO_PAINT = "Paint over the object in the picture, roughly, with mouse, pen or finger."
+HOW_TO_PAINT = "Paint over the object in the picture, roughly, with mouse, pen, finger or keys."
+KEYS = (  # HTML
+    "Without a mouse: the arrow keys move the brush (further with <kbd>Shift</kbd>), "
+    "<kbd>Space</kbd> puts it down and lifts it, <kbd>Ctrl</kbd>+<kbd>Z</kbd> takes a stroke back."
+)
 OUTSIDE = (
     "The paint lies outside the dashed frame, and the models see only what is in it: paint the "
     "object inside the frame."
@@ -52,12 +56,16 @@ def painter(analysis: Analysis, given: Marked | None = None) -> str:
         f'<div class="nls-paint" data-picture="{digest(analysis)}">'
         f'<div class="sheet" style="aspect-ratio:{width}/{height};--wide:{width / height:.4f}">'
         f'<img{cells} src="{picture}" alt="the analyzed picture">{start}'
-        f'<canvas width="{width}" height="{height}" role="img" '
-        f'aria-label="paint over the object here"></canvas>{_frame(geometry)}</div>'
+        f'<canvas width="{width}" height="{height}" tabindex="0" role="application" '
+        f'aria-label="Paint over the object here" aria-describedby="paint-keys"></canvas>'
+        f'{_frame(geometry)}<i class="cursor"></i></div>'
         '<div class="tools"><button type="button" data-tool="brush" aria-pressed="true">Brush'
         '</button><button type="button" data-tool="eraser" aria-pressed="false">Eraser</button>'
+        '<button type="button" data-tool="undo" aria-disabled="true">Undo</button>'
         '<button type="button" data-tool="clear">Clear</button>'
-        '<label>Size <input type="range" min="2" max="30" value="10"></label></div></div>'
+        '<label>Size <input type="range" min="2" max="30" value="10"></label></div>'
+        f'<p class="keys" id="paint-keys">{KEYS}</p>'
+        '<p class="told nls-unseen" role="status"></p></div>'
     )
 
 

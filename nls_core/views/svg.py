@@ -13,6 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nls_core.views.chart_text import describe
 from nls_core.views.palette import TEXT
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 44, 46  # pixels around what is drawn
@@ -73,7 +74,7 @@ def draw(figure: go.Figure, *, width: int = 640) -> str:
         parts += _trace(trace, x, ys[trace.yaxis or "y"])
     title = figure.layout.title.text
     parts += [_text(LEFT, 18, title, size=13)] if title else _legend(figure)
-    name = escape(title or "; ".join(filter(None, (t.name for t in figure.data))), quote=True)
+    name = escape(describe(figure), quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{name}" font-family="system-ui, sans-serif" font-size="12" fill="{TEXT}">'

@@ -23,9 +23,8 @@ from nls_core.web import logs
 from nls_core.web.edge import scratch
 from nls_core.web.edge.middleware import UI_PATH
 from nls_core.web.edge.rate import crowded
-from nls_core.web.pages import navigation, site
+from nls_core.web.pages import heads, navigation, site
 from nls_core.web.pages.gate import Gate, Limits
-from nls_core.web.pages.heads import Heads
 from nls_core.web.rest.api import create_api
 
 PATIENCE = 6  # seconds that open requests get at the end; the page's event streams never end
@@ -44,6 +43,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.get("/favicon.ico", include_in_schema=False)(
         lambda: FileResponse(settings.static_dir / "favicon.svg", media_type="image/svg+xml")
     )
+    app.get(heads.PICTURE, include_in_schema=False)(
+        lambda: FileResponse(settings.static_dir / heads.PICTURE.removeprefix("/"))
+    )
     if find_spec("mcp"):  # of the extra of that name
         from nls_core.web import tools  # noqa: PLC0415
 
@@ -53,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
     app.state.header = navigation.header_html(navigation.API)  # of /docs
     page.app = Gate(
-        Heads(page.app, UI_PATH, navigation.heads()),
+        heads.Heads(page.app, UI_PATH, navigation.heads()),
         page.app.get_blocks(),  # type: ignore[attr-defined]  # of Gradio's own app
         UI_PATH,
         Limits(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from nls_core.analysis import loss_curves
@@ -76,7 +79,8 @@ def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
 
 
 def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/calibration", "#gaps b", DESKTOP)
+    address = f"{url}/ui/calibration?__theme=dark"
+    page, trouble = open_page(browser, address, "#gaps b", DESKTOP)
     expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
     expect(page.locator("#gaps")).to_contain_text("ce, zero, T = 1.00: overconfident")
     number = page.get_by_label("number input for T")
@@ -86,6 +90,14 @@ def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: 
         "ce, zero, T = 3.00: underconfident", timeout=20_000
     )
     expect(page.locator("#calibration-table")).to_contain_text("ce + T, zero")
+    told = page.locator(".js-plotly-plot").first.locator("[role=img]")
+    expect(told).to_have_attribute("aria-label", re.compile(r"^ce-zero, T = 3\.00.* % at "))
+    with page.expect_download() as kept:  # charts of a dark page are saved light, too
+        page.get_by_role("button", name="Save as PNG").first.click()
+    assert kept.value.suggested_filename == "nls-lab-ce-zero-t-3-00-15-bins.png"
+    with Image.open(kept.value.path()) as picture:
+        assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+        assert picture.width >= 1600
     assert trouble == []
     page.close()
 
@@ -101,6 +113,8 @@ def test_the_reports_are_drawn_and_tabled(
     expect(page.locator(".js-plotly-plot")).to_have_count(plots, timeout=30_000)
     for number in range(plots):
         assert page.locator(".js-plotly-plot").nth(number).locator(".trace, .hm").count() > 0
+        told = page.locator(".js-plotly-plot").nth(number).locator("[role=img]")
+        expect(told).to_have_attribute("aria-label", re.compile(r"\d.*\d"))
     assert trouble == []
     page.close()
 

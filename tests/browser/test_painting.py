@@ -139,6 +139,65 @@ def test_the_eraser_and_clear_take_paint_away(browser: Browser, url: str) -> Non
     page.close()
 
 
+def test_a_stroke_is_taken_back_by_button_and_by_keys(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_have_attribute("aria-disabled", "true")
+    begun = painted_pixels(page)
+    stroke(page, ACROSS)
+    one = painted_pixels(page)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    assert painted_pixels(page) == 0
+    undo.click()
+    assert painted_pixels(page) == one
+    stroke(page, [(0.1, 0.1), (0.1, 0.9)])  # and the canvas has the focus
+    assert painted_pixels(page) > one
+    page.keyboard.press("Control+z")
+    assert painted_pixels(page) == one
+    page.keyboard.press("Control+z")
+    assert painted_pixels(page) == begun < one
+    expect(undo).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#focus-scores")).to_contain_text("Paint over", timeout=20_000)
+    page.keyboard.press("Control+z")  # nothing is left to take back
+    assert painted_pixels(page) == begun
+    assert trouble == []
+    page.close()
+
+
+def test_keys_alone_paint_and_say_where(browser: Browser, url: str) -> None:
+    page, trouble = open_page(browser, url, DESKTOP)
+    canvas = page.get_by_role("application", name="Paint over the object here")
+    expect(canvas).to_have_accessible_description(re.compile("arrow keys move the brush"))
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_role("button", name="Brush").focus()
+    page.keyboard.press("Shift+Tab")
+    expect(canvas).to_be_focused()
+    cursor, told = page.locator("#paint .cursor"), page.locator("#paint .told")
+    expect(cursor).to_be_visible()
+    ring = "document.querySelector('.sheet').computedStyleMap().get('outline-style').value"
+    assert page.evaluate(ring) == "solid"
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    expect(told).to_have_text(re.compile(r"^48 % across, \d+ % down: the brush is up$"))
+    assert painted_pixels(page) == 0
+    page.keyboard.press("Space")
+    dot = painted_pixels(page)
+    assert dot > 0
+    expect(told).to_contain_text("the brush is down")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowDown")
+    line = painted_pixels(page)
+    assert line > 2 * dot
+    page.keyboard.press("Space")
+    expect(page.locator("#focus-scores")).to_contain_text("Your paint covers", timeout=20_000)
+    page.keyboard.press("ArrowRight")
+    assert painted_pixels(page) == line  # the brush is up again
+    page.keyboard.press("Control+z")
+    assert painted_pixels(page) == 0
+    assert trouble == []
+    page.close()
+
+
 def test_another_picture_drops_the_paint(browser: Browser, url: str) -> None:
     page, trouble = open_page(browser, url, DESKTOP)
     stroke(page, ACROSS)
@@ -160,12 +219,17 @@ def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: st
     canvas.scroll_into_view_if_needed()
     box, top = canvas.bounding_box(), page.evaluate("scrollY")
     assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)  # a dot
+    scores = page.locator("#focus-scores")
+    expect(scores).to_contain_text("Your paint covers", timeout=20_000)
+    dot = shares(page)
+    assert 0 < dot[0] < 5
     touch = page.context.new_cdp_session(page)
     for kind, down in (("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.8)):
         point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] * down}
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(page.locator("#focus-scores")).to_contain_text("Your paint covers", timeout=20_000)
+    assert anew(page, dot)[0] > dot[0]
     assert page.evaluate("scrollY") == top
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert trouble == []

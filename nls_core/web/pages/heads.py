@@ -1,4 +1,4 @@
-"""The head of each page's HTML: its own title and description, for tabs and link previews.
+"""The head of each page's HTML: its own title, description and picture, for tabs and link previews.
 
 Gradio's template names itself, and pictures outside.
 """
@@ -9,8 +9,13 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PICTURE = "/preview.jpg"  # of static/, made by `make screenshots`
+PICTURE_SIZE = (1200, 630)  # what previews want
+PICTURE_SHOWS = "The page Compare: a cat, clean and attacked, as two classifiers see it"
+SPACE = ".hf.space"
 
 _THEIRS = re.compile(
     r'<meta\s+(?:property="og:[^"]*"|name="(?:twitter:|description)[^"]*")\s+content="[^"]*"\s*/?>'
@@ -27,7 +32,27 @@ def head(title: str, description: str) -> str:
         f'<meta property="og:type" content="website"><meta property="og:site_name" '
         f'content="NLS Lab"><meta property="og:title" content="{title}">'
         f'<meta property="og:description" content="{text}">'
-        '<meta name="twitter:card" content="summary">'
+        '<meta name="twitter:card" content="summary_large_image">'
+    )
+
+
+def preview(page: URL) -> str:
+    """The tags of a page that hold addresses, which previews want whole.
+
+    Its host is one that `edge.trust` let pass. A Space speaks https to the world, and http to us.
+    """
+    if (page.hostname or "").endswith(SPACE):
+        page = page.replace(scheme="https")
+    address, image = (
+        escape(str(each), quote=True)
+        for each in (page.replace(query=""), page.replace(path=PICTURE, query=""))
+    )
+    width, height = PICTURE_SIZE
+    return (
+        f'<meta property="og:url" content="{address}"><meta property="og:image" content="{image}">'
+        f'<meta property="og:image:width" content="{width}">'
+        f'<meta property="og:image:height" content="{height}">'
+        f'<meta property="og:image:alt" content="{PICTURE_SHOWS}">'
     )
 
 
@@ -57,7 +82,8 @@ class Heads:
                 return
             data = bytes(body)
             if Headers(raw=start["headers"]).get("content-type", "").startswith("text/html"):
-                data = with_head(data.decode("utf-8"), tags).encode()
+                own = tags + preview(URL(scope=scope))
+                data = with_head(data.decode("utf-8"), own).encode()
                 MutableHeaders(raw=start["headers"])["content-length"] = str(len(data))
             await send(start)
             await send({"type": "http.response.body", "body": data})

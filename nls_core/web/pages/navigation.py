@@ -27,7 +27,7 @@ from nls_core.web.pages import (
     training,
 )
 from nls_core.web.pages.heads import head
-from nls_core.web.pages.widgets import PRIVATE, message
+from nls_core.web.pages.widgets import PRIVATE, message, script
 
 log = structlog.get_logger("nls_core")
 
@@ -129,15 +129,23 @@ def _build(title: str, build: Callable[[Analyzer], None], analyzer: Analyzer) ->
         gr.HTML(message(f"This page cannot be shown: {why}.", wrong=True))
 
 
+def _charts(analyzer: Analyzer) -> None:
+    """What gives the charts of a page their texts and their PNG."""
+    made = script(analyzer.settings, "charts.js")
+    gr.HTML("", html_template="<span></span>", js_on_load=made, elem_classes="nls-over")
+
+
 def add(blocks: gr.Blocks, analyzer: Analyzer) -> None:
     """Add all of `PAGES` to the Blocks of the Compare page, at /ui/<slug>.
 
     Gradio's own navigation is hidden by the style sheet: ours also leads to the API.
     """
     with blocks:
+        _charts(analyzer)
         blocks.load(None, js=reveal(HOME_TITLE), **PRIVATE)
     for title, build in PAGES.items():
         with blocks.route(title, slug(title)):
             header(title)
+            _charts(analyzer)
             _build(title, build, analyzer)
             blocks.load(None, js=reveal(title), **PRIVATE)

@@ -29,7 +29,7 @@ from nls_core.web.edge.middleware import LOGGED, STRICT, UI_PATH, Metrics
 from nls_core.web.edge.problems import Problem
 from nls_core.web.edge.reading import visitor_name
 from nls_core.web.edge.scratch import Sweeper
-from nls_core.web.rest import docs_page, forms, llms_text
+from nls_core.web.rest import docs_page, documented, forms, llms_text
 from nls_core.web.rest.model_schemas import (
     Health,
     ModelDetail,
@@ -116,7 +116,7 @@ def list_models(analyzer: TheAnalyzer) -> list[ModelSummary]:
         s503=BUSY,
     ),
 )
-def get_model(family: str, name: str, analyzer: TheAnalyzer) -> ModelDetail:
+def get_model(family: forms.Family, name: forms.Name, analyzer: TheAnalyzer) -> ModelDetail:
     """One model's manifest, and the layers that maps can be taken at."""
     manifest = analyzer.manifest(f"{family}/{name}")
     return model_detail(manifest, analyzer.layers(manifest.id))
@@ -256,31 +256,19 @@ async def docs(request: Request) -> HTMLResponse:
 
 
 class Api(FastAPI):
-    """FastAPI whose OpenAPI text also has the problems, and an example with its nulls."""
+    """FastAPI whose OpenAPI text also has the problems, and examples."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI text."""
         if self.openapi_schema is None:
             text = super().openapi()
             text["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            answer = text["paths"][f"{v1.prefix}/analyze"]["post"]["responses"]["200"]
-            answer["content"]["application/json"]["example"] = docs_page.example_response()
-            self._name_models(text)
+            documented.answers(text)
+            analyzer: Analyzer = self.state.analyzer
+            for family in choice.opening(analyzer.families())[:1]:
+                pair = analyzer.pair(family)
+                documented.requests(text, pair, analyzer.manifest(pair[0]))
         return super().openapi()
-
-    def _name_models(self, text: dict[str, Any]) -> None:
-        """Let the examples of the text ask for models that are served, where there are any."""
-        analyzer: Analyzer = self.state.analyzer
-        for family in choice.opening(analyzer.families())[:1]:
-            pair = analyzer.pair(family)
-            form = text["paths"][f"{v1.prefix}/analyze"]["post"]["requestBody"]["content"]
-            name = form["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
-            text["components"]["schemas"][name]["properties"]["models"]["examples"] = [
-                ",".join(pair)
-            ]
-            one = text["paths"][f"{v1.prefix}/models/{{family}}/{{name}}"]["get"]
-            for parameter, part in zip(one["parameters"], pair[0].split("/"), strict=True):
-                parameter["schema"]["examples"] = [part]
 
 
 def create_api(

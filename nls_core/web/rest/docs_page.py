@@ -1,4 +1,4 @@
-"""The API in words: an example answer, and /docs as plain HTML made from the OpenAPI text.
+"""The API in words: /docs as plain HTML made from the OpenAPI text.
 
 FastAPI's own page would load scripts from outside.
 """
@@ -13,19 +13,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-import numpy as np
-
-from nls_core.analysis.results import (
-    Analysis,
-    AnalysisRequest,
-    CamMap,
-    ModelAnalysis,
-    Prediction,
-    SweepPoint,
-)
-from nls_core.types import Geometry, Manifest
 from nls_core.web.edge import problems
-from nls_core.web.rest.schemas import analysis_response
 
 Json = Mapping[str, Any]
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto 2rem;
@@ -33,7 +21,9 @@ padding: 0 1rem; overflow-wrap: anywhere } code, pre { font: 14px/1.4 ui-monospa
 a { color: inherit } pre { overflow-x: auto; padding: .6rem; border: 1px solid #8886;
 border-radius: 6px; overflow-wrap: normal } .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; min-width: 30rem } td, th { text-align: left;
-vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886 }
+vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8886;
+overflow-wrap: break-word } td:last-child { min-width: 15rem }
+td pre { contain: inline-size; max-height: 30rem }
 h2 { margin-top: 2.5rem } h2 code { font-weight: 400; display: block }
 .nls-head { display: flex; align-items: center; gap: .3rem 1.6rem; padding: .5rem 0;
 border-bottom: 1px solid #8886 } .nls-head a { text-decoration: none; white-space: nowrap }
@@ -46,44 +36,6 @@ THEMES = ("light", "dark")  # of ?__theme=, as on the pages
 WIDE = '<div class="wide" tabindex="0"><table>'
 # for the page's security policy: this style sheet and no other
 STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
-
-
-def example_response() -> dict[str, Any]:
-    """A small made-up answer, through the same code as real ones."""
-    manifest = Manifest(
-        id="shoes/ce-zero",
-        arch="smallresnet-16",
-        padding="zero",
-        loss="ce",
-        loss_parameters={},
-        classes=("Sneaker", "Bag"),
-        channels=1,
-        input_size=28,
-        mean=(0.5,),
-        std=(0.25,),
-        preprocess="fashion",
-        temperature=2.0,
-        sha256="",
-        seed=0,
-        recipe={},
-    )
-    request = AnalysisRequest(models=(manifest.id,), epsilons=(4 / 255,))
-    x = np.full((1, 2, 2), 0.5, np.float32)
-    cam = CamMap("gradcam", "net.stages.2", 0, np.array([[0, 1], [0.5, 0]], np.float32))
-    attacked = x + np.array([[[4, -4], [4, 4]]], np.float32) / np.float32(255)
-    flipped = SweepPoint(4 / 255, attacked, _predicted(0, 1), cam, 4 / 255, 8 / 255, True)
-    model = ModelAnalysis(manifest, _predicted(2, 0), cam, (flipped,))
-    picture = np.zeros((80, 60, 3), np.uint8)
-    geometry = Geometry(60, 80, (-2.0, 8.0, 62.0, 72.0))
-    notes = ("the bright background was inverted, as in Fashion-MNIST",)
-    analysis = Analysis(request, x, picture, geometry, (model,), notes, seconds=0.5)
-    return analysis_response(analysis).model_dump(mode="json")
-
-
-def _predicted(*logits: float, temperature: float = 2.0) -> Prediction:
-    z = np.array(logits, np.float32)
-    plain, calibrated = (np.exp(v) / np.exp(v).sum() for v in (z, z / temperature))
-    return Prediction(z, plain, calibrated)
 
 
 def page(text: Json, base: str, *, header: str = "", theme: str = "") -> str:
@@ -181,8 +133,9 @@ def _curl(base: str, path: str, method: str, fields: list[tuple[str, str, bool, 
     parts = [f"curl {verb}{base}{path}"]
     for name, place, required, schema in fields:
         examples = schema.get("examples", [])
-        if place == "form" and (required or examples):
-            parts.append(f"-F {name}={examples[0] if examples else '@photo.jpg'}")
+        if place == "form" and (required or examples[:1] not in ([], [schema.get("default")])):
+            value = examples[0] if examples else "@photo.jpg"
+            parts.append(f"-F {name}={str(value).lower() if value is True else value}")
         if place == "path" and examples:
             parts[0] = parts[0].replace(f"{{{name}}}", examples[0])
     return " \\\n  ".join(parts)
@@ -196,7 +149,8 @@ def _answer(text: Json, status: str, answer: Json) -> str:
         notes = {"fields": _meanings(text, schema), "example": content.get("example")}
         for label, value in notes.items():
             if value:
-                pretty = escape(json.dumps(value, indent=2, ensure_ascii=False))
+                plain = isinstance(value, str)
+                pretty = escape(value if plain else json.dumps(value, indent=2, ensure_ascii=False))
                 shown += (
                     f"<details><summary>{label}</summary><pre tabindex=0>{pretty}</pre></details>"
                 )

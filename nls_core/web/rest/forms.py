@@ -1,11 +1,11 @@
-"""The fields of the form that `POST /analyze` takes, as types with their documentation."""
+"""The form of `POST /analyze` and the parts of a path, as types with their documentation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import File, Form, UploadFile
+from fastapi import File, Form, Path, UploadFile
 from pydantic import BeforeValidator
 
 from nls_core.analysis.requests import MAX_STEPS
@@ -13,8 +13,12 @@ from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 
 MAX_SEED = 2**53 - 1  # what JSON numbers hold exactly
-MODELS_EXAMPLE = "family/ce-zero,family/nls-zero"  # `api` puts models that are served in its place
+MODELS_EXAMPLE = (
+    "family/ce-zero,family/nls-zero"  # `documented` puts models that are served in its place
+)
 
+Family = Annotated[str, Path(description="The part of the model's id before the stroke.")]
+Name = Annotated[str, Path(description="The part of the model's id behind the stroke.")]
 Image = Annotated[UploadFile, File(description="A JPEG, PNG, WebP, GIF or BMP file.")]
 
 
@@ -45,8 +49,22 @@ Models = Annotated[
         examples=[MODELS_EXAMPLE],
     ),
 ]
-Cam = Annotated[str, Form(description="Class activation map.", json_schema_extra=_names_of(CAMS))]
-Attack = Annotated[str, Form(description="Attack.", json_schema_extra=_names_of(ATTACKS))]
+Cam = Annotated[
+    str,
+    Form(
+        description="How the class activation maps are made.",
+        examples=["gradcam"],
+        json_schema_extra=_names_of(CAMS),
+    ),
+]
+Attack = Annotated[
+    str,
+    Form(
+        description="What changes the picture; 'pgd-linf' is meant for most questions.",
+        examples=["pgd-linf"],
+        json_schema_extra=_names_of(ATTACKS),
+    ),
+]
 Epsilons = Annotated[
     str | None,
     Form(
@@ -80,12 +98,13 @@ Layer = Annotated[
         max_length=200,
     ),
 ]
-Steps = Annotated[int, Form(description="Attack steps.", ge=1, le=MAX_STEPS)]
+Steps = Annotated[int, Form(description="Steps of the attack.", examples=[10], ge=1, le=MAX_STEPS)]
 FlipPoint = Annotated[
     bool,
     Form(
         description="Whether to find each model's flip point: the smallest strength, to 1/16 of "
-        "1/255, at which PGD is found to change its label."
+        "1/255, at which PGD is found to change its label.",
+        examples=[True],
     ),
 ]
-Seed = Annotated[int, Form(description="Fixes every random draw.", ge=0, le=MAX_SEED)]
+Seed = Annotated[int, Form(description="Fixes every random draw.", examples=[0], ge=0, le=MAX_SEED)]

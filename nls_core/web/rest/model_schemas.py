@@ -35,7 +35,7 @@ class ModelSummary(Frozen):
     """One line of the list of models."""
 
     id: str = Field(description="<family>/<loss>-<padding>")
-    family: str
+    family: str = Field(description="models of one family know the same classes")
     arch: str = Field(description="name of the architecture")
     loss: str = Field(description="name of the training loss")
     padding: str = Field(description="'zero' or 'partial'")
@@ -48,22 +48,22 @@ class ModelSummary(Frozen):
 class ModelDetail(Frozen):
     """The manifest of a model, and the layers that maps can be taken at."""
 
-    id: str
-    arch: str
-    padding: str
-    loss: str
-    loss_parameters: dict[str, float]
-    classes: list[str]
+    id: str = Field(description="<family>/<loss>-<padding>")
+    arch: str = Field(description="name of the architecture")
+    padding: str = Field(description="'zero' or 'partial'")
+    loss: str = Field(description="name of the training loss")
+    loss_parameters: dict[str, float] = Field(description="its options, such as the smoothing")
+    classes: list[str] = Field(description="class names, by index")
     channels: int = Field(description="1 grey, 3 RGB")
-    input_size: int
+    input_size: int = Field(description="edge of the square input, pixels")
     mean: list[float] = Field(description="subtracted inside the model, per channel")
     std: list[float] = Field(description="divided by inside the model, per channel")
     preprocess: str = Field(description="name of the conversion of a picture to the input")
-    temperature: float
+    temperature: float = Field(description="fitted on the validation split")
     sha256: str = Field(description="of model.safetensors")
-    seed: int
+    seed: int = Field(description="of the training")
     recipe: dict[str, Any] = Field(description="how it was trained")
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = Field(description="measured on the test split; shares in [0, 1]")
     reliability: dict[str, Any] = Field(
         description="reliability diagrams over 15 equal-width, right-closed bins"
     )

@@ -73,8 +73,8 @@ class PredictionResponse(Frozen):
 class CamResponse(Frozen):
     """A class activation map at the target layer's own resolution."""
 
-    method: str
-    layer: str
+    method: str = Field(description="how the map was made")
+    layer: str = Field(description="the layer that it was taken at")
     target_class: int = Field(description="index of the class that the map explains")
     target_label: str = Field(description="its name")
     values: list[list[float]] = Field(description="rows of the map, ≥ 0, in the method's own units")
@@ -124,7 +124,7 @@ class FlipPointResponse(Frozen):
 class ModelAnalysisResponse(Frozen):
     """Everything that one model says of the picture."""
 
-    id: str
+    id: str = Field(description="<family>/<loss>-<padding>")
     prediction: PredictionResponse = Field(description="for the clean input")
     cam: CamResponse = Field(description="on the clean input")
     sweep: list[SweepPointResponse] = Field(description="one per ε, in the order asked for")
@@ -138,16 +138,16 @@ class ModelAnalysisResponse(Frozen):
 class RequestEcho(Frozen):
     """What was computed, defaults included."""
 
-    models: list[str]
-    cam: str
+    models: list[str] = Field(description="their ids")
+    cam: str = Field(description="how the maps were made")
     layer: str | None = Field(description="null: each model's last stage")
-    attack: str
+    attack: str = Field(description="its name")
     epsilons: list[float] = Field(description="in pixel units of [0, 1]")
     epsilons_255: list[float] = Field(description="the same in 1/255")
     target_class: int | None = Field(description="null: each model's clean prediction")
     attack_target: int | None = Field(description="null: the attack is untargeted")
-    steps: int
-    seed: int
+    steps: int = Field(description="of the attack")
+    seed: int = Field(description="of every random draw")
     flip_point: bool = Field(description="whether each model's flip point was asked for")
     random_start: bool = Field(description="gradient attacks began at a random place within ε")
 
@@ -156,7 +156,7 @@ class GeometryResponse(Frozen):
     """Where the model's square input lies in the picture."""
 
     width: int = Field(description="of the picture after EXIF rotation, pixels")
-    height: int
+    height: int = Field(description="the same")
     box: tuple[float, float, float, float] = Field(
         description="left, top, right, bottom of the input in the picture's pixels; it may reach "
         "outside where the conversion padded"
@@ -167,8 +167,8 @@ class AnalysisResponse(Frozen):
     """Models compared on one picture."""
 
     schema_: int = Field(SCHEMA, alias="schema", description="version of this format")
-    request: RequestEcho
-    geometry: GeometryResponse
+    request: RequestEcho = Field(description="what was computed, defaults included")
+    geometry: GeometryResponse = Field(description="what of the picture the models saw")
     notes: list[str] = Field(description="what was done to the picture, in sentences")
     seconds: float = Field(description="from the picture's bytes to the last map, waiting included")
     models: list[ModelAnalysisResponse] = Field(description="in the order asked for")

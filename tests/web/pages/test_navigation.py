@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from PIL import Image
+from starlette.datastructures import URL
 from starlette.testclient import TestClient
 
 from nls_core.settings import Settings
 from nls_core.web.edge.middleware import SECURITY_HEADERS
-from nls_core.web.pages import navigation
+from nls_core.web.pages import heads, navigation
 from nls_core.web.pages.navigation import PAGES
 
 
@@ -73,7 +76,30 @@ def test_a_preview_names_the_page_and_nothing_outside(app: TestClient, title: st
     assert about == [navigation.ABOUT[title]]
     tags = "".join(re.findall("<meta[^>]*>", head))
     assert "radio" not in tags
-    assert "http" not in tags
+    place = "/ui/" if home else f"/ui/{navigation.slug(title)}"
+    assert re.findall('content="(http[^"]*)"', tags) == [  # and nothing outside
+        f"http://testserver{place}",
+        "http://testserver/preview.jpg",
+    ]
+    assert tags.count("http") == 2
+    assert '<meta name="twitter:card" content="summary_large_image">' in tags
+
+
+def test_the_picture_of_a_preview_is_there_and_small(app: TestClient) -> None:
+    answer = app.get(heads.PICTURE)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert len(answer.content) < 150_000
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.size == heads.PICTURE_SIZE
+
+
+def test_a_preview_has_the_address_that_was_asked_without_the_choices(app: TestClient) -> None:
+    tags = heads.preview(URL("http://owner-lab.hf.space/ui/findings?__theme=dark"))
+    assert re.findall('content="(http[^"]*)"', tags) == [
+        "https://owner-lab.hf.space/ui/findings",
+        "https://owner-lab.hf.space/preview.jpg",
+    ]
+    assert "<x" not in heads.preview(URL('http://testserver/ui/"><x'))
 
 
 def test_an_address_with_a_slash_leads_to_the_page(app: TestClient) -> None:
