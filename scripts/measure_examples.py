@@ -1,6 +1,6 @@
 """Measure the examples with each family's opening pair, and choose the one that a page opens with.
 
-    python scripts/measure_examples.py [--stories] [FAMILY …]      (make examples: all families)
+    python scripts/measure_examples.py [--stories | --opening] [FAMILY …]   (make examples: all)
 
 Of every example it finds both models' answers and flip points. The opening example is, of those
 that both models read right and that were not trained on (objects with masks were), the one on which
@@ -12,7 +12,8 @@ as the page asks for it.
 The stories beside the examples are chosen by the same numbers: the opening example (flips); that
 of which a model is surest while it is wrong (overconfident); and, of those with a mask that both
 read right, the one on whose object the least of a model's map lies (elsewhere). With --stories
-these alone are chosen anew. Run it again when models were trained anew: what is of other weights
+these alone are chosen anew; with --opening, the analysis of the opening example is computed
+anew and nothing is chosen. Run it again when models were trained anew: what is of other weights
 is not used.
 """
 
@@ -24,6 +25,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from nls_core import families, files
@@ -92,10 +94,7 @@ def measure(compare: Compare, family: str) -> dict[str, Any]:
         print(example.path.name, *(s.flip for s in seen[example].values()), flush=True)  # noqa: T201
     fair = [e for e in seen if may_open(e, seen[e])]
     opening = max(fair or list(seen), key=lambda e: difference(seen[e]))
-    data = opening.path.read_bytes()
-    request = compare.controls.everything(compare.start(family) | {"image": str(opening.path)})
-    analysis = analyzer.analyze(data, request)
-    stored.write(opening_file(analyzer.settings, family), analysis)
+    analysis = store(compare, family, opening.path)
     return {
         "weights": {i: analyzer.manifest(i).sha256 for i in pair},
         "opening": str(opening.path.relative_to(folder)),
@@ -105,6 +104,14 @@ def measure(compare: Compare, family: str) -> dict[str, Any]:
             for e, each in seen.items()
         },
     }
+
+
+def store(compare: Compare, family: str, opening: Path) -> Analysis:
+    """Analyze a family's opening example as the page asks for it, and write that."""
+    values = compare.start(family) | {"image": str(opening)}
+    analysis = compare.analyzer.analyze(opening.read_bytes(), compare.controls.everything(values))
+    stored.write(opening_file(compare.analyzer.settings, family), analysis)
+    return analysis
 
 
 def stories(compare: Compare, family: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -156,10 +163,12 @@ def main(names: list[str], settings: Settings) -> None:
     analyzer = Analyzer(settings.model_copy(update={"max_seconds": 86_400}))
     analyzer.shelf.clear()
     compare = Compare(analyzer)
-    stories_alone = "--stories" in names
-    chosen = [name for name in names if name != "--stories"]
+    chosen = [name for name in names if not name.startswith("--")]
     for family in chosen or [f for f in compare.families if compare.of_family(f)]:
-        if not stories_alone:
+        if "--opening" in names:
+            store(compare, family, path.parent / known[family]["opening"])
+            continue
+        if "--stories" not in names:
             known[family] = measure(compare, family)
         known[family]["stories"] = stories(compare, family, known[family])
         text = {"command": COMMAND, "families": dict(sorted(known.items()))}

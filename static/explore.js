@@ -37,10 +37,12 @@ document.addEventListener('input', (event) => {
 
 // --- one quiet place that tells a screen reader what is new -------------------------------------
 
-function announce() {
+let said = '';
+
+function announce() { // static/values.js speaks there as well
   const busy = one('#message p')?.innerText || '', told = one('.nls-sentence')?.innerText || '';
   const text = busy || told, live = one('#nls-live');
-  if (live && live.textContent !== text) live.textContent = text;
+  if (live && said !== text) live.textContent = said = text;
 }
 
 new MutationObserver(() => { follow(); announce(); }).observe(one('#main') || document.body,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from nls_core import families
 from nls_core.analysis import flip, sweep
 from nls_core.analysis.loaded import Loaded
-from nls_core.analysis.results import AnalysisRequest, CamMap, ModelAnalysis, SweepPoint
+from nls_core.analysis.results import AnalysisRequest, CamMap, FlipPoint, ModelAnalysis, SweepPoint
 from nls_core.errors import choose
 
 Progress = Callable[[float, str], None]
@@ -41,31 +41,50 @@ def analyze(
     )
     clean = sweep.look(model, x, request, view)
     lap("predict")
-    points: tuple[SweepPoint, ...] = ()
-    if request.epsilons:
-        progress(0.05, f"{manifest.id}: {request.attack}")
+    asked = _Asked(chosen, x, request, progress, lap)
+    points = asked.points(clean, view) if request.epsilons else ()
+    flips = asked.flip_point(clean.prediction.index) if request.flip_point else None
+    cam = CamMap(request.cam, layer, clean.target, clean.values)
+    return ModelAnalysis(manifest, clean.prediction, cam, points, flips)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one model is asked; arguments as `analyze`."""
+
+    chosen: Loaded
+    x: torch.Tensor
+    request: AnalysisRequest
+    progress: Progress
+    lap: Callable[[str], None]
+
+    def points(self, clean: sweep.Look, view: sweep.View) -> tuple[SweepPoint, ...]:
+        """What each strength does."""
+        model, x, request, progress = self.chosen.model, self.x, self.request, self.progress
+        progress(0.05, f"{self.chosen.manifest.id}: {request.attack}")
         swept = sweep.attack(
             model, x, request, clean, lambda d: progress(0.05 + 0.5 * d, request.attack)
         )
-        lap("attack")
-        progress(0.55, f"{manifest.id}: {request.cam}")
+        self.lap("attack")
+        progress(0.55, f"{self.chosen.manifest.id}: {request.cam}")
         view = replace(view, progress=lambda d: progress(0.55 + 0.2 * d, request.cam))
-        seen = sweep.watch(model, swept, request, clean.target, view)
+        seen = sweep.watch(model, swept.images, request, clean.target, view)
         points = sweep.points(x, swept, request, clean.prediction, seen)
-        lap("maps under attack")
-    flips = None
-    if request.flip_point:
-        flips = flip.find(
-            model,
-            x,
-            clean.prediction.index,
-            ladder=families.strengths_of(manifest.id).doubling(),
-            seed=request.seed,
-            progress=lambda d: progress(0.75 + 0.2 * d, FLIP),
+        self.lap("maps under attack")
+        return points
+
+    def flip_point(self, label: int) -> FlipPoint:
+        """The smallest strength found at which the label changes."""
+        found = flip.find(
+            self.chosen.model,
+            self.x,
+            label,
+            ladder=families.strengths_of(self.chosen.manifest.id).doubling(),
+            seed=self.request.seed,
+            progress=lambda d: self.progress(0.75 + 0.2 * d, FLIP),
         )
-        lap(FLIP)
-    cam = CamMap(request.cam, layer, clean.target, clean.values)
-    return ModelAnalysis(manifest, clean.prediction, cam, points, flips)
+        self.lap(FLIP)
+        return found
 
 
 def layer_of(name: str | None, layers: Sequence[str]) -> str:

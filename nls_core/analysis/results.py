@@ -54,7 +54,8 @@ class SweepPoint:
 
     `adversarial` is (C, H, W) in [0, 1]; `epsilon` in pixel units of [0, 1]; `linf` and `l2`
     are the norms of the perturbation over all pixels; `success` says whether the label left
-    the clean prediction (or, when targeted, reached the target).
+    the clean prediction (or, when targeted, reached the target). `steps` (S + 1, K) are the
+    probabilities at the attack's start and after each of its steps, None where it has none to tell.
     """
 
     epsilon: float
@@ -64,6 +65,7 @@ class SweepPoint:
     linf: float
     l2: float
     success: bool
+    steps: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class Analysis:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     sha256: str | None = None
+
+    def course(self, model: ModelAnalysis, point: SweepPoint) -> tuple[int, int]:
+        """The class that an attack leads away from, and the one that it is to reach or ends at."""
+        target = self.request.attack_target
+        return model.prediction.index, point.prediction.index if target is None else target
 
     def point(self, model: ModelAnalysis, index: int | None) -> SweepPoint:
         """One of a model's strengths, by its index in the request; None is ε = 0."""

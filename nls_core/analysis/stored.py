@@ -30,7 +30,7 @@ from nls_core.analysis.results import (
 )
 from nls_core.errors import CheckpointError
 from nls_core.images import PREPROCESS, decode_image, thumbnail
-from nls_core.types import Manifest
+from nls_core.types import FloatArray, Manifest
 
 LEVELS = 127
 
@@ -46,6 +46,9 @@ def write(path: Path, analysis: Analysis) -> None:
         moved = [(p.adversarial - analysis.x) / p.epsilon for p in points]
         levels = np.clip(np.round(LEVELS * np.stack(moved)), -LEVELS, LEVELS)
         arrays[f"moved{i}"] = levels.astype(np.int8)  # (E, C, H, W)
+        steps = [p.steps for p in points if p.steps is not None]
+        if steps:
+            arrays[f"steps{i}"] = np.stack(steps)  # (E, S + 1, K)
     entries = {
         "sha256": analysis.sha256,
         "request": asdict(analysis.request),
@@ -96,7 +99,8 @@ def read(path: Path, image: bytes, manifest: Callable[[str], Manifest]) -> Analy
         if known.sha256 != entry["sha256"]:
             raise CheckpointError(f"{path.name} is of other weights of {known.id}")
         arrays = [found[f"{name}{i}"] for name in ("logits", "cams", "moved")]
-        models.append(_model(known, entry, request, prepared.x, arrays))
+        model = _model(known, entry, request, prepared.x, arrays)
+        models.append(_with_steps(model, found.get(f"steps{i}")))
     return Analysis(
         request=request,
         x=prepared.x[0].numpy(),
@@ -169,6 +173,14 @@ def _model(
         # one by one: all at once take 90 MB for a moment
         swept = (x + levels.float() * epsilon / LEVELS).clamp(0, 1)  # (1, C, H, W)
         one = replace(request, epsilons=(epsilon,))
-        points += sweep.points(x, swept, one, predictions[0], [each])
+        points += sweep.points(x, sweep.Swept(swept), one, predictions[0], [each])
     flips = entry["flip_point"] and FlipPoint(**entry["flip_point"])
     return ModelAnalysis(manifest, predictions[0], maps[0], tuple(points), flips)
+
+
+def _with_steps(model: ModelAnalysis, steps: FloatArray | None) -> ModelAnalysis:
+    """A model with the probabilities (E, S + 1, K) along its attack, where they are kept."""
+    if steps is None:
+        return model
+    pairs = zip(model.sweep, steps, strict=True)
+    return replace(model, sweep=tuple(replace(point, steps=each) for point, each in pairs))

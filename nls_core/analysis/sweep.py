@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,6 +42,25 @@ class Look:
     values: FloatArray
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What an attack made of one picture at E strengths.
+
+    `images` (E, C, H, W); `trail` (S, E, K) the logits before each of its S steps, None where the
+    attack does not tell them.
+    """
+
+    images: Tensor
+    trail: Tensor | None = None
+
+    def steps(self, index: int, last: Prediction) -> FloatArray | None:
+        """(S + 1, K) probabilities at a strength, up to what is said `last`."""
+        if self.trail is None:
+            return None
+        before = self.trail[:, index].float().softmax(1).cpu().numpy()
+        return np.concatenate([before, last.probabilities[None]])
+
+
 def look(model: nn.Module, x: Tensor, request: AnalysisRequest, view: View) -> Look:
     """One forward, and a backward where the attack begins with a gradient.
 
@@ -66,16 +87,16 @@ def look(model: nn.Module, x: Tensor, request: AnalysisRequest, view: View) -> L
 
 
 def watch(
-    model: nn.Module, swept: Tensor, request: AnalysisRequest, target: int, view: View
+    model: nn.Module, images: Tensor, request: AnalysisRequest, target: int, view: View
 ) -> list[tuple[Prediction, CamMap]]:
     """Prediction and map, of the class `target`, of each of (E, C, H, W), from one forward."""
     with frozen(model):
-        seen = cams.record(model, swept, view.layer)
+        seen = cams.record(model, images, view.layer)
         values = cams.maps_of(
             model,
-            swept,
+            images,
             seen,
-            [target] * len(swept),
+            [target] * len(images),
             method=request.cam,
             progress=view.progress,
         )
@@ -102,18 +123,22 @@ def attack(
     request: AnalysisRequest,
     look: Look,
     progress: Callable[[float], None],
-) -> Tensor:
-    """(E, C, H, W) adversarial images, one for each ε of the request.
+) -> Swept:
+    """Adversarial images, one for each ε of the request, and what was said on the way.
 
     Each strength starts from the same picture x (1, C, H, W), so that the one gradient that `look`
     found serves all of them.
     """
     count = len(request.epsilons)
     label = _label(request, look.prediction)
-    known = {}
+    known: dict[str, Any] = {}
+    trail: dict[int, Tensor] = {}
     if look.gradient is not None:
         known["first_gradient"] = look.gradient.expand(count, -1, -1, -1)
-    return ATTACKS[request.attack](
+        trail[0] = torch.from_numpy(look.prediction.logits).to(x).expand(count, -1)
+    if ATTACKS[request.attack].traced:
+        known["trace"] = trail.__setitem__
+    images = ATTACKS[request.attack](
         model,
         x.expand(count, -1, -1, -1).contiguous(),
         torch.full((count,), label, device=x.device),
@@ -126,27 +151,29 @@ def attack(
         progress=progress,
         **known,
     )
+    return Swept(images, torch.stack(list(trail.values())) if "trace" in known else None)
 
 
 def points(
     x: Tensor,
-    swept: Tensor,
+    swept: Swept,
     request: AnalysisRequest,
     clean: Prediction,
     seen: Sequence[tuple[Prediction, CamMap]],
 ) -> tuple[SweepPoint, ...]:
     """What each strength did: norms and success, beside its prediction and map."""
-    linf, l2 = threat.perturbation_norms(x.expand_as(swept), swept)
+    linf, l2 = threat.perturbation_norms(x.expand_as(swept.images), swept.images)
     targeted, wanted = request.attack_target is not None, _label(request, clean)
     return tuple(
         SweepPoint(
             epsilon=epsilon,
-            adversarial=swept[i].cpu().numpy(),
+            adversarial=swept.images[i].cpu().numpy(),
             prediction=prediction,
             cam=cam,
             linf=float(linf[i]),
             l2=float(l2[i]),
             success=(prediction.index == wanted) == targeted,
+            steps=swept.steps(i, prediction),
         )
         for i, (epsilon, (prediction, cam)) in enumerate(zip(request.epsilons, seen, strict=True))
     )

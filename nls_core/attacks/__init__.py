@@ -33,7 +33,7 @@ class Attack:
     forward passes for each strength and step, measured by `scripts/measure_costs.py`: where nothing
     succeeds, for those that stop early; 0 where it needs no more than the first gradient, however
     many steps are asked for. `weak`: that it fails proves nothing, so no sentence says that a model
-    holds against it.
+    holds against it. `traced`: it tells `Options.trace` what the model says at each step.
     """
 
     run: Callable[..., Tensor]
@@ -42,6 +42,7 @@ class Attack:
     cost: float
     meaning: str  # one sentence
     weak: bool = False
+    traced: bool = False
 
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, epsilon: float | Tensor, **options: Any
@@ -61,10 +62,20 @@ class Attack:
 ATTACKS: dict[str, Attack] = {
     "fgsm": Attack(fgsm, "linf", True, 0, "One step along the sign of the gradient.", weak=True),
     "pgd-linf": Attack(
-        pgd_linf, "linf", True, 3, "Many steps along the gradient's sign, each pixel within ε."
+        pgd_linf,
+        "linf",
+        True,
+        3,
+        "Many steps along the gradient's sign, each pixel within ε.",
+        traced=True,
     ),
     "pgd-l2": Attack(
-        pgd_l2, "l2", True, 3, "Many steps along the gradient, the whole change within ε."
+        pgd_l2,
+        "l2",
+        True,
+        3,
+        "Many steps along the gradient, the whole change within ε.",
+        traced=True,
     ),
     "apgd-ce": Attack(
         apgd_ce,

@@ -28,6 +28,7 @@ def _climb(
             gradient = first
         else:
             gradient, logits = part.gradient(adversarial[rows])
+            task.options.passed(step, logits)
             if task.early_stop:
                 left = ~part.succeeded(logits)
                 rows, gradient, part = rows[left], gradient[left], part.take(left)

@@ -20,6 +20,7 @@ from nls_core.errors import InvalidInput
 from nls_core.nets import frozen
 
 Progress = Callable[[float], None]
+Trace = Callable[[int, Tensor], None]
 DEFAULT_EPSILONS: dict[str, tuple[float, ...]] = {  # by norm, in pixel units
     "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255),
     "l2": (0.25, 0.5, 1.0, 2.0),
@@ -36,7 +37,9 @@ class Options:
     queries for each. `restarts` ≥ 1: PGD runs; those after the first start at random.
     `random_start`: the first PGD run does so too. `one_start`: all samples of a batch start in one
     direction, so that strengths on one picture differ by their strength alone. `progress`: called
-    with the finished fraction, never decreasing, last with 1.0.
+    with the finished fraction, never decreasing, last with 1.0. `trace`: called by PGD, in each
+    run, with the number of steps that are done and the logits (B, K) there, of the images that are
+    still attacked; not where the first gradient was known, and not after the last step.
     """
 
     targeted: bool = False
@@ -46,6 +49,7 @@ class Options:
     random_start: bool = False
     one_start: bool = False
     progress: Progress | None = None
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -56,6 +60,11 @@ class Options:
         """Call `progress` with the finished fraction, where there is one."""
         if self.progress is not None:
             self.progress(share)
+
+    def passed(self, step: int, logits: Tensor) -> None:
+        """Call `trace`, where there is one."""
+        if self.trace is not None:
+            self.trace(step, logits)
 
 
 def perturbation_norms(x: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor]:

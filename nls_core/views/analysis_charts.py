@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from nls_core.analysis.results import Analysis
+from nls_core.analysis.results import Analysis, ModelAnalysis
+from nls_core.attacks import ATTACKS
 from nls_core.metrics import calibration
-from nls_core.types import Manifest
+from nls_core.types import FloatArray, Manifest
 from nls_core.views import chart_text, names
 from nls_core.views.palette import GRID, MARK_COLOUR, TEXT, colour_of, dash_of
-from nls_core.views.sentences import epsilon_axis, epsilon_text
+from nls_core.views.sentences import epsilon_axis, epsilon_text, role
 
 
 def style(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
@@ -65,6 +66,66 @@ def confidence_sweep(analysis: Analysis, shown: int | None = None) -> go.Figure:
     figure.update_xaxes(title=title, rangemode="tozero")
     figure.update_yaxes(title="confidence", range=[0, 1.04], tickformat=".0%")
     return style(figure, height=330)
+
+
+def attack_steps(analysis: Analysis, shown: int | None, *, pending: bool = False) -> go.Figure:
+    """Probabilities along the attack at one strength: of the clean label and of where it ends.
+
+    A cross marks a step after which the clean label is lost. Where there is nothing to draw, the
+    figure says why.
+
+    Args:
+        analysis: its attack may be one that tells no steps.
+        shown: the index of the ε; None is ε = 0.
+        pending: the attack is yet to be computed.
+    """
+    figure, attack = go.Figure(), analysis.request.attack
+    for index, model in enumerate(analysis.models):
+        point = analysis.point(model, shown)
+        if point.steps is not None:
+            _add_steps(figure, role(index), model, point.steps, analysis.course(model, point))
+    if not figure.data:
+        told = _no_steps(analysis, shown, pending)
+        figure.add_annotation(text=told, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+    at = epsilon_text(0.0 if shown is None else analysis.request.epsilons[shown], attack)
+    figure.update_xaxes(title=f"steps of {attack} at ε = {at}", rangemode="tozero")
+    figure.update_yaxes(title="probability", range=[0, 1.04], tickformat=".0%")
+    return style(figure, height=330)
+
+
+def _add_steps(
+    figure: go.Figure,
+    name: str,
+    model: ModelAnalysis,
+    steps: FloatArray,
+    course: tuple[int, int],
+) -> None:
+    """Add the lines of a model: the class it is led away from, and where another, that one."""
+    left, reached = course
+    kept = steps.argmax(1) == left
+    marks = {"symbol": ["circle" if k else "x" for k in kept], "size": 8}
+    looks: dict[int, dict[str, Any]] = {reached: {"dash": "dot", "width": 1.5}}
+    looks[left] = {"dash": dash_of(model.manifest.padding), "width": 2.5}
+    for label, look in sorted(looks.items(), key=lambda each: each[0] != left):
+        figure.add_scatter(
+            x=list(range(len(steps))),
+            y=steps[:, label],
+            name=f"{name}: {model.manifest.classes[label]}",
+            mode="lines+markers" if label == left else "lines",
+            line={"color": colour_of(model.manifest)} | look,
+            marker=marks if label == left else None,
+            hovertemplate="after %{x} steps: %{y:.1%}<extra>%{fullData.name}</extra>",
+        )
+
+
+def _no_steps(analysis: Analysis, shown: int | None, pending: bool) -> str:
+    """Why there are no steps to draw."""
+    attack, telling = analysis.request.attack, [name for name, a in ATTACKS.items() if a.traced]
+    if not ATTACKS[attack].traced:
+        return f"{attack} has no steps to show; {' and '.join(telling)} have."
+    if pending:
+        return "The attack is being computed …"
+    return "Move ε above 0." if shown is None else "The steps were not kept."
 
 
 def reliability_diagram(

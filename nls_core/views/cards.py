@@ -92,7 +92,6 @@ def moving(analysis: Analysis, index: int, view: View, *, noise: bool = True) ->
     eps = epsilon_text(point.epsilon, analysis.request.attack)
     what = f"map for {model.manifest.classes[model.cam.target_class]}"
     turned = point.prediction.index != model.prediction.index
-    values = (_map(analysis.x, model.cam, analysis, view), _change(analysis, model, point, view))
     return {
         "attacked": figure(
             raster.whole(point.adversarial)[0],
@@ -100,11 +99,11 @@ def moving(analysis: Analysis, index: int, view: View, *, noise: bool = True) ->
             _answer(model, point),
             "nls-turned" if turned else "",
         ),
-        "clean-map": figure(values[0], what, "clean picture"),
-        "attacked-map": figure(
-            _map(point.adversarial, point.cam, analysis, view), what, "attacked picture"
+        "clean-map": _map(analysis.x, model.cam, analysis, view, (what, "clean picture")),
+        "attacked-map": _map(
+            point.adversarial, point.cam, analysis, view, (what, "attacked picture")
         ),
-        "change": figure(values[1], "map change", "attacked - clean"),
+        "change": _change(analysis, model, point, view),
         "bars": bars(model, point),
     } | ({"perturbation": _perturbation(analysis, point)} if noise else {})
 
@@ -115,8 +114,8 @@ def _pending(analysis: Analysis, model: ModelAnalysis, view: View) -> dict[str, 
     wait = ("attacked", "attacked map", "map change", "perturbation")
     attacked, mapped, change, noise = (figure(BLANK, what, "being computed") for what in wait)
     what = f"map for {model.manifest.classes[model.cam.target_class]}"
-    values = _map(analysis.x, model.cam, analysis, view)
-    parts = (attacked, figure(values, what, "clean picture"), mapped, change, noise)
+    seen = _map(analysis.x, model.cam, analysis, view, (what, "clean picture"))
+    parts = (attacked, seen, mapped, change, noise)
     return dict(zip(SLOTS, (*parts, bars(model, clean, attacked=False)), strict=True))
 
 
@@ -140,11 +139,13 @@ def _answer(model: ModelAnalysis, point: SweepPoint) -> str:
     return f"{label}, {percent(point.prediction.confidence)}"
 
 
-def figure(pixels: raster.Pixels, caption: str, below: str, kind: str = "") -> str:
-    """A picture that opens large, with its caption."""
+def figure(
+    pixels: raster.Pixels, caption: str, below: str, kind: str = "", values: str = ""
+) -> str:
+    """A picture that opens large, with its caption; `values`: attributes by `_values`."""
     alt = escape(f"{caption}: {below}", quote=True)
     return (
-        f'<figure class="{kind}"><button type="button" class="nls-zoom" title="Enlarge">'
+        f'<figure class="{kind}"><button type="button" class="nls-zoom"{values} title="Enlarge">'
         f'<img src="{raster.shown_uri(pixels)}" alt="{alt}"></button>'
         f"<figcaption><b>{escape(caption)}</b><br><span>{escape(below)}</span></figcaption>"
         "</figure>"
@@ -158,10 +159,10 @@ def top_of(analysis: Analysis, cam: CamMap, view: View) -> float:
     return raster.joint_top(analysis.models, view.index)
 
 
-def _map(x: FloatArray, cam: CamMap, analysis: Analysis, view: View) -> raster.Pixels:
+def _map(x: FloatArray, cam: CamMap, analysis: Analysis, view: View, told: tuple[str, str]) -> str:
     """A map over what the model sees: the same square for the clean and the attacked picture."""
     picture, geometry = raster.whole(x)
-    return raster.overlay(
+    pixels = raster.overlay(
         picture,
         geometry,
         cam.values,
@@ -169,14 +170,25 @@ def _map(x: FloatArray, cam: CamMap, analysis: Analysis, view: View) -> raster.P
         smooth=view.scale != "raw",
         size=max(x.shape[-1], ENLARGED),
     )
+    values = _values(cam.values, (0.0, float(cam.values.max())), view)
+    return figure(pixels, *told, values=values)
 
 
-def _change(
-    analysis: Analysis, model: ModelAnalysis, point: SweepPoint, view: View
-) -> raster.Pixels:
+def _change(analysis: Analysis, model: ModelAnalysis, point: SweepPoint, view: View) -> str:
     a, b = (_scaled(cam, top_of(analysis, cam, view)) for cam in (model.cam, point.cam))
-    smooth = view.scale != "raw"
-    return raster.difference_map(raster.resize(b - a, ENLARGED, ENLARGED, smooth=smooth), 1.0)
+    change, smooth = b - a, view.scale != "raw"
+    pixels = raster.difference_map(raster.resize(change, ENLARGED, ENLARGED, smooth=smooth), 1.0)
+    most = float(np.abs(change).max())
+    values = _values(change, (-most, most), view)
+    return figure(pixels, "map change", "attacked - clean", values=values)
+
+
+def _values(values: FloatArray, ends: tuple[float, float], view: View) -> str:
+    """What static/values.js reads a map (h, w) from, as attributes: its values between `ends`."""
+    wide, cells = raster.readable(values, *ends)
+    raw = " data-raw" if view.scale == "raw" else ""
+    low, high = (f"{end:.4g}" for end in ends)
+    return f' data-map="{cells}" data-wide="{wide}" data-low="{low}" data-high="{high}"{raw}'
 
 
 def _scaled(cam: CamMap, top: float) -> FloatArray:

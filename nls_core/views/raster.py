@@ -22,6 +22,7 @@ SEQUENTIAL = (
     *("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60"),
     *("#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4"),
 )
+FINE = 28  # cells of an edge, of which values are told one by one
 EXACT = 64  # pixels of an edge, to which pictures are shown as they are
 DIVERGING = (
     *("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7"),
@@ -100,6 +101,22 @@ def difference_map(values: FloatArray, top: float) -> Pixels:
     """Colour a difference: (h, w) -> (h, w, 3), -top blue, 0 white, +top red."""
     share = np.clip(values / top, -1, 1) if top > 0 else np.zeros_like(values)
     return np.take(_table(True), ((share + 1) * 127.5).round().astype(int), axis=0)
+
+
+def readable(values: FloatArray, low: float, high: float) -> tuple[int, str]:
+    """A map (h, w) for static/values.js: its width in cells, and a byte a cell in base64.
+
+    A byte is a 255th of the way from `low` to `high`; of maps of more than `FINE` cells an edge it
+    is that of the mean around, so that no map takes more than 1 KB.
+    """
+    height, width = values.shape
+    if max(height, width) > FINE:
+        size = (min(width, FINE), min(height, FINE))
+        image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+        values = np.asarray(image.resize(size, Image.Resampling.BOX))
+    share = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    cells = (np.clip(share, 0, 1) * 255).round().astype(np.uint8)
+    return cells.shape[1], base64.b64encode(cells.tobytes()).decode("ascii")
 
 
 def css_gradient(diverging: bool = False) -> str:

@@ -87,6 +87,8 @@ def _command(analysis: Analysis, origin: Origin) -> str:
 def charts(analysis: Analysis, view: View) -> dict[str, str]:
     """File name -> SVG of each chart of an analysis."""
     figures = {"confidence.svg": analysis_charts.confidence_sweep(analysis, view.index)}
+    if any(analysis.point(model, view.index).steps is not None for model in analysis.models):
+        figures["steps.svg"] = analysis_charts.attack_steps(analysis, view.index)
     for model in analysis.models:
         manifest = model.manifest
         if "plain" in manifest.reliability:

@@ -17,6 +17,7 @@ from nls_core.views.chart_text import describe
 from nls_core.views.palette import TEXT
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 44, 46  # pixels around what is drawn
+ROW = 18  # pixels of a line of the legend
 DASHES = {"solid": "", "dash": "8 5", "dot": "2 4"}
 GRID = 'stroke="#64748b" stroke-opacity="0.25"'
 STEPS = (1, 2, 2.5, 5, 10)  # ticks are that far apart, times a power of ten
@@ -62,10 +63,12 @@ def draw(figure: go.Figure, *, width: int = 640) -> str:
     for trace in figure.data:
         if trace.type not in ("scatter", "bar"):
             raise ValueError(f"expected lines or bars; got a trace {trace.type!r}")
-    height = int(figure.layout.height or 360)
+    named = _legend(figure, width) if not figure.layout.title.text else ([], 1)
+    top = TOP + ROW * (named[1] - 1)
+    height = int(figure.layout.height or 360) + top - TOP
     x = _axis(figure, "x", LEFT, width - RIGHT)
     names = sorted({trace.yaxis or "y" for trace in figure.data})
-    inside = (height - BOTTOM, TOP)
+    inside = (height - BOTTOM, top)
     ys = {name: _axis(figure, name, *_domain(figure, name, inside)) for name in names}
     parts = [*_frame(x, list(ys.values()), height)]
     for shape in figure.layout.shapes or ():
@@ -73,7 +76,7 @@ def draw(figure: go.Figure, *, width: int = 640) -> str:
     for trace in figure.data:
         parts += _trace(trace, x, ys[trace.yaxis or "y"])
     title = figure.layout.title.text
-    parts += [_text(LEFT, 18, title, size=13)] if title else _legend(figure)
+    parts += [_text(LEFT, 18, title, size=13)] if title else named[0]
     name = escape(describe(figure), quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -174,12 +177,20 @@ def _bars(trace: Any, x: Axis, y: Axis) -> Iterator[str]:
             yield f'<path d="M{x.at(a)} {y.at(low)}V{y.at(high)}" stroke="{TEXT}"/>'
 
 
-def _legend(figure: go.Figure) -> Iterator[str]:
-    left: float = LEFT
+def _legend(figure: go.Figure, width: int) -> tuple[list[str], int]:
+    """What names the lines, and in how many rows."""
+    parts: list[str] = []
+    left, row = float(LEFT), 0
     for trace in figure.data:
-        if trace.name:
-            stroke = f'stroke="{escape(trace.line.color, quote=True)}" stroke-width="2.5"'
-            dash = DASHES[trace.line.dash or "solid"]
-            yield f'<path d="M{left} 14h26" {stroke} stroke-dasharray="{dash}"/>'
-            yield _text(left + 32, 18, trace.name)
-            left += 50 + 7 * len(trace.name)
+        if not trace.name:
+            continue
+        wide = 50 + 7 * len(trace.name)
+        if left > LEFT and left + wide > width:
+            left, row = float(LEFT), row + 1
+        stroke = f'stroke="{escape(trace.line.color, quote=True)}" stroke-width="2.5"'
+        dash = DASHES[trace.line.dash or "solid"]
+        at = 14 + ROW * row
+        parts.append(f'<path d="M{left} {at}h26" {stroke} stroke-dasharray="{dash}"/>')
+        parts.append(_text(left + 32, at + 4, trace.name))
+        left += wide
+    return parts, row + 1

@@ -47,6 +47,9 @@ def check_alike(got: Analysis, wanted: Analysis, *, exact: bool) -> None:
             if exact:
                 assert np.abs(p.adversarial - q.adversarial).max() <= 0.51 * p.epsilon / 127 + 1e-6
                 np.testing.assert_array_equal(p.cam.values, q.cam.values)
+                assert p.steps is not None
+                assert q.steps is not None
+                np.testing.assert_array_equal(p.steps, q.steps)
                 assert p.success == q.success
                 np.testing.assert_allclose(
                     p.prediction.probabilities, q.prediction.probabilities, rtol=1e-5, atol=1e-7
@@ -98,6 +101,8 @@ def test_the_shipped_analysis_is_what_a_live_run_finds(family: str) -> None:
     request = AnalysisRequest(**said | {k: tuple(said[k]) for k in ("models", "epsilons")})
     assert request.models == shipped.pair(family)
     assert shipped.has(data, request), "run `make examples`: the weights have changed"
+    points = [p for model in shipped.analyze(data, request).models for p in model.sweep]
+    assert all(p.steps is not None for p in points), "run measure_examples.py --opening"
     # of the strengths some: each is computed by itself, and all of them take half a minute
     part = dataclasses.replace(request, epsilons=request.epsilons[::5])
     check_alike(shipped.analyze(data, part), live.analyze(data, part), exact=False)

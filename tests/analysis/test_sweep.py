@@ -58,7 +58,7 @@ def test_the_swept_attack_is_the_attack_alone(
     x = picture()
     request = asked(attack=name, attack_target=target, random_start=at_random)
     seen = sweep.look(tiny_model, x, request, VIEW)
-    got = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    got = sweep.attack(tiny_model, x, request, seen, lambda done: None).images
     label = seen.prediction.index if target is None else target
     alone = ATTACKS[name](
         tiny_model,
@@ -94,9 +94,31 @@ def test_an_analysis_computes_nothing_twice(
     batches: list[int] = []
     tiny_model.register_forward_hook(lambda _module, inputs, _out: batches.append(len(inputs[0])))
     seen = sweep.look(tiny_model, x, request, VIEW)
-    swept = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    swept = sweep.attack(tiny_model, x, request, seen, lambda done: None).images
     sweep.watch(tiny_model, swept, request, seen.target, VIEW)
     assert batches == [1, *([3] * forwards), 3]
+
+
+@pytest.mark.parametrize("at_random", [False, True])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_steps_lead_from_the_start_to_what_is_said_last(
+    tiny_model: Classifier, name: str, at_random: bool
+) -> None:
+    x, request = picture(), asked(attack=name, random_start=at_random)
+    seen = sweep.look(tiny_model, x, request, VIEW)
+    swept = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    last = sweep.watch(tiny_model, swept.images, request, seen.target, VIEW)
+    for point in sweep.points(x, swept, request, seen.prediction, last):
+        assert (point.steps is not None) == ATTACKS[name].traced
+        if point.steps is None:
+            continue
+        assert point.steps.shape == (request.steps + 1, 10)
+        np.testing.assert_allclose(point.steps.sum(1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(point.steps[-1], point.prediction.probabilities)
+        if not at_random:
+            clean = seen.prediction.probabilities
+            np.testing.assert_allclose(point.steps[0], clean, rtol=1e-5)
+            assert point.steps[-1, clean.argmax()] < clean.max()
 
 
 def test_no_gradient_where_the_attack_has_no_use_for_it(tiny_model: Classifier) -> None:
@@ -106,7 +128,7 @@ def test_no_gradient_where_the_attack_has_no_use_for_it(tiny_model: Classifier) 
 def test_strengths_start_in_one_direction_as_each_alone(tiny_model: Classifier) -> None:
     x, request = picture(), asked(steps=4, seed=3)
     seen = sweep.look(tiny_model, x, request, VIEW)
-    together = sweep.attack(tiny_model, x, request, seen, lambda done: None)
+    together = sweep.attack(tiny_model, x, request, seen, lambda done: None).images
     for one, epsilon in zip(together, EPSILONS, strict=True):
         alone = ATTACKS["pgd-linf"](
             tiny_model,

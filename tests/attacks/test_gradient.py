@@ -110,6 +110,24 @@ def test_first_gradient_saves_a_forward(name: str, targeted: bool) -> None:
     torch.testing.assert_close(given_first, plain, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("at_random", [False, True])
+@pytest.mark.parametrize("name", PGD)
+def test_the_trace_is_what_the_model_says_before_each_step(name: str, at_random: bool) -> None:
+    x = images()
+    y = predictions(MODEL, x)
+    told: dict[int, Tensor] = {}
+    more: dict[str, Any] = {"epsilon": 0.05, "step_size": 0.01, "random_start": at_random}
+    model = Counting(MODEL)
+    ATTACKS[name](model, x, y, steps=4, trace=told.__setitem__, **more)
+    assert list(told) == [0, 1, 2, 3]
+    assert len(model.batches) == 4  # and no forward more
+    for steps in (1, 2, 3):
+        after = ATTACKS[name](MODEL, x, y, steps=steps, **more)
+        torch.testing.assert_close(told[steps], MODEL(after))
+    if not at_random:
+        torch.testing.assert_close(told[0], MODEL(x))
+
+
 @pytest.mark.parametrize("name", PGD)
 def test_first_gradient_is_not_used_after_a_random_start(name: str) -> None:
     x = images()

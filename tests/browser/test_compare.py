@@ -48,7 +48,7 @@ def test_the_page_opens_on_a_finished_comparison(browser: Browser, url: str) -> 
     assert page.locator(".nls-model img").count() == 12
     for image in page.locator(".nls-model img").all():
         assert image.evaluate("e => e.complete && e.naturalWidth > 0")
-    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=30_000)
+    expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
     assert trouble == []
     page.close()
 
@@ -82,16 +82,21 @@ def test_an_example_and_a_new_attack_change_the_answer(browser: Browser, url: st
     page.get_by_role("option", name="gaussian (weak)", exact=True).click()
     changed(page, second)
     page.wait_for_function(SAYS_GAUSSIAN, timeout=180_000)  # the attack's answer comes second
+    expect(page.locator("#attack-steps")).to_contain_text("gaussian has no steps to show")
     assert trouble == []
     page.close()
 
 
 def test_moving_epsilon_changes_the_images_not_the_sentence(browser: Browser, url: str) -> None:
     page, _ = open_page(browser, url, DESKTOP)
+    steps = page.locator("#attack-steps .xtitle")  # what ships holds the steps as well
+    expect(steps).to_have_text("steps of pgd-linf at ε = 0.5/255", timeout=30_000)
+    assert page.locator("#attack-steps .scatterlayer .trace").count() >= 2
     before, text = page.locator(".nls-model").first.inner_html(), sentence(page)
     page.locator("#epsilon input[type=number]").fill("3")
     page.locator("#epsilon input[type=number]").press("Enter")
     expect(page.locator(".nls-model").first).to_contain_text("ε = 3/255", timeout=20_000)
+    expect(steps).to_have_text("steps of pgd-linf at ε = 3/255", timeout=20_000)
     assert page.locator(".nls-model").first.inner_html() != before
     assert sentence(page) == text
     page.close()

@@ -9,10 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect
 
+from nls_core.analysis.examples import read_measured
+from nls_core.settings import Settings
 from tests.helpers import browsing
 from tests.helpers.browsing import PHONE
 
@@ -262,6 +265,58 @@ def test_a_picture_opens_large_and_wipes_between_clean_and_attacked(shared: Page
     assert dialog.evaluate("e => e.style.getPropertyValue('--wipe')") != before
     shared.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def bilinear(values: list[list[float]], x: float, y: float) -> float:
+    """A map's value at shares of its width and height, between the centres of its cells."""
+    grid = np.pad(np.array(values), 1, mode="edge")
+    v, u = y * len(values) + 0.5, x * len(values[0]) + 0.5
+    i, j = int(v), int(u)
+    down, across = np.array([1 - v + i, v - i]), np.array([1 - u + j, u - j])
+    return float(down @ grid[i : i + 2, j : j + 2] @ across)
+
+
+def test_every_map_tells_its_value_at_the_place_of_the_pointer(
+    browser: Browser, url: str, shared: Page
+) -> None:
+    opening = read_measured(Settings())["photos"].opening
+    answer = shared.request.post(
+        f"{url}/api/v1/analyze",
+        multipart={
+            "image": {"name": "x", "mimeType": "image/jpeg", "buffer": opening.read_bytes()},
+            "models": ",".join(
+                each.split(" · ")[1] for each in shared.locator(".nls-role").all_inner_texts()
+            ),
+            "epsilons": "none",
+        },
+    ).json()
+    maps = [model["cam"]["values"] for model in answer["models"]]
+    first = shared.locator("[data-slot='0-clean-map'] .nls-zoom")
+    box = first.bounding_box()
+    assert box
+    for x, y in ((0.3, 0.4), (0.71, 0.62)):
+        first.hover(position={"x": x * box["width"], "y": y * box["height"]})
+        told = shared.locator(".nls-value")
+        expect(told).to_have_count(6)  # both models': clean, attacked, their difference
+        for index, values in enumerate(maps):
+            text = shared.locator(f"[data-slot='{index}-clean-map'] .nls-value").get_attribute(
+                "data-text"
+            )
+            assert float(text or "nan") == pytest.approx(bilinear(values, x, y), abs=0.02)
+    shared.mouse.move(5, 5)
+    expect(shared.locator(".nls-value")).to_have_count(0)
+    first.focus()
+    shared.keyboard.press("ArrowRight")  # where the map is largest
+    top = shared.locator("[data-slot='0-clean-map'] .nls-value").get_attribute("data-text")
+    assert float(top or "nan") == pytest.approx(np.max(maps[0]), abs=0.01)
+    expect(shared.locator("#nls-live")).to_contain_text(f"Baseline {top}, Candidate ")
+    first.click()
+    shared.locator("#nls-large .stage").click()
+    expect(shared.locator("#nls-large .values")).to_have_text(
+        re.compile(r"Baseline [\d.]+, Candidate [\d.]+")
+    )
+    shared.keyboard.press("Escape")
+    shared.locator("body").click(position={"x": 3, "y": 3})
 
 
 def test_terms_open_on_hover_focus_and_tap(browser: Browser, url: str, shared: Page) -> None:

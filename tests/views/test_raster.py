@@ -35,6 +35,26 @@ def test_values_above_top_take_the_last_colour_and_zero_top_the_first() -> None:
     assert (raster.colour_map(values, 0.0) == raster.colour_map(values * 0, 1.0)).all()
 
 
+@pytest.mark.parametrize("shape", [(7, 7), (14, 10), (28, 28)])
+def test_a_readable_map_is_its_values_to_a_255th_of_the_range(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    wide, text = raster.readable(values, low, high)
+    cells = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, wide)
+    assert cells.shape == shape
+    assert np.abs(low + cells / 255 * (high - low) - values).max() <= (high - low) / 509
+    assert len(text) < 1100
+
+
+def test_a_readable_map_of_many_cells_has_means_and_one_of_zeros_is_zero() -> None:
+    values = np.repeat(np.eye(28, dtype=np.float32), 4, axis=0).repeat(4, axis=1)  # (112, 112)
+    wide, text = raster.readable(values, 0.0, 1.0)
+    assert wide == 28
+    cells = np.frombuffer(base64.b64decode(text), np.uint8).reshape(28, 28)
+    assert (cells == 255 * np.eye(28)).all()
+    assert base64.b64decode(raster.readable(values * 0, 0.0, 0.0)[1]) == bytes(28 * 28)
+
+
 def test_the_difference_scale_is_neutral_at_zero_blue_below_and_red_above() -> None:
     low, zero, high = raster.difference_map(np.array([[-1.0, 0.0, 1.0]], np.float32), 1.0)[0]
     assert low[2] > low[0]

@@ -63,7 +63,10 @@ def test_each_chart_is_an_svg_of_its_figure(analysis: Analysis) -> None:
         "confidence.svg",
         "reliability-tiny-ce-zero.svg",
         "reliability-tiny-nls-partial.svg",
+        "steps.svg",
     ]
+    assert "steps.svg" not in report.charts(analysis, View(None))
+    assert "steps of pgd-linf at ε = 2/255" in found["steps.svg"]
     sweep = ET.fromstring(found["confidence.svg"])
     marks = len(sweep.findall(f"{SVG}circle")) + found["confidence.svg"].count("m0 -8l-8 8")
     assert marks == sum(1 + len(m.sweep) for m in analysis.models)
@@ -71,6 +74,25 @@ def test_each_chart_is_an_svg_of_its_figure(analysis: Analysis) -> None:
     full = sum(n > 0 for n in analysis.models[0].manifest.reliability["plain"]["counts"])
     bars = ET.fromstring(found["reliability-tiny-ce-zero.svg"]).findall(f"{SVG}rect")
     assert len(bars) == 2 * full
+
+
+def test_a_long_legend_has_several_rows(analysis: Analysis) -> None:
+    figure = analysis_charts.confidence_sweep(analysis)
+    one, heights = svg.draw(figure), []
+    for name in ("a", "a name that takes more than half of the width of a chart"):
+        for line in figure.data:
+            line.name = name
+        chart = ET.fromstring(svg.draw(figure))
+        heights.append(float(chart.attrib["viewBox"].split()[3]))
+        ends = [
+            float(text.attrib["x"]) + 7 * len(name)
+            for text in chart.findall(f"{SVG}text")
+            if text.text == name
+        ]
+        assert len(ends) == 2
+        assert max(ends) < 640
+    assert heights[1] == heights[0] + svg.ROW
+    assert f'viewBox="0 0 640 {heights[0]:g}"' in one
 
 
 def test_a_bar_is_as_high_as_its_value() -> None:

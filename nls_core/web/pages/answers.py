@@ -22,6 +22,7 @@ PENDING = "The clean picture is answered; its attack is being computed"
 FOLLOWS = "Further strengths and the flip points are being computed"
 EMPTY = "Upload, paste or photograph a picture, or click an example."
 STOPPED = "Stopped. Move ε, or choose again, to go on."
+VIEWS = 6  # outputs of an analysis: the result, four charts, the numbers
 ENDED = "ended"  # in place of a question: it failed or was stopped, and nothing follows it
 
 
@@ -56,7 +57,7 @@ class Answers:
         slider = gr.update(
             **epsilon_slider(values["baseline"], values["attack"], values["epsilon"])
         )
-        keep = [slider, *[gr.skip()] * 5]
+        keep = [slider, *[gr.skip()] * VIEWS]
         if not values["image"]:
             self._begin(ENDED)
             yield [message(EMPTY, state="old"), *keep]
@@ -65,7 +66,7 @@ class Answers:
             question = self.work.question(values)
             if question == (self.latest.last("question") or self.opened):
                 self.latest.put("question", question)
-                yield [gr.skip()] * 7
+                yield [gr.skip()] * (2 + VIEWS)
                 return
             yield from self._answer(values, slider, self._begin(question))
         except Departed:  # something else is asked for, and will be shown
@@ -81,14 +82,14 @@ class Answers:
 
     def _answer(self, values: Values, slider: Any, turn: int) -> Iterator[list[Any]]:
         if not self.work.is_ready(values):
-            yield [message(ASKED, state="busy old"), slider, *[gr.skip()] * 5]
+            yield [message(ASKED, state="busy old"), slider, *[gr.skip()] * VIEWS]
             told = PENDING + self.work.duration(values)
             with self.latest.while_latest(turn):
                 clean = self.work.clean(values)
             if not self.latest.is_latest(turn):  # all was at hand, so that nothing stopped it
                 raise Departed("something else is asked for")
             yield [busy(told), slider, *self._shown(clean, values)]
-            analysis = yield from self._told(values, self.work.look, (turn, told, 7))
+            analysis = yield from self._told(values, self.work.look, (turn, told, 2 + VIEWS))
         else:
             analysis = self.work.look(values)
         yield ["", slider, *self._shown(analysis, values)]
@@ -118,7 +119,7 @@ class Answers:
 
     def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
         """The other strengths and the flip points, where they are not there yet."""
-        values, keep = self.values(data), [gr.skip()] * 5
+        values, keep = self.values(data), [gr.skip()] * VIEWS
         ended = self.latest.last("question") == ENDED
         try:
             if ended or not values["image"] or self.work.is_whole(values):
@@ -126,7 +127,7 @@ class Answers:
                 return
             told = FOLLOWS + self.work.duration(values, whole=True)
             yield [busy(told), *keep]
-            how = (self.latest.turn(), told, 6)
+            how = (self.latest.turn(), told, 1 + VIEWS)
             analysis = yield from self._told(values, self.work.analyze, how)
         except Departed:
             yield [gr.skip(), *keep]
@@ -143,18 +144,18 @@ class Answers:
         """
         values = self.values(data)
         if not values["image"]:
-            return [gr.skip()] * 6
+            return [gr.skip()] * (1 + VIEWS)
         try:
             question = self.work.question(values)
             if self.work.is_ready(values):
                 self.latest.put("question", question)
             else:
                 self._begin(question)  # what is still computed can wait
-            result, sweep, *_, numbers = self._shown(self.work.look(values), values)
+            result, sweep, steps, *_, numbers = self._shown(self.work.look(values), values)
         except NLSLabError as error:
-            return [message(str(error), wrong=True), *[gr.skip()] * 5]
+            return [message(str(error), wrong=True), *[gr.skip()] * VIEWS]
         # how well the models are calibrated does not depend on ε
-        return ["", result, sweep, gr.skip(), gr.skip(), numbers]
+        return ["", result, sweep, steps, gr.skip(), gr.skip(), numbers]
 
     def frames(self, data: dict[Any, Any]) -> Any:
         """What static/explore.js shows at each strength that is computed, unless it has that."""

@@ -71,7 +71,8 @@ class ComparePage:
                             self.menus.advanced()
                 with gr.Column(scale=3, min_width=320, elem_id="answers"):
                     self._strength("".join(message(text, wrong=True) for text in wrong))
-                    shown = compare.show(first, start) if first else ["", None, None, None, ""]
+                    empty = ["", None, None, None, None, ""]
+                    shown = compare.show(first, start) if first else empty
                     self.sharing.notice()
                     self._results(shown, first)
             if first:
@@ -96,14 +97,25 @@ class ComparePage:
         self.ask = gr.Button("Masked or robust?", size="sm", elem_id="ask-masking")
         self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
-        gr.HTML(
-            "<h2>Confidence over ε</h2>"
-            + explained(
-                "A cross marks a strength at which the clean answer is lost; the same figures are "
-                f"a table at the end of the page. {term('epsilon')}"
-            )
-        )
-        self.sweep = gr.Plot(chart(shown[1]), show_label=False, min_width=300)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                gr.HTML(
+                    "<h2>Confidence over ε</h2>"
+                    + explained(
+                        "A cross marks a strength at which the clean answer is lost; the same "
+                        f"figures are a table at the end of the page. {term('epsilon')}"
+                    )
+                )
+                self.sweep = gr.Plot(chart(shown[1]), show_label=False)
+            with gr.Column(min_width=300):
+                gr.HTML(
+                    "<h2>The attack, step by step</h2>"
+                    + explained(
+                        "How probable the clean answer is after each step, from a random place "
+                        "within ε; dotted, the answer at the end. A cross: the clean one is lost."
+                    )
+                )
+                self.steps = gr.Plot(chart(shown[2]), show_label=False, elem_id="attack-steps")
         gr.HTML(
             "<h2>Is the confidence deserved?</h2>"
             + explained(
@@ -113,9 +125,9 @@ class ComparePage:
         )
         with gr.Row():
             self.reliability = [
-                gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[2:4]
+                gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[3:5]
             ]
-        self.sharing.build(shown[4])
+        self.sharing.build(shown[5])
 
     # --- what happens --------------------------------------------------------------------
 
@@ -132,7 +144,7 @@ class ComparePage:
     def _on_controls(self, *, opens: bool) -> Any:
         """Analyze or draw anew; returns the event of an analysis."""
         inputs = set(self.inputs.values())
-        shown = [self.result, self.sweep, *self.reliability, self.sharing.numbers]
+        shown = [self.result, self.sweep, self.steps, *self.reliability, self.sharing.numbers]
         quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
         computed = gr.on(
             [

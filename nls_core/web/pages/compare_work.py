@@ -25,8 +25,8 @@ from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_sli
 from nls_core.web.rest import schemas
 
 LONG = 2  # seconds of computing, from which on a person is told
-# HTML, three charts as Plotly's JSON or None, HTML: text, which all sessions share
-Shown = tuple[str, str, str | None, str | None, str]
+# HTML, four charts as Plotly's JSON or None, HTML: text, which all sessions share
+Shown = tuple[str, str, str, str | None, str | None, str]
 
 
 class Compare:
@@ -210,7 +210,7 @@ class Compare:
         return key, made
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
-        """Result (HTML), sweep and two reliability charts (JSON or None), numbers (HTML).
+        """Result (HTML), sweep, steps and two reliability charts (JSON or None), numbers (HTML).
 
         Made once for everybody who looks at the same.
         """
@@ -280,7 +280,8 @@ def zipped(texts: Mapping[str, str]) -> bytes:
 def _show(analysis: Analysis, view: panels.View, diagrams: Sequence[str | None]) -> Shown:
     first, second = (*diagrams, None)[:2]  # one model chosen twice is shown once
     sweep = analysis_charts.confidence_sweep(analysis, view.index).to_json()
-    return (panels.result(analysis, view), sweep, first, second, panels.numbers(analysis))
+    steps = analysis_charts.attack_steps(analysis, view.index, pending=view.pending).to_json()
+    return (panels.result(analysis, view), sweep, steps, first, second, panels.numbers(analysis))
 
 
 def read_upload(path: str | None) -> bytes:

@@ -35,13 +35,18 @@ DIALOG = """<dialog id="nls-large" aria-label="Picture in large"><figure class="
 <img class="under" alt=""><img class="over" alt=""></figure>
 <label class="wipe">clean <input type="range" min="0" max="100" value="50"
 aria-label="Wipe between the clean and the attacked picture"> attacked</label><p></p>
+<p class="values"></p>
 <button type="button">Close</button></dialog>"""
 LIVE = '<p id="nls-live" class="nls-unseen" role="status" aria-live="polite"></p>'
 
 
 def frames(settings: Settings) -> gr.HTML:
     """What static/explore.js works with: its value is `panels.frames`, which nobody sees."""
-    gr.HTML(DIALOG + glossary.definitions() + LIVE, elem_classes="nls-over")
+    gr.HTML(
+        DIALOG + glossary.definitions() + LIVE,
+        js_on_load=script(settings, "values.js"),
+        elem_classes="nls-over",
+    )
     return gr.HTML(
         "",
         html_template="<span></span>",

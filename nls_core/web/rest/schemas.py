@@ -84,6 +84,16 @@ class CamResponse(Frozen):
     )
 
 
+class StepsResponse(Frozen):
+    """Probabilities along the attack: at its start, within ε, and after each of its steps."""
+
+    left: list[float] = Field(description="of the clean label")
+    reached: list[float] = Field(description="of `reached_label`")
+    reached_label: str = Field(
+        description="the class that the attack is to reach; without a target, the one it ends at"
+    )
+
+
 class SweepPointResponse(Frozen):
     """What one attack strength did to one model."""
 
@@ -96,6 +106,9 @@ class SweepPointResponse(Frozen):
     success: bool = Field(description="the clean label is lost, or the target reached")
     adversarial_png: str = Field(
         description="data URI of the attacked model input, rounded to 8 bits"
+    )
+    steps: StepsResponse | None = Field(
+        description="null: the attack has no steps to tell; pgd-linf and pgd-l2 have"
     )
 
 
@@ -179,7 +192,7 @@ def analysis_response(
 ) -> AnalysisResponse:
     """The answer for an analysis; numbers are float32 values, exactly."""
     top = _top(analysis)
-    models = [_model(model, top, analysis.x) for model in analysis.models]
+    models = [_model(model, top, analysis) for model in analysis.models]
     if focused is not None:
         shares = [FocusResponse(area=focused.area, **asdict(each)) for each in focused.models]
         pairs = zip(models, shares, strict=True)
@@ -208,13 +221,13 @@ def _request(request: AnalysisRequest) -> RequestEcho:
     return RequestEcho.model_validate(echo)
 
 
-def _model(model: ModelAnalysis, top: float, x: FloatArray) -> ModelAnalysisResponse:
+def _model(model: ModelAnalysis, top: float, analysis: Analysis) -> ModelAnalysisResponse:
     flip = model.flip_epsilon
     return ModelAnalysisResponse(
         id=model.manifest.id,
-        prediction=_prediction(model.prediction, model.manifest, x),
+        prediction=_prediction(model.prediction, model.manifest, analysis.x),
         cam=_cam(model.cam, model.manifest, top),
-        sweep=[_point(point, model.manifest, top, x) for point in model.sweep],
+        sweep=[_point(point, model, top, analysis) for point in model.sweep],
         flip_epsilon_255=None if flip is None else _in_255(flip),
         flip_point=model.flip_point and _flip_point(model.flip_point, model.manifest),
         focus=None,
@@ -229,16 +242,31 @@ def _flip_point(found: FlipPoint, manifest: Manifest) -> FlipPointResponse:
     )
 
 
-def _point(point: SweepPoint, manifest: Manifest, top: float, x: FloatArray) -> SweepPointResponse:
+def _point(
+    point: SweepPoint, model: ModelAnalysis, top: float, analysis: Analysis
+) -> SweepPointResponse:
+    manifest = model.manifest
     return SweepPointResponse(
         epsilon=point.epsilon,
         epsilon_255=_in_255(point.epsilon),
-        prediction=_prediction(point.prediction, manifest, x),
+        prediction=_prediction(point.prediction, manifest, analysis.x),
         cam=_cam(point.cam, manifest, top),
         linf=point.linf,
         l2=point.l2,
         success=point.success,
         adversarial_png=raster.png_data_uri(point.adversarial),
+        steps=_steps(point, model, analysis),
+    )
+
+
+def _steps(point: SweepPoint, model: ModelAnalysis, analysis: Analysis) -> StepsResponse | None:
+    if point.steps is None:
+        return None
+    left, reached = analysis.course(model, point)
+    return StepsResponse(
+        left=point.steps[:, left].tolist(),
+        reached=point.steps[:, reached].tolist(),
+        reached_label=model.manifest.classes[reached],
     )
 
 

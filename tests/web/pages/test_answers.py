@@ -106,7 +106,7 @@ def test_work_that_was_replaced_ends_between_two_steps(page: ComparePage) -> Non
 def test_the_same_question_is_not_answered_twice(page: ComparePage) -> None:
     assert len(list(page.answers.compute(given(page)))) > 1
     (again,) = page.answers.compute(given(page))
-    assert again == [gr.skip()] * 7
+    assert again == [gr.skip()] * 8
     assert len(list(page.answers.compute(given(page, steps=3)))) > 1
     assert len(list(page.answers.compute(given(page)))) == 1  # another one; it is kept, and drawn
 
@@ -117,7 +117,7 @@ def test_what_was_stopped_does_not_go_on_and_can_be_asked_again(page: ComparePag
     assert "Stopped" in page.answers.stop()
     list(answers)
     (nothing,) = page.answers.complete(given(page))
-    assert nothing == [gr.skip()] * 6
+    assert nothing == [gr.skip()] * 7
     assert not page.work.is_ready(page.start)
     assert list(page.answers.compute(given(page)))[-1][0] == ""
     assert page.work.is_ready(page.start)

@@ -105,7 +105,7 @@ def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
     analysis = compare.analyze(values)
     shown = compare.show(analysis, values)
     assert len(analysis.models) == 1
-    assert shown[3] is None
+    assert shown[4] is None
 
 
 def test_an_example_is_known_by_its_content_not_by_its_name(
@@ -136,7 +136,7 @@ def test_a_model_that_nobody_has_measured_is_shown_without_a_diagram(
     work = Compare(Analyzer(Settings(models_dir=tmp_path, device="cpu")))
     values = compare.start("tiny") | {"steps": 1}
     analysis = work.analyze(values)
-    first, second = work.show(analysis, values)[2:4]
+    first, second = work.show(analysis, values)[3:5]
     assert first is None
     assert second is not None
     page = work.export("html", analysis, values).read_text(encoding="utf-8")
@@ -167,7 +167,7 @@ def test_exports_hold_the_same_numbers(compare: Compare) -> None:
         assert sentences.percent(model.prediction.confidence) in page
         assert f",{model.prediction.confidence}," in table
     with zipfile.ZipFile(compare.export("zip", analysis, values)) as charts:
-        assert len(charts.namelist()) == 1 + len(analysis.models)
+        assert len(charts.namelist()) == 2 + len(analysis.models)
 
 
 def test_a_bad_seed_is_refused_in_words(compare: Compare) -> None:

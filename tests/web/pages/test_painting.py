@@ -142,7 +142,15 @@ def compare(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Compa
     """Over examples of the family `tiny`: one with a mask, one without, one with a bad mask."""
     static = tmp_path_factory.mktemp("static")
     shipped = Settings().static_dir
-    for name in ("paint.js", "pick.js", "shrink.js", "explore.js", "tour.js", "style.css"):
+    for name in (
+        "paint.js",
+        "pick.js",
+        "shrink.js",
+        "explore.js",
+        "values.js",
+        "tour.js",
+        "style.css",
+    ):
         shutil.copy(shipped / name, static / name)
     folder = static / "examples"
     folder.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from typing import Any
@@ -89,6 +90,20 @@ def test_attacked_inputs_are_pictured_to_half_a_level(
         for got, point in zip(shown["sweep"], model.sweep, strict=True):
             levels = pixels(got["adversarial_png"])
             assert np.abs(levels / 255 - point.adversarial[0]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_steps_of_the_attack_are_told(analysis: Analysis, answer: dict[str, Any]) -> None:
+    for shown, model in zip(answer["models"], analysis.models, strict=True):
+        for got, point in zip(shown["sweep"], model.sweep, strict=True):
+            assert point.steps is not None
+            clean, after = model.prediction.index, point.prediction.index
+            assert got["steps"]["reached_label"] == got["prediction"]["label"]
+            assert got["steps"]["left"] == point.steps[:, clean].tolist()
+            assert got["steps"]["reached"] == point.steps[:, after].tolist()
+    aimed = dataclasses.replace(analysis.request, attack_target=2)
+    told = analysis_response(dataclasses.replace(analysis, request=aimed)).models[0].sweep[0].steps
+    assert told
+    assert told.reached_label == analysis.models[0].manifest.classes[2]
 
 
 def test_the_answer_reads_back_and_refuses_other_fields(
