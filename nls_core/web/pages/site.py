@@ -9,17 +9,17 @@ from contextlib import contextmanager
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import App
-from gradio.utils import LRUCache
+from starlette.routing import Mount
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.settings import Settings
-from nls_core.web.pages import navigation
+from nls_core.web.edge.middleware import UI_PATH
+from nls_core.web.pages import navigation, sessions
 from nls_core.web.pages.compare import INTRO, TITLE, ComparePage
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.visitors import attend
 from nls_core.web.pages.widgets import intro, message
 
-SESSIONS = 128  # visitors whose state is kept: a session holds some 100 KB, mostly Gradio's own
 NO_MODELS = (
     "There are no models that can be used (/readyz says what is wrong with those there are): "
     "name their folder in NLS_MODELS_DIR, or train them with `make models`."
@@ -67,7 +67,7 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
         mounted = gr.mount_gradio_app(
             app,
             blocks,
-            path="/ui",
+            path=UI_PATH,
             footer_links=[],
             run_history=False,
             allowed_paths=[str(settings.static_dir / "examples")],
@@ -78,6 +78,8 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
             theme=theme(),
             css_paths=settings.static_dir / "style.css",
         )
+    page = next(each for each in mounted.routes if isinstance(each, Mount) and each.path == UI_PATH)
+    sessions.keep(page.app, blocks)  # type: ignore[arg-type]  # Gradio's own app
     return mounted
 
 
@@ -85,10 +87,8 @@ def bound(blocks: gr.Blocks, settings: Settings) -> None:
     """Set the limits that `launch` would, and those that Gradio has no option for."""
     # else Gradio takes any path of this machine that a request names for a file of the app's own
     blocks.has_launched = True
-    blocks.state_session_capacity = SESSIONS
     blocks.queue(max_size=4 * settings.max_queue, api_open=False)
-    # answers that wait to be heard, by session: those of nobody must not pile up
-    blocks._queue.pending_messages_per_session = LRUCache(SESSIONS)
+    sessions.bound(blocks)
 
 
 def theme() -> gr.Theme:
