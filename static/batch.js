@@ -2,7 +2,7 @@
 element.addEventListener('click', event => {
   const button = event.target.closest('.nls-batch th button');
   if (!button) return;
-  const head = button.parentElement, table = head.closest('table'), column = head.cellIndex;
+  const head = button.parentElement, table = head.closest('table'), column = Number(head.dataset.column);
   const up = head.getAttribute('aria-sort') !== 'ascending';
   for (const each of table.querySelectorAll('th')) each.removeAttribute('aria-sort');
   head.setAttribute('aria-sort', up ? 'ascending' : 'descending');

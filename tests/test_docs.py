@@ -27,6 +27,17 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+def test_what_is_claimed_beside_other_tools_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")][2:]
+    ours = {row[0]: row[1] for row in rows}
+    assert {len(row) for row in rows} == {7}
+    for what, claim in ours.items():
+        named = re.findall(r"`(tests/[^`]+\.py)`", claim)
+        assert named or claim == "-", what
+        assert all((ROOT / name).exists() for name in named), what
+
+
 def test_the_map_of_the_house_is_the_house() -> None:
     rows = re.search(r"\| room \|.*?\n\n", HOUSE, re.DOTALL)
     assert rows

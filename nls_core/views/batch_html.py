@@ -17,7 +17,7 @@ from nls_core.analysis.batch import Answer, Batch
 from nls_core.metrics import calibration
 from nls_core.metrics.fair_calibration import ece_floor
 from nls_core.types import Manifest
-from nls_core.views import analysis_charts, html, palette, raster, svg
+from nls_core.views import analysis_charts, html, names, palette, raster, svg
 from nls_core.views.sentences import percent
 
 SPREADSHEET = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula there
@@ -38,15 +38,28 @@ NEVER = 1e9  # sorts behind every strength: no flip point was found
 
 def table(batch: Batch) -> str:
     """A row for each picture; static/batch.js sorts it by the buttons in its head."""
-    names = [escape(m.id.partition("/")[2]) for m in batch.manifests]
-    told = ("says", "sure") + (("flip point",) if batch.request.flip_point else ())
-    heads = ["picture", *(["truth"] if _labelled(batch).size else [])]
-    heads += [f"{name}: {what}" for name in names for what in (*told, "unfamiliar")]
-    head = "".join(f'<th scope="col"><button type="button">{text}</button></th>' for text in heads)
+    told = ("says", "sure", *(("flip point",) if batch.request.flip_point else ()), "unfamiliar")
+    first = ("picture", *(("truth",) if _labelled(batch).size else ()))
+    above = "".join(_head(name, name, i + 1, ' rowspan="2"') for i, name in enumerate(first))
+    below, column = "", len(first) + 1  # behind the small picture
+    for manifest in batch.manifests:
+        name = escape(names.beside_id(manifest))
+        above += f'<th scope="colgroup" colspan="{len(told)}">{name}</th>'
+        for what in told:
+            below += _head(what, f"{name}: {what}", column)
+            column += 1
     body = "".join(f"<tr>{''.join(_cells(batch, i))}</tr>" for i in range(len(batch.rows)))
     return (
-        f'<div class="nls-table nls-batch" tabindex="0"><table><thead><tr><th></th>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        '<div class="nls-table nls-batch" tabindex="0"><table><thead><tr><td rowspan="2"></td>'
+        f"{above}</tr><tr>{below}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _head(text: str, name: str, column: int, more: str = "") -> str:
+    """The head of a column that can be sorted; `name` also tells whose it is."""
+    return (
+        f'<th scope="col" data-column="{column}"{more}>'
+        f'<button type="button" aria-label="{name}">{text}</button></th>'
     )
 
 
@@ -130,7 +143,7 @@ def _summary_row(
         float(each[0]) for each in (all_in_one.accuracy, all_in_one.low, all_in_one.high)
     )
     return [
-        manifest.id,
+        names.beside_id(manifest),
         f"{round(accuracy * len(labels))} of {len(labels)}",
         f"{100 * accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)",
         percent(float(all_in_one.confidence[0])),

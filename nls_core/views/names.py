@@ -23,6 +23,12 @@ def of_manifest(manifest: Manifest) -> str:
     return of(manifest.loss, manifest.padding) if named else cell
 
 
+def beside_id(manifest: Manifest) -> str:
+    """E.g. 'cross-entropy (fashion/ce-zero)'."""
+    name = of_manifest(manifest)
+    return manifest.id if manifest.id.endswith(f"/{name}") else f"{name} ({manifest.id})"
+
+
 def menu(ids: Iterable[str]) -> list[tuple[str, str]]:
     """(what a menu shows, id) of models, by their ids `<family>/<name>`."""
     cells = ((each, each.partition("/")[2]) for each in ids)

@@ -22,7 +22,8 @@ def test_a_zip_is_answered_sorted_and_written(browser: Browser, url: str, tmp_pa
     page, trouble = open_page(browser, f"{url}/ui/batch", "#batch-files", DESKTOP)
     page.get_by_label("Family", exact=True).click()
     page.get_by_role("option", name="fashion").click()
-    expect(page.get_by_text("fashion/ce-zero")).to_be_visible()
+    expect(page.get_by_text("cross-entropy (ce-zero)")).to_be_visible()
+    expect(page.get_by_text("of at most 10 MB together")).to_be_visible()
     page.locator("#batch-files input[type=file]").set_input_files(str(file))
     expect(page.locator("#batch-files a[href*='set.zip']")).to_be_visible()  # it has arrived
     page.get_by_role("button", name="Start").click()
@@ -33,7 +34,7 @@ def test_a_zip_is_answered_sorted_and_written(browser: Browser, url: str, tmp_pa
     names = page.locator(".nls-batch tbody tr td:nth-child(2)")
     page.get_by_role("button", name="picture").click()
     assert names.all_inner_texts() == sorted(f"{name}.png" for name in PICTURES.values())
-    flips = page.get_by_role("button", name="ce-zero: flip point")
+    flips = page.get_by_role("button", name="cross-entropy (fashion/ce-zero): flip point")
     flips.click()
     up = page.locator(".nls-batch tbody tr td:nth-child(6)")
     places = [float(each) for each in up.evaluate_all("all => all.map(e => e.dataset.v)")]

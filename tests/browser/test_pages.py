@@ -109,12 +109,18 @@ def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: 
 def test_the_reports_are_drawn_and_tabled(
     browser: Browser, url: str, slug: str, sign: str, plots: int
 ) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/{slug}", sign, DESKTOP)
+    page, trouble = open_page(browser, f"{url}/ui/{slug}?__theme=light", sign, DESKTOP)
     expect(page.locator(".js-plotly-plot")).to_have_count(plots, timeout=30_000)
     for number in range(plots):
         assert page.locator(".js-plotly-plot").nth(number).locator(".trace, .hm").count() > 0
         told = page.locator(".js-plotly-plot").nth(number).locator("[role=img]")
         expect(told).to_have_attribute("aria-label", re.compile(r"\d.*\d"))
+    last = page.locator(".nls-contents a").last
+    key = (last.get_attribute("href") or "").partition("#")[2]
+    last.click()
+    expect(page.locator(f"h2#{key}")).to_be_in_viewport()
+    expect(page.locator(f"h2#{key}")).to_be_focused()  # where a keyboard goes on
+    assert page.url.endswith(f"/ui/{slug}?__theme=light#{key}")
     assert trouble == []
     page.close()
 

@@ -27,3 +27,6 @@ def test_a_model_made_elsewhere_has_its_own_name() -> None:
     manifest = tiny_manifest("tiny/nls-partial")
     assert names.of_manifest(manifest) == "normalized soft labels, partial padding"
     assert names.of_manifest(replace(manifest, id="mine/vit")) == "vit"
+    assert names.beside_id(replace(manifest, id="mine/vit")) == "mine/vit"
+    listed = "normalized soft labels, partial padding (tiny/nls-partial)"
+    assert names.beside_id(manifest) == listed

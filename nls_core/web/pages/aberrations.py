@@ -13,9 +13,10 @@ import gradio as gr
 from nls_core.evidence import aberration_claim, aberrations, commands
 from nls_core.families import FAMILIES
 from nls_core.views import evidence_charts, html, run_charts
+from nls_core.web.pages.contents import Contents
 from nls_core.web.pages.widgets import PRIVATE, explained, note
 
-TITLE = "### Wrong labels and long tails"
+PARTS = {"aberrations": "Wrong labels and long tails"}
 READ = """<b>How it is read.</b> Networks learnt from labels of which a share is wrong (any other
 class; asymmetric: the class that it resembles), or from fewer images of each later class, the
 last having 1/10 or 1/100 of the first. Validation has the same faults and chooses nothing: figures
@@ -25,8 +26,8 @@ NOISE, TAIL = "Wrong labels in %", "Imbalance: 10 to the power of"
 
 def part(models_dir: Path, family: gr.Dropdown, name: str) -> None:
     """Make the components; `family` is the page's menu, which opens with the family `name`."""
-    with gr.Column(visible=_declared(name)) as box:
-        gr.Markdown(TITLE)
+    with gr.Column(visible=declared(name)) as box:
+        Contents("/ui/training", PARTS).heading("aberrations")
         note(READ)
         with gr.Row():
             group = gr.Radio([], label="Data", elem_id="aberration")
@@ -48,14 +49,15 @@ def part(models_dir: Path, family: gr.Dropdown, name: str) -> None:
     )
 
 
-def _declared(family: str) -> bool:
+def declared(family: str) -> bool:
+    """Whether a family is to be trained on aberrant data."""
     return family in FAMILIES and FAMILIES[family].aberrations is not None
 
 
 def begin(models_dir: Path, family: str) -> list[Any]:
     """Whether there is anything to show of a family; its menus, and what they begin with."""
     record = aberrations.read(family, models_dir)
-    box = gr.update(visible=bool(record) or _declared(family))
+    box = gr.update(visible=bool(record) or declared(family))
     if not record:
         command = escape(commands.aberrations(family))
         words = explained(f"Not measured yet; <code>{command}</code> trains and measures it.")

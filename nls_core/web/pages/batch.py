@@ -15,17 +15,20 @@ from nls_core.analysis import batch, choice
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.batch import Batch
 from nls_core.analysis.cache import Store
+from nls_core.decode import archives
 from nls_core.errors import InvalidInput, NLSLabError
-from nls_core.views import batch_html
+from nls_core.views import batch_html, names
 from nls_core.web.edge import scratch
 from nls_core.web.pages.widgets import LOOK, PRIVATE, explained, intro, message, note
 
+MB = 1_000_000
 INTRO = """Many pictures at once: what each model says, how sure it is, how little noise turns it,
 and whether a picture is perhaps of none of its classes. With labels: how often it is right."""
-HOW = f"""Up to {batch.MAX_PICTURES} pictures, or a ZIP file of them. What they show may be told:
-by folders in the ZIP that are called as the classes are, or by a file <code>labels.csv</code>
-beside them with a file name and a class in each line. One picture is computed at a time, and other
-visitors' in between."""
+HOW = f"""Up to {batch.MAX_PICTURES} pictures, or a ZIP file of them, of at most {{limit}} together
+as they are sent (a ZIP file may hold {archives.MAX_TOTAL // MB} MB, unpacked). What they show may
+be told: by folders in the ZIP that are called as the classes are, or by a file
+<code>labels.csv</code> beside them with a file name and a class in each line. One picture is
+computed at a time, and other visitors' in between."""
 KEPT_BYTES = 32_000_000  # of all visitors' batches together
 MOST = 4  # models
 EVERY = 5  # pictures, after which the table is shown anew: it is sent whole
@@ -48,7 +51,7 @@ class BatchPage:
         self.analyzer = analyzer
         self.kept: Store[Batch] = Store(KEPT_BYTES)
         script = (analyzer.settings.static_dir / "batch.js").read_text(encoding="utf-8")
-        note(HOW)
+        note(HOW.format(limit=f"{analyzer.settings.max_upload_bytes / MB:.3g} MB"))
         with gr.Row():
             pictures = gr.File(
                 file_count="multiple",
@@ -91,7 +94,7 @@ class BatchPage:
     def _menu(self, family: str) -> dict[str, Any]:
         pair = list(dict.fromkeys(self.analyzer.pair(family)))
         return {
-            "choices": list(self.analyzer.ids(family)),
+            "choices": names.menu(self.analyzer.ids(family)),
             "value": pair,
             "max_choices": MOST,
         }

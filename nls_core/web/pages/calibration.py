@@ -19,12 +19,22 @@ from nls_core.metrics.recalibration import RECALIBRATIONS, crossfitted
 from nls_core.metrics.temperature import with_temperature
 from nls_core.views import analysis_charts, cell_style, html, run_charts
 from nls_core.web.pages import family_reports
+from nls_core.web.pages.contents import ARRIVE, Contents
 from nls_core.web.pages.family_reports import Where
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report, note
 
 INTRO = """A model is calibrated when, of the answers it gives with 80 % confidence, 80 % are right.
 Bars on the dotted line are what one wants; below it the model is overconfident. Divide the logits
 by a temperature T and see what one number can repair."""
+PARTS = Contents(
+    "/ui/calibration",
+    {
+        "diagrams": "Reliability diagrams",
+        "figures": "Figures over all seeds, and under shift",
+        "read": "How it is read",
+        "without-training": "What can be had without training",
+    },
+)
 OWN = "the T of the slider"
 MODES = {
     "as trained (T = 1)": "one",
@@ -43,7 +53,7 @@ NAMES = {
     "brier": "Brier",
     "nll": "NLL",
 }
-READ = """<b>How it is read.</b> The test split decides nothing: T is fitted on the validation
+READ = """The test split decides nothing: T is fitted on the validation
 split. Diagrams show the seed that ships, all test images, 15 equal-width bins closed on the
 right, with Wilson intervals; the table is the mean ± standard deviation over seeds, its interval a
 Student's t over seeds and images. Where models are measured out of fold, each picture is
@@ -57,7 +67,7 @@ Nakkiran 2023, arXiv 2309.12236)."""
 
 
 REPAIRED = "; ".join(f"{each.title}, {each.meaning}" for each in RECALIBRATIONS.values())
-AFTER = f"""<b>What can be had without training.</b> The first table has the ECE-15 that is left
+AFTER = f"""The first table has the ECE-15 that is left
 after a recalibration: {REPAIRED}. Each answer is recalibrated by a map that the other half of the
 answers taught. AURC is the error rate, averaged over all shares of the answers that one may
 withhold: by the confidence, and by the largest logit over a norm of all, where that orders the
@@ -75,21 +85,26 @@ def build(analyzer: Analyzer) -> None:
     if not families:
         no_report()
         return
+    PARTS.show()
     cells, start = choices((families[0], folder))
     with gr.Row():
         family = family_reports.menu(families)
         shown = gr.Dropdown(cells, value=start, multiselect=True, max_choices=4, label="Models")
         mode = gr.Dropdown(list(MODES), value=next(iter(MODES)), label="Recalibration")
         slider = gr.Slider(0.25, 4, value=1, step=0.05, label="T", elem_id="temperature")
+    PARTS.heading("diagrams")
     words = gr.HTML(elem_id="gaps")
     with gr.Row():
         plots = [gr.Plot(show_label=False, min_width=300, visible=i < 2) for i in range(4)]
+    PARTS.heading("figures")
     table = gr.HTML(elem_id="calibration-table")
     with gr.Row(visible=_shifted((families[0], folder))) as under_shift:
         corruption = gr.Dropdown(list(CORRUPTIONS), value="noise", label="Under shift")
     with gr.Row():
         shifted = [gr.Plot(show_label=False, min_width=300) for _ in range(2)]
+    PARTS.heading("read")
     note(READ)
+    PARTS.heading("without-training")
     note(AFTER)
     after = gr.HTML(elem_id="after-training")
     family.input(partial(other, folder), family, shown, show_progress="hidden", **PRIVATE)
@@ -112,7 +127,7 @@ def build(analyzer: Analyzer) -> None:
         [table, under_shift, *shifted, after],
         show_progress="hidden",
         **PRIVATE,
-    )
+    ).then(None, js=ARRIVE, **PRIVATE)
 
 
 def choices(where: Where) -> tuple[list[str], list[str]]:

@@ -14,16 +14,12 @@ from nls_core.evidence import findings, over_epochs
 from nls_core.evidence.findings import KEYS
 from nls_core.evidence.verdicts import HOLDS, NOT, Finding
 from nls_core.views import evidence_charts, html, run_charts
-from nls_core.web.pages import family_reports
+from nls_core.web.pages import contents, family_reports
 from nls_core.web.pages.widgets import PRIVATE, intro, no_report
 
 INTRO = """What the paper claims and what this project measured, on its own models: the verdict is
 computed from the intervals of the report, and says so when a claim does not hold here."""
-HERE = "/ui/findings"  # whole, since Gradio's pages have a base address
-# a link to a finding arrives before the findings do; once, not at each choice of a family
-ARRIVE = """() => { const place = location.hash && document.getElementById(location.hash.slice(1));
-  if (place && !window.nlsArrived) requestAnimationFrame(() => place.scrollIntoView());
-  window.nlsArrived = true; }"""
+HERE = "/ui/findings"
 CLASSES = {HOLDS: "nls-holds", NOT: "nls-not"}
 
 
@@ -43,7 +39,7 @@ def build(analyzer: Analyzer) -> None:
                 outputs.append(gr.HTML())
     work = partial(show, analyzer.settings.models_dir)
     shown = gr.on(None, work, family, outputs, show_progress="hidden", **PRIVATE)
-    shown.then(None, js=ARRIVE, **PRIVATE)
+    shown.then(None, js=contents.ARRIVE, **PRIVATE)
     begun = [gr.HTML(elem_id=f"finding-{findings.OVER_EPOCHS}"), gr.Plot(show_label=False)]
     with gr.Accordion("Table", open=False):
         begun.append(gr.HTML())
@@ -90,11 +86,8 @@ def badge(finding: Finding) -> str:
 
 def overview(found: list[Finding]) -> str:
     """All claims with their verdicts, as links."""
-    rows = "".join(
-        f'<li><a href="{HERE}#finding-{each.key}">{escape(each.claim)}</a> {badge(each)}</li>'
-        for each in found
-    )
-    return f'<nav aria-label="Claims"><ul class="nls-claims" id="claims">{rows}</ul></nav>'
+    rows = ((f"finding-{each.key}", each.claim, f" {badge(each)}") for each in found)
+    return contents.listed("Claims", HERE, rows)
 
 
 def text(finding: Finding) -> str:
@@ -102,5 +95,5 @@ def text(finding: Finding) -> str:
     why = escape(finding.text).replace("`", "")
     return (
         f'<div class="nls-finding"><h2>{escape(finding.claim)} {badge(finding)}</h2>'
-        f'<p class=nls-explain>{why} <a href="{HERE}#claims">All claims ↑</a></p></div>'
+        f'<p class=nls-explain>{why} <a href="{HERE}#contents">All claims ↑</a></p></div>'
     )

@@ -14,6 +14,7 @@ from nls_core.cams import quick
 from nls_core.errors import NLSLabError
 from nls_core.views import loss_charts
 from nls_core.views.sentences import percent
+from nls_core.web.pages.contents import ARRIVE, Contents
 from nls_core.web.pages.widgets import LANE, PRIVATE, PROGRESS, intro, message, note
 
 INTRO = """What each loss asks of a model and how hard it pulls; below, what partial padding does
@@ -39,7 +40,15 @@ convolution's window hangs over the image, where zero padding adds nothing. Part
 the result by (window area) / (entries inside): the maps show that factor, 1 inside and for a 3x3
 window up to 1.5 at edges and 2.25 at corners. A convolution with stride 2 and an even size meets
 padding on two sides only."""
-BORDER = """Does it change where a model looks? The share of each activation map's mass that lies
+PARTS = {
+    "curves": "Losses and their slopes",
+    "formulas": "What nls is",
+}
+PADDING_PARTS = {
+    "padding": "Partial padding",
+    "edges": "Does it change where a model looks?",
+}
+BORDER = """The share of each activation map's mass that lies
 on its outer ring of cells, for the true class, on the test images that ship with the family. The
 interval is over images only: each model is one training run with one seed."""
 
@@ -47,14 +56,17 @@ interval is over images only: each model is one training run with one seed."""
 def build(analyzer: Analyzer) -> None:
     """Make the page's components."""
     intro("Loss lab", INTRO)
-    _losses()
     work = PaddingMaps(analyzer)
+    parts = Contents("/ui/loss-lab", PARTS | (PADDING_PARTS if work.pairs() else {}))
+    parts.show()
+    _losses(parts)
     if work.pairs():
-        _Padding(work)
+        _Padding(work, parts)
 
 
-def _losses() -> None:
+def _losses(parts: Contents) -> None:
     start = Choice()
+    parts.heading("curves")
     with gr.Row():
         inputs: list[gr.Slider | gr.Radio] = [
             gr.Slider(2, 100, value=start.classes, step=1, label="Classes K"),
@@ -65,6 +77,7 @@ def _losses() -> None:
     inputs.append(gr.Radio(list(SCALES), value=SCALES[0], label="Loss and slope"))
     with gr.Row():
         plots = [gr.Plot(show_label=False, min_width=300) for _ in range(3)]
+    parts.heading("formulas")
     words = gr.HTML("", elem_id="identity")
     note(FORMULAS)
     gr.on(
@@ -75,7 +88,7 @@ def _losses() -> None:
         trigger_mode="always_last",
         show_progress="hidden",
         **PRIVATE,
-    )
+    ).then(None, js=ARRIVE, **PRIVATE)
 
 
 def show(classes: float, smoothing: float, gamma: float, weight: float, scale: str) -> list[Any]:
@@ -118,13 +131,14 @@ def identity(choice: Choice) -> str:
 class _Padding:
     """The lower half: partial padding in a model of the zoo."""
 
-    def __init__(self, work: PaddingMaps) -> None:
+    def __init__(self, work: PaddingMaps, parts: Contents) -> None:
         self.work = work
         pairs, methods = work.pairs(), list(quick())
-        gr.Markdown("### Partial padding")
+        parts.heading("padding")
         note(PADDING)
         pair = gr.Dropdown(pairs, value=pairs[0], label="Loss", elem_id="pair")
         ratios = gr.HTML("", elem_id="ratios", min_height=200)
+        parts.heading("edges")
         note(BORDER)
         with gr.Row():
             method = gr.Dropdown(methods, value=methods[0], label="Activation map")

@@ -59,6 +59,7 @@ ABOUT: dict[str, str] = {
     "Loss lab": "Every loss and its gradient, and what partial padding does at the edges.",
     "Findings": "What the paper claims, and what was measured here: each claim with its verdict.",
 }
+# a link to a part of the page scrolls there, whatever else is in the address;
 # on a phone the navigation scrolls sideways: bring the current page into view; a theme that was
 # asked for goes along; Gradio gives all pages one title
 REVEAL = """() => { const nav = document.querySelector('.nls-nav'),
@@ -69,6 +70,16 @@ REVEAL = """() => { const nav = document.querySelector('.nls-nav'),
     const url = new URL(link.href); url.searchParams.set('__theme', theme); link.href = url; }
   for (const own of document.querySelectorAll('button[aria-label*="upload" i]'))
     if (own.innerText.trim()) own.removeAttribute('aria-label');  // its text says the same
+  document.addEventListener('click', event => {
+    const link = event.target.closest?.('a[href*="#"]:not(.nls-skip)');
+    const part = link?.pathname === location.pathname
+      && document.getElementById(link.hash.slice(1));
+    if (!part) return;
+    event.preventDefault();
+    part.scrollIntoView();
+    part.tabIndex = -1;
+    part.focus({preventScroll: true});
+    history.replaceState(history.state, '', location.pathname + location.search + link.hash); });
   document.title = TITLE; }"""
 
 

@@ -15,6 +15,7 @@ from nls_core.evidence.cells import Cells, Table, label, percent
 from nls_core.evidence.verdicts import Evidence
 from nls_core.views import evidence_charts, html
 from nls_core.web.pages import family_reports
+from nls_core.web.pages.contents import ARRIVE, Contents
 from nls_core.web.pages.family_reports import Where
 from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
@@ -22,7 +23,15 @@ INTRO = """White-box attacks see the gradient; Square sees only answers; transfe
 the images made against another. A defence that only hides its gradient looks strong to the first
 and weak to the others: so all stand side by side, and the worst of all for each image is what
 counts."""
-READ = """<b>How it is read.</b> ε bounds the change of every pixel (L∞, pixels in [0, 1]). A
+PARTS = Contents(
+    "/ui/robustness",
+    {
+        "accuracy": "Accuracy and calibration under attack",
+        "worst": "The worst attack, and signs of masking",
+        "read": "How it is read",
+    },
+)
+READ = """ε bounds the change of every pixel (L∞, pixels in [0, 1]). A
 figure of one seed rests on {images} test images: its standard error is up to {error:.1f} points.
 {attacks}."""
 SIGNS_READ = """ The verdict <i>masking</i> means that a named sign was seen in at least one run
@@ -41,12 +50,16 @@ def build(analyzer: Analyzer) -> None:
         attack = gr.Dropdown(**attack_menu(where), label="Attack")
         one = gr.Dropdown(opening.cells, value=opening.cells[0], label="Every attack on")
         epsilon = gr.Dropdown(**strength_menu(where), label="Transfer at ε (1/255)")
+    PARTS.show()
+    PARTS.heading("accuracy")
     with gr.Row():
         accuracy, every = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
     with gr.Row():
         error, transfer = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
-    gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %, and signs of masking</p>")
+    PARTS.heading("worst")
+    gr.HTML("<p class=nls-cue>Accuracy under the worst attack, in %</p>")
     table = gr.HTML(elem_id="masking")
+    PARTS.heading("read")
     read = note(how_to_read(verdicts.read(opening.name, folder)))
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     family.input(partial(other, folder), family, [shown, attack, one, epsilon, read], **hidden)
@@ -57,7 +70,8 @@ def build(analyzer: Analyzer) -> None:
         ([epsilon], _transfer, transfer),
         ([], _masking, table),
     ):
-        gr.on(None, partial(work, folder), [family, *inputs], output, **hidden)
+        done = gr.on(None, partial(work, folder), [family, *inputs], output, **hidden)
+    done.then(None, js=ARRIVE, **PRIVATE)
 
 
 def other(folder: Path, family: str) -> list[Any]:

@@ -14,6 +14,7 @@ from nls_core.evidence.verdicts import Evidence
 from nls_core.families import FAMILIES
 from nls_core.views import html, run_charts
 from nls_core.web.pages import aberrations, family_reports
+from nls_core.web.pages.contents import ARRIVE, Contents
 from nls_core.web.pages.widgets import PRIVATE, explained, intro, note
 
 INTRO = """Every epoch of every run. Each loss has the learning rate that a search on the validation
@@ -30,7 +31,12 @@ SCHEDULE = {
     "curves jump.",
     "cosine": "The rate falls along half a cosine.",
 }
-READ = """<b>How it is read.</b> {schedule} Bands are one standard deviation over
+PARTS = {
+    "curves": "Curves and convergence",
+    "search": "Learning rates, and what the smoothing does",
+    "read": "How it is read",
+}
+READ = """{schedule} Bands are one standard deviation over
 seeds. The table counts epochs until validation accuracy first reaches 85, 88 and 90 %. The right
 chart below tests what theory says, nls = (1-s)·NCE + s/K: at matched step size the smoothing
 changes nothing in nls, and much in ls. Training losses of different losses have different units."""
@@ -45,16 +51,24 @@ def build(analyzer: Analyzer) -> None:
     folder, family, shown = analyzer.settings.models_dir, opening.family, opening.models
     with opening.row:
         key = gr.Dropdown(list(KEYS), value=next(iter(KEYS)), label="Curve")
+    more = aberrations.PARTS if aberrations.declared(opening.name) else {}
+    parts = Contents("/ui/training", PARTS | more)
+    parts.show()
+    parts.heading("curves")
     curve = gr.Plot(show_label=False)
     table = gr.HTML(elem_id="convergence")
+    parts.heading("search")
     with gr.Row():
         search, smoothing = (gr.Plot(show_label=False, min_width=300) for _ in range(2))
+    parts.heading("read")
     read = note(how_to_read(opening.name))
     aberrations.part(folder, family, opening.name)
     hidden: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
     family.input(partial(other, folder), family, [shown, read], **hidden)
     gr.on(None, partial(show, folder), [family, shown, key], curve, **hidden)
-    gr.on(None, partial(show_rest, folder), family, [table, search, smoothing], **hidden)
+    gr.on(None, partial(show_rest, folder), family, [table, search, smoothing], **hidden).then(
+        None, js=ARRIVE, **PRIVATE
+    )
 
 
 def trained(evidence: Evidence) -> bool:

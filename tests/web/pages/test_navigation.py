@@ -65,6 +65,17 @@ def test_the_pages_hold_no_result_until_they_are_opened(app: TestClient) -> None
         assert all(plot["props"].get("value") is None for plot in plots)
 
 
+def test_the_contents_of_a_page_lead_to_headings_that_are_there(app: TestClient) -> None:
+    config = app.get("/ui/config").json()
+    values = [str(c["props"].get("value")) for c in config["components"] if c["type"] == "html"]
+    lists = [value for value in values if "nls-contents" in value]
+    assert lists  # of the loss lab, which needs no report
+    for each in lists:
+        for place, key in re.findall('href="([^"#]+)#([^"]+)"', each):
+            assert app.get(place).status_code == 200
+            assert sum(f'id="{key}"' in value for value in values) >= 1, key
+
+
 @pytest.mark.parametrize("title", [navigation.HOME_TITLE, *PAGES])
 def test_a_preview_names_the_page_and_nothing_outside(app: TestClient, title: str) -> None:
     home = title == navigation.HOME_TITLE
