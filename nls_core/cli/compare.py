@@ -41,6 +41,13 @@ def command(
         ),
     ] = None,
     attack: Annotated[str, typer.Option(help="Attack.")] = AnalysisRequest.attack,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or index of the class that the attack is to reach; by default it is to "
+            "leave each model's answer."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Attack steps.")] = AnalysisRequest.steps,
     epsilons: Annotated[
         str | None,
@@ -62,12 +69,14 @@ def command(
     settings = Settings()
     analyzer = Analyzer(settings)
     models = _models(analyzer, baseline, candidate)
+    classes = analyzer.manifest(models[0]).classes
     request = AnalysisRequest(
         models=models,
         cam=cam,
         layer=layer,
-        target_class=class_index(target_class, analyzer.manifest(models[0]).classes),
+        target_class=class_index(target_class, classes),
         attack=attack,
+        attack_target=class_index(target, classes),
         epsilons=strengths(epsilons, models[0], attack),
         steps=steps,
         seed=seed,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nls_core.analysis import flip
-from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
@@ -47,10 +45,10 @@ def epsilon_axis(attack: str) -> tuple[float, str]:
 def headline(analysis: Analysis) -> str:
     """What happened in plain words: who says what, and what little noise turns whom.
 
-    By the flip points where the attack is theirs, else as `sentence`.
+    By the flip points where the attack is theirs, away from the answer; else as `sentence`.
     """
-    models, attack = analysis.models, analysis.request.attack
-    if attack != flip.ATTACK or not analysis.request.epsilons:
+    models, request = analysis.models, analysis.request
+    if request.attack != flip.ATTACK or not request.epsilons or request.attack_target is not None:
         return sentence(analysis)
     if not all(model.flip_point for model in models):
         return answers(analysis)  # they are still searched for
@@ -96,7 +94,17 @@ def sentence(analysis: Analysis) -> str:
     if not analysis.request.epsilons:
         return first
     second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
-    return f"{first} Under {analysis.request.attack}, {second}."
+    return f"{first} Under {attack_text(analysis)}, {second}."
+
+
+def attack_text(analysis: Analysis) -> str:
+    """The attack, and the class that it aims at, if any."""
+    attack, target = analysis.request.attack, analysis.request.attack_target
+    return (
+        attack
+        if target is None
+        else f"{attack} towards {analysis.models[0].manifest.classes[target]}"
+    )
 
 
 def answers(analysis: Analysis) -> str:
@@ -119,12 +127,13 @@ def capital(text: str) -> str:
 
 def _fate(analysis: Analysis, index: int) -> str:
     model, attack = analysis.models[index], analysis.request.attack
-    hits = [p for p in model.sweep if p.success]
+    hits, target = [p for p in model.sweep if p.success], analysis.request.attack_target
     if not hits:
         largest = epsilon_text(max(analysis.request.epsilons), attack)
         little = " (a weak one, so that proves little)" if ATTACKS[attack].weak else ""
+        change = "label change" if target is None else f"way to {model.manifest.classes[target]}"
         return (
-            f"for the {role(index)} no label change was found up to ε = {largest} by this attack"
+            f"for the {role(index)} no {change} was found up to ε = {largest} by this attack"
             f"{little}"
         )
     first = min(hits, key=lambda p: p.epsilon)
@@ -132,8 +141,9 @@ def _fate(analysis: Analysis, index: int) -> str:
     after = model.manifest.classes[first.prediction.index]
     if clean == after:
         return f"the {role(index)} is at the target {after} from the start"
+    turned = "flips" if target is None else "is led"
     return (
-        f"the {role(index)} flips from {clean} to {after} at ε = "
+        f"the {role(index)} {turned} from {clean} to {after} at ε = "
         f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
     )
 
@@ -187,46 +197,6 @@ def no_better(analysis: Analysis) -> str:
 def facts(model: ModelAnalysis) -> tuple[str, ...]:
     """What stands beside a model's name: how calibrated it is, and its flip point."""
     return tuple(filter(None, (calibration_error(model), flip_point(model))))
-
-
-STORIES = {  # kind -> what its button is called
-    "flips": "One that flips",
-    "overconfident": "Sure and wrong",
-    "elsewhere": "Looks away",
-}
-
-
-def story(kind: str, label: str, seen: Mapping[str, Seen], told: Story) -> str:
-    """What was measured of an example that shows `kind`; `label` is its true class.
-
-    Args:
-        kind: a key of `STORIES`.
-        label: the true class.
-        seen: model id -> what it says, baseline first.
-        told: the story, of these models.
-    """
-    if kind == "elsewhere":
-        at, (name, least) = min(enumerate(told.focus.items()), key=lambda each: each[1][1])
-        return (
-            f"The {role(at)} is {percent(seen[name].confidence)} sure, rightly, but only "
-            f"{percent(least)} of its map lies on the object."
-        )
-    if kind == "overconfident":
-        at, first = max(enumerate(seen.values()), key=lambda each: _wrongly(each[1], label))
-        return (
-            f"The {role(at)} is {percent(first.confidence)} sure that it is {first.label}; in "
-            f"truth it is {label}."
-        )
-    turns = (
-        f"the {role(i)} "
-        + (f"at {each.flip:.2g}/255" if each.flip else f"not up to {each.most:g}/255")
-        for i, each in enumerate(seen.values())
-    )
-    return f"Noise turns {', '.join(turns)}."
-
-
-def _wrongly(each: Seen, label: str) -> float:
-    return each.confidence if each.label != label else 0.0
 
 
 def deserved(model: ModelAnalysis) -> str:

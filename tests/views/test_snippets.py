@@ -51,6 +51,17 @@ def test_every_setting_is_told() -> None:
 @pytest.mark.parametrize("make", [snippets.gradio_client, snippets.library])
 def test_python_compiles(make: Callable[[Told], str]) -> None:
     compile(make(told(epsilons=(1 / 255,))), "snippet", "exec")
+    compile(make(told(attack_target=0)), "snippet", "exec")
+
+
+def test_the_class_that_an_attack_aims_at_is_told() -> None:
+    one = told(attack_target=0)
+    assert "attack_target=Bag" in split(snippets.curl(one))
+    command = split(snippets.command(one))
+    assert command[command.index("--target") + 1] == "Bag"
+    assert "attack_target='Bag'" in snippets.gradio_client(one)
+    assert "attack_target=0,  # Bag" in snippets.library(one)
+    assert not any("attack_target" in make(told()) for make in snippets.SNIPPETS.values())
 
 
 @pytest.mark.parametrize(

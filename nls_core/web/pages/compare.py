@@ -28,7 +28,8 @@ from nls_core.web.pages.widgets import (
     message,
 )
 
-CHOICES = ("baseline", "candidate", "attack", "cam", "target", "layer")  # menus that compute
+# menus that compute
+CHOICES = ("baseline", "candidate", "attack", "cam", "target", "towards", "layer")
 NUMBERS = ("steps", "seed")  # and fields
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = "One picture, two models: what they see, how sure they are, and what a little noise does."
@@ -112,7 +113,7 @@ class ComparePage:
                     "<h2>The attack, step by step</h2>"
                     + explained(
                         "How probable the clean answer is after each step, from a random place "
-                        "within ε; dotted, the answer at the end. A cross: the clean one is lost."
+                        "within ε; dotted, where the attack ends or leads. Lost where crossed."
                     )
                 )
                 self.steps = gr.Plot(chart(shown[2]), show_label=False, elem_id="attack-steps")

@@ -24,7 +24,7 @@ from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, UnknownName, shown, unknown
 from nls_core.views import panels
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, Values
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, Values
 from nls_core.web.rest.forms import MAX_SEED
 
 PICTURE = "picture"
@@ -97,8 +97,9 @@ class Links:
     def query(self, values: Values) -> str:
         """The query that stands for a view, without '?'."""
         told = {"family": values["family"]} | {name: values[name] for name in READERS}
-        if told["target"] == AUTOMATIC:
-            del told["target"]
+        for name, usual in (("target", AUTOMATIC), ("towards", AWAY)):
+            if told[name] == usual:
+                del told[name]
         told |= {"epsilon": f"{values['epsilon']:.10g}", "steps": int(values["steps"])}
         told["seed"] = int(values["seed"] or 0)
         with suppress(OSError):  # none, or gone: the rest is a view as well
@@ -184,6 +185,7 @@ READERS: Mapping[str, Reader] = {
     "epsilon": _number("epsilon", lambda v: strengths(v["baseline"], v["attack"]).top, whole=False),
     "cam": _of("cam", lambda *_: list(CAMS)),
     "target": _of("class", lambda compare, v: compare.targets(v["baseline"])),
+    "towards": _of("class", lambda compare, v: compare.ways(v["baseline"])),
     "layer": _of("layer", lambda compare, v: compare.analyzer.layers(v["baseline"])),
     "scale": _of("scale", lambda *_: list(panels.SCALES)),
     "steps": _number("steps", lambda _: MAX_STEPS, whole=True, least=1),

@@ -12,12 +12,13 @@ from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.views import cards, names
 from nls_core.views.glossary import ATTACK_TERMS, term
-from nls_core.views.sentences import STORIES
+from nls_core.views.stories import STORIES
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, Values, epsilon_slider
 from nls_core.web.pages.widgets import explained, gallery, pictures, script, slider, upload
 
-REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
+# by another family
+REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target", "towards")
 TOLD = ("baseline", "candidate", "attack", "epsilon")  # by a story
 WORDS = ("normalized-labels", "partial-convolution", "ece", "temperature", "pgd", "fgsm")
 
@@ -111,6 +112,7 @@ class Menus:
     def advanced(self) -> None:
         """What few people change."""
         start = self.start
+        self._menu("towards", "Attack leads", self.work.ways(start["baseline"]))
         self._menu("layer", "Target layer", list(self.work.analyzer.layers(start["baseline"])))
         self.inputs["scale"] = gr.Radio(
             [(text, name) for name, text in cards.SCALES.items()],
@@ -138,4 +140,5 @@ class Menus:
             gr.update(**epsilon_slider(start["baseline"], start["attack"], start["epsilon"])),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
+            gr.update(choices=self.work.ways(start["baseline"]), value=AWAY),
         ]

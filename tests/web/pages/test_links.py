@@ -38,6 +38,7 @@ def test_a_view_comes_back_whole(links: Links, tmp_path: Path) -> None:
         "epsilon": 0.75,
         "cam": "layercam",
         "target": "d",
+        "towards": "f",
         "layer": links.work.analyzer.layers(TINY[0])[0],
         "scale": "raw",
         "steps": 3,
