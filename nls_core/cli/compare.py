@@ -26,6 +26,9 @@ def command(
     candidate: Annotated[
         str | None, typer.Option(help="Model id; by default that of the family.")
     ] = None,
+    more: Annotated[
+        list[str] | None, typer.Option(help="A further model of the family; up to four times.")
+    ] = None,
     output: Annotated[
         Path, typer.Option(help="HTML file to write, or with .csv the numbers.")
     ] = Path("report.html"),
@@ -68,7 +71,7 @@ def command(
 
     settings = Settings()
     analyzer = Analyzer(settings)
-    models = _models(analyzer, baseline, candidate)
+    models = tuple(dict.fromkeys((*_models(analyzer, baseline, candidate), *(more or ()))))
     classes = analyzer.manifest(models[0]).classes
     request = AnalysisRequest(
         models=models,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nls_core.analysis import flip
 from nls_core.analysis.results import Analysis, ModelAnalysis
@@ -11,6 +11,7 @@ from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, conformal, unfamiliar
 from nls_core.types import FloatArray
+from nls_core.views import names
 
 TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
@@ -19,6 +20,11 @@ ROLES = ("baseline", "candidate")
 def role(index: int) -> str:
     """What the model at `index` of a request is called in sentences."""
     return ROLES[index] if index < len(ROLES) else f"model {index + 1}"
+
+
+def the(index: int) -> str:
+    """`role` with its article: the third model and further ones have none."""
+    return f"the {ROLES[index]}" if index < len(ROLES) else role(index)
 
 
 def percent(share: float) -> str:
@@ -45,8 +51,10 @@ def epsilon_axis(attack: str) -> tuple[float, str]:
 def headline(analysis: Analysis) -> str:
     """What happened in plain words: who says what, and what little noise turns whom.
 
-    By the flip points where the attack is theirs, away from the answer; else as `sentence`.
+    Of the first two models; `others` tells the rest. By the flip points where the attack is
+    theirs, away from the answer; else as `sentence`.
     """
+    analysis = replace(analysis, models=analysis.models[: len(ROLES)])
     models, request = analysis.models, analysis.request
     if request.attack != flip.ATTACK or not request.epsilons or request.attack_target is not None:
         return sentence(analysis)
@@ -58,12 +66,23 @@ def headline(analysis: Analysis) -> str:
     return f"{first}. Under attack, {', '.join(told)}{_ratio(analysis)}."
 
 
+def others(analysis: Analysis) -> str:
+    """What further models say of the clean picture, and where they turn; nothing of two."""
+    told = []
+    for model in analysis.models[len(ROLES) :]:
+        name, said = names.of_manifest(model.manifest), model.manifest.classes
+        turned = f", {_turned(model)}" if model.flip_point else ""
+        sure = percent(model.prediction.confidence)
+        told.append(f"{name}: {said[model.prediction.index]} ({sure}){turned}")
+    return f"Beside them, {'; '.join(told)}." if told else ""
+
+
 def _all(count: int) -> str:
     return {1: "The model says", 2: "Both say"}.get(count, "All say")
 
 
 def _who(analysis: Analysis, index: int) -> str:
-    return f"the {role(index)}" if len(analysis.models) > 1 else "it"
+    return f"{the(index)}" if len(analysis.models) > 1 else "it"
 
 
 def _turned(model: ModelAnalysis) -> str:
@@ -114,9 +133,7 @@ def answers(analysis: Analysis) -> str:
     if len(set(names)) == 1 and len(names) > 1:
         each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
         return f"{_all(len(names))} {names[0]} ({each})."
-    parts = (
-        f"the {role(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True))
-    )
+    parts = (f"{the(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True)))
     return capital("; ".join(parts)) + "."
 
 
@@ -132,18 +149,15 @@ def _fate(analysis: Analysis, index: int) -> str:
         largest = epsilon_text(max(analysis.request.epsilons), attack)
         little = " (a weak one, so that proves little)" if ATTACKS[attack].weak else ""
         change = "label change" if target is None else f"way to {model.manifest.classes[target]}"
-        return (
-            f"for the {role(index)} no {change} was found up to ε = {largest} by this attack"
-            f"{little}"
-        )
+        return f"for {the(index)} no {change} was found up to ε = {largest} by this attack{little}"
     first = min(hits, key=lambda p: p.epsilon)
     clean = model.manifest.classes[model.prediction.index]
     after = model.manifest.classes[first.prediction.index]
     if clean == after:
-        return f"the {role(index)} is at the target {after} from the start"
+        return f"{the(index)} is at the target {after} from the start"
     turned = "flips" if target is None else "is led"
     return (
-        f"the {role(index)} {turned} from {clean} to {after} at ε = "
+        f"{the(index)} {turned} from {clean} to {after} at ε = "
         f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
     )
 
@@ -186,7 +200,7 @@ def no_better(analysis: Analysis) -> str:
     """That a candidate is not better calibrated than the baseline, or nothing."""
     baseline, *others = (m.manifest.metrics.get("ece") for m in analysis.models)
     worse = [
-        f"the {role(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
+        f"{the(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
         f"{100 * baseline:.1f} %"
         for i, ece in enumerate(others, start=1)
         if ece is not None and baseline is not None and ece >= baseline

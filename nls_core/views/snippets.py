@@ -92,7 +92,8 @@ def command(told: Told, *, kind: str = "--json") -> str:
         [
             f"nls compare {shlex.quote(told.file)}",
             f"--baseline {models[0]}",
-            f"--candidate {models[-1]}",
+            f"--candidate {models[min(1, len(models) - 1)]}",
+            *(f"--more {each}" for each in models[2:]),
             *options,
             kind,
         ]

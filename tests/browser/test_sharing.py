@@ -20,7 +20,7 @@ from tests.helpers.browsing import DESKTOP, open_page
 
 EXAMPLE = "fashion/bag-0018.png"
 VIEW = (
-    "family=fashion&baseline=fashion/ce-zero&candidate=fashion/nls-zero&attack=fgsm&epsilon=7"
+    "family=fashion&baseline=fashion/ce-zero&candidate=fashion/nls-zero&more=fashion/ls-zero&attack=fgsm&epsilon=7"
     "&cam=layercam&target=Bag&towards=Sandal&scale=raw&steps=2&seed=5"
 )
 

@@ -118,6 +118,30 @@ def test_no_model_is_said_to_hold(analysis: Analysis, attack: str, weak: bool) -
     assert ("proves little" in text) == weak
 
 
+def test_further_models_have_cards_and_a_line_of_their_own(analysis: Analysis) -> None:
+    early, late = FlipPoint(0.5 / 255, 1, 16 / 255), FlipPoint(None, None, 16 / 255)
+    first, second = with_flips(analysis, early, late).models
+    third = dataclasses.replace(
+        first, manifest=dataclasses.replace(first.manifest, id="tiny/c", loss="ls")
+    )
+    many = dataclasses.replace(analysis, models=(first, second, third, second))
+    label = first.manifest.classes[first.prediction.index]
+    sure = sentences.percent(first.prediction.confidence)
+    told = sentences.others(many)
+    assert told.startswith(f"Beside them, c: {label} ({sure}), turns to b at 0.5/255; ")
+    assert told.endswith("was not found to turn up to 16/255.")
+    assert sentences.headline(many) == sentences.headline(with_flips(analysis, early, late))
+    assert "model 3 flips" in sentences.sentence(many) or "for model 3 no" in sentences.sentence(
+        many
+    )
+    assert "the model 3" not in sentences.sentence(many)
+    html = panels.result(many, panels.View(1))
+    assert html.count('class="nls-model"') == 4
+    assert "Model 4 · " in html
+    assert html.count('class="nls-others"') == 1
+    assert "nls-others" not in panels.result(analysis, panels.View(1))
+
+
 def aimed(analysis: Analysis, target: int) -> Analysis:
     request = dataclasses.replace(analysis.request, attack_target=target)
     return dataclasses.replace(analysis, request=request)

@@ -49,6 +49,7 @@ class Compare:
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
+            "more": [],
             "attack": AnalysisRequest.attack,
             "epsilon": epsilon_slider(
                 baseline, AnalysisRequest.attack, known.epsilon if known else None
@@ -199,7 +200,8 @@ class Compare:
     def question(self, values: Values) -> tuple[Hashable, ...]:
         """Names what is asked for: the picture by its content, and all that the controls say."""
         digest = hashlib.sha256(read_upload(values["image"])).hexdigest()
-        return (digest, *(value for name, value in sorted(values.items()) if name != "image"))
+        told = (value for name, value in sorted(values.items()) if name != "image")
+        return (digest, *(tuple(each) if isinstance(each, list) else each for each in told))
 
     def frames(self, values: Values) -> tuple[Hashable, str]:
         """What is shown at each strength that is computed (JSON), and what names it.
@@ -234,7 +236,7 @@ class Compare:
         manifest, confidence = model.manifest, model.prediction.confidence
         if "plain" not in manifest.reliability:
             return None
-        made = self._texts.get(key := (manifest.sha256, confidence))
+        made = self._texts.get(key := (manifest.id, manifest.sha256, confidence))
         if made is None:
             made = analysis_charts.reliability_diagram(
                 manifest.reliability["plain"], manifest, confidence=confidence

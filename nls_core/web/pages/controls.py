@@ -62,7 +62,7 @@ class Controls:
         self, values: Values, epsilons: tuple[float, ...] = (), *, flips: bool = False
     ) -> AnalysisRequest:
         """What the controls say, at some strengths."""
-        chosen = dict.fromkeys((values["baseline"], values["candidate"]))
+        chosen = dict.fromkeys((values["baseline"], values["candidate"], *values["more"]))
         classes = self.library.manifest(values["baseline"]).classes
         places: dict[str, int | None] = {name: index for index, name in enumerate(classes)}
         return AnalysisRequest(

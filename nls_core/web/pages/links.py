@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from nls_core.analysis.requests import MAX_STEPS, strengths
+from nls_core.analysis.requests import MAX_MODELS, MAX_STEPS, strengths
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, UnknownName, shown, unknown
@@ -100,11 +100,14 @@ class Links:
         for name, usual in (("target", AUTOMATIC), ("towards", AWAY)):
             if told[name] == usual:
                 del told[name]
+        told["more"] = ",".join(values["more"])
+        if not told["more"]:
+            del told["more"]
         told |= {"epsilon": f"{values['epsilon']:.10g}", "steps": int(values["steps"])}
         told["seed"] = int(values["seed"] or 0)
         with suppress(OSError):  # none, or gone: the rest is a view as well
             told[PICTURE] = self.pictures.name(Path(values["image"] or ""))
-        return urlencode(told, safe="/")
+        return urlencode(told, safe="/,")
 
     def read(self, query: str) -> tuple[dict[str, Any], list[str]]:
         """The controls' values that a query asks for, and what could not be had, in sentences.
@@ -173,6 +176,13 @@ def _number(what: str, top: Callable[[Values], float], whole: bool, least: int =
     return read
 
 
+def _several(compare: Compare, text: str, values: Values) -> list[str]:
+    read, ids = _of("model", _ids), text.split(",")
+    if len(ids) > MAX_MODELS - 2:
+        raise InvalidInput(f"expected at most {MAX_MODELS - 2} more models; got {len(ids)}")
+    return [read(compare, each, values) for each in ids]
+
+
 def _ids(compare: Compare, values: Values) -> Sequence[str]:
     return compare.ids(values["family"])
 
@@ -181,6 +191,7 @@ def _ids(compare: Compare, values: Values) -> Sequence[str]:
 READERS: Mapping[str, Reader] = {
     "baseline": _of("model", _ids),
     "candidate": _of("model", _ids),
+    "more": _several,
     "attack": _of("attack", lambda *_: list(ATTACKS)),
     "epsilon": _number("epsilon", lambda v: strengths(v["baseline"], v["attack"]).top, whole=False),
     "cam": _of("cam", lambda *_: list(CAMS)),

@@ -115,6 +115,17 @@ def test_an_attack_leads_where_the_menu_says(compare: Compare) -> None:
         compare.look(start | {"towards": "Zebra"})
 
 
+def test_further_models_are_analyzed_once_each(compare: Compare) -> None:
+    start = compare.start("tiny")
+    values = start | {"candidate": start["baseline"], "more": list(TINY), "steps": 1}
+    analysis = compare.look(values)
+    assert {model.manifest.id for model in analysis.models} == set(TINY)
+    assert analysis.models[0].manifest.id == start["baseline"]
+    assert all(compare.show(analysis, values)[3:5])  # the diagrams of the first two that differ
+    assert compare.question(values) != compare.question(start)
+    hash(compare.question(values))
+
+
 def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:
     start = compare.start("tiny")
     values = start | {"candidate": start["baseline"], "steps": 1}
