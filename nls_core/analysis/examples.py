@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Story:
-    """An example worth a look: why (a key of `sentences.STORIES`), and at which strength in 1/255.
+    """An example worth a look: why (a key of `stories.STORIES`), and at which strength in 1/255.
 
     `focus`: model id -> the share of its clean map on the object; empty without a mask.
     """

@@ -62,12 +62,12 @@ class Comparison:
 
 
 def pair_of(analysis: Analysis, index: int | None) -> tuple[ModelAnalysis, ModelAnalysis]:
-    """The two models to compare at a strength.
+    """The two models to compare at a strength, the first ones.
 
     Raises:
-        InvalidInput: there are not two, or the strength is 0, or not of L∞.
+        InvalidInput: there is one only, or the strength is 0, or not of L∞.
     """
-    if len(analysis.models) != 2:
+    if len(analysis.models) < 2:
         raise InvalidInput("expected two different models; choose another candidate")
     if index is None:
         raise InvalidInput("expected a strength above 0; move ε")
@@ -75,7 +75,7 @@ def pair_of(analysis: Analysis, index: int | None) -> tuple[ModelAnalysis, Model
         raise InvalidInput("expected an attack within ε per pixel (L∞), as Square is one")
     if analysis.request.attack_target is not None:
         raise InvalidInput("expected an attack that leaves the answer, got one with a target")
-    first, second = analysis.models
+    first, second = analysis.models[:2]
     return first, second
 
 
@@ -89,7 +89,7 @@ def compare(
 
     Args:
         analyzer: runs them, in turns.
-        analysis: of two models.
+        analysis: of two models or more.
         index: of the strength.
         progress: called with the done share in [0, 1] and what comes next.
 

@@ -105,6 +105,12 @@ def check_request(request: AnalysisRequest, manifests: Sequence[Manifest]) -> No
         value = getattr(request, name)
         if value is not None and not 0 <= value < count:
             raise InvalidInput(f"{name} must lie in [0, {count}); got {value}")
+    if request.attack_target is not None and not ATTACKS[request.attack].aims:
+        able = ", ".join(name for name, attack in ATTACKS.items() if attack.aims)
+        raise InvalidInput(
+            f"expected an attack that can aim at a class ({able}), or no target; got "
+            f"{request.attack} towards {manifests[0].classes[request.attack_target]}"
+        )
 
 
 def check_input(x: Tensor, manifest: Manifest) -> None:

@@ -103,7 +103,7 @@ class AnalysisRequest:
     `target_class` is the class that the maps explain (None: the clean prediction of each model);
     `attack_target` makes the attack a targeted one. `seed` fixes every random draw.
     `random_start`: PGD and Auto-PGD begin at a random place within ε instead of the picture.
-    `flip_point`: find each model's, by PGD, whatever the attack is.
+    `flip_point`: find each model's, by PGD without a target, whatever the attack is.
     """
 
     models: tuple[str, ...]

@@ -34,6 +34,7 @@ class Attack:
     succeeds, for those that stop early; 0 where it needs no more than the first gradient, however
     many steps are asked for. `weak`: that it fails proves nothing, so no sentence says that a model
     holds against it. `traced`: it tells `Options.trace` what the model says at each step.
+    `aims`: it can be `targeted`, that is led towards one class.
     """
 
     run: Callable[..., Tensor]
@@ -43,6 +44,7 @@ class Attack:
     meaning: str  # one sentence
     weak: bool = False
     traced: bool = False
+    aims: bool = True
 
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, epsilon: float | Tensor, **options: Any
@@ -117,9 +119,21 @@ ATTACKS: dict[str, Attack] = {
         "apgd-ce, apgd-t, fab-t and square in turn; as published with 100 steps: very slow.",
     ),
     "gaussian": Attack(
-        gaussian, "linf", False, 0, "A control: normal noise, the model is never asked.", weak=True
+        gaussian,
+        "linf",
+        False,
+        0,
+        "A control: normal noise, the model is never asked.",
+        weak=True,
+        aims=False,
     ),
     "salt-pepper": Attack(
-        salt_pepper, "linf", False, 0, "A control: random pixels moved by ε either way.", weak=True
+        salt_pepper,
+        "linf",
+        False,
+        0,
+        "A control: random pixels moved by ε either way.",
+        weak=True,
+        aims=False,
     ),
 }

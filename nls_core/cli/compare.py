@@ -26,6 +26,9 @@ def command(
     candidate: Annotated[
         str | None, typer.Option(help="Model id; by default that of the family.")
     ] = None,
+    more: Annotated[
+        list[str] | None, typer.Option(help="A further model of the family; up to four times.")
+    ] = None,
     output: Annotated[
         Path, typer.Option(help="HTML file to write, or with .csv the numbers.")
     ] = Path("report.html"),
@@ -41,6 +44,13 @@ def command(
         ),
     ] = None,
     attack: Annotated[str, typer.Option(help="Attack.")] = AnalysisRequest.attack,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or index of the class that the attack is to reach; by default it is to "
+            "leave each model's answer."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Attack steps.")] = AnalysisRequest.steps,
     epsilons: Annotated[
         str | None,
@@ -61,13 +71,15 @@ def command(
 
     settings = Settings()
     analyzer = Analyzer(settings)
-    models = _models(analyzer, baseline, candidate)
+    models = tuple(dict.fromkeys((*_models(analyzer, baseline, candidate), *(more or ()))))
+    classes = analyzer.manifest(models[0]).classes
     request = AnalysisRequest(
         models=models,
         cam=cam,
         layer=layer,
-        target_class=class_index(target_class, analyzer.manifest(models[0]).classes),
+        target_class=class_index(target_class, classes),
         attack=attack,
+        attack_target=class_index(target, classes),
         epsilons=strengths(epsilons, models[0], attack),
         steps=steps,
         seed=seed,

@@ -68,7 +68,7 @@ def card(analysis: Analysis, index: int, view: View) -> str:
     return (
         f'<section class="nls-model" style="--nls-colour:{colour}">{_head(model, index)}'
         f'<div class="nls-faces">{_clean(analysis, model)}{slots["attacked"]}</div>'
-        f'<div class="nls-gauges">{_turns(model)}{_worth(model)}</div>'
+        f'<div class="nls-gauges">{_turns(analysis, model)}{_worth(model)}</div>'
         f"<div>{paragraph('hint', hint(model, analysis.x))}</div>"
         f'<div class="nls-strip" tabindex="0">{maps}</div>{slots["bars"]}{_details(model)}'
         "</section>"
@@ -221,17 +221,18 @@ def bars(model: ModelAnalysis, point: SweepPoint, *, attacked: bool = True) -> s
     )
 
 
-def _turns(model: ModelAnalysis) -> str:
-    """Where the model turns, on an axis that doubles; nothing unless it was asked for."""
-    found = model.flip_point
+def _turns(analysis: Analysis, model: ModelAnalysis) -> str:
+    """Where the model turns, on an axis that doubles; to any class, wherever the attack leads."""
+    found, aimed = model.flip_point, analysis.request.attack_target is not None
+    away = "without a target, " if aimed else ""
     if found is None:
         return f'<div class="nls-gauge"><b>{term("flip-point", "Turns at")}</b> …</div>'
     place = found.most if found.epsilon is None else found.epsilon
     share = math.log2(place * 255 / LEAST) / math.log2(found.most * 255 / LEAST)
     return (
         f'<div class="nls-gauge"><b>{term("flip-point", "Turns at")}</b> '
-        f'{escape(turns(model))}<div class="track"><i style="width:{100 * share:.0f}%"></i></div>'
-        "</div>"
+        f'{away}{escape(turns(model))}<div class="track"><i style="width:{100 * share:.0f}%"></i>'
+        "</div></div>"
     )
 
 

@@ -12,13 +12,15 @@ from nls_core.views import cards, html, raster
 from nls_core.views.cards import SCALES, View, paragraph
 from nls_core.views.glossary import term
 from nls_core.views.sentences import (
+    capital,
     epsilon_axis,
     epsilon_text,
     headline,
     no_better,
+    others,
     percent,
-    role,
     sentence,
+    the,
 )
 
 __all__ = ["SCALES", "View", "frames", "numbers", "result"]
@@ -38,6 +40,7 @@ def result(analysis: Analysis, view: View) -> str:
         f'<div class="nls-result{cells}" data-frames="{_name(analysis, view)}" '
         f'data-epsilon="{_place(point.epsilon, analysis)}">'
         f'<p class="nls-sentence">{escape(headline(analysis))}{known}</p>'
+        f"{paragraph('others', others(analysis))}"
         f'<div class="nls-cards">{models}</div>'
         f"{_colourbars(analysis, view)}{_dark(analysis, view)}"
         f"{f'<ul class=nls-notes>{notes}</ul>' if notes else ''}"
@@ -86,12 +89,14 @@ def _dark(analysis: Analysis, view: View) -> str:
         return ""
     top = raster.joint_top(analysis.models, view.index)
     tops = [float(model.cam.values.max()) for model in analysis.models]
-    dark = [f"the {role(i)}'s" for i, own in enumerate(tops) if own * DARK < top]
+    dark = [f"{the(i)}'s" for i, own in enumerate(tops) if own * DARK < top]
     if not dark:
         return ""
+    several = f"{', '.join(dark[:-1])} and {dark[-1]} maps are"
+    listed = several if len(dark) > 1 else f"{dark[0]} map is"
     return (
-        f'<p class="nls-note">{escape(" and ".join(dark).capitalize())} map is dark because all '
-        f"maps share one colour scale: its largest value is {min(tops):.2g}, the brightest "
+        f'<p class="nls-note">{escape(capital(listed))} dark because all '
+        f"maps share one colour scale: the darkest reaches {min(tops):.2g}, the brightest "
         f'{top:.2g}. <button type="button" class="nls-link" data-scale="{SCALES["per-map"]}">Show '
         "each map on its own scale</button></p>"
     )

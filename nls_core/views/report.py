@@ -12,7 +12,16 @@ from html import escape
 from nls_core import __version__
 from nls_core.analysis.results import Analysis, Prediction
 from nls_core.types import Manifest
-from nls_core.views import analysis_charts, glossary, html, panels, raster, snippets, svg
+from nls_core.views import (
+    analysis_charts,
+    glossary,
+    html,
+    panels,
+    raster,
+    sentences,
+    snippets,
+    svg,
+)
 from nls_core.views.panels import View
 
 COLUMNS = (
@@ -68,7 +77,7 @@ def _picture(analysis: Analysis) -> str:
 def _facts(analysis: Analysis, view: View) -> Mapping[str, str]:
     request = analysis.request
     return {
-        "attack": f"{request.attack}, {request.steps} steps",
+        "attack": f"{sentences.attack_text(analysis)}, {request.steps} steps",
         "map": f"{request.cam}, scale: {panels.SCALES[view.scale]}",
         "seed": str(request.seed),
         "weights": "; ".join(f"{m.manifest.id} {m.manifest.sha256[:12]}" for m in analysis.models),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nls_core.analysis import flip
-from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, ModelAnalysis
 from nls_core.attacks import ATTACKS
 from nls_core.families import OUT_OF_FOLD, protocol_of
 from nls_core.metrics import calibration, conformal, unfamiliar
 from nls_core.types import FloatArray
+from nls_core.views import names
 
 TELLING = math.log2(1.25)  # flip points closer than that are called about the same
 ROLES = ("baseline", "candidate")
@@ -21,6 +20,11 @@ ROLES = ("baseline", "candidate")
 def role(index: int) -> str:
     """What the model at `index` of a request is called in sentences."""
     return ROLES[index] if index < len(ROLES) else f"model {index + 1}"
+
+
+def the(index: int) -> str:
+    """`role` with its article: the third model and further ones have none."""
+    return f"the {ROLES[index]}" if index < len(ROLES) else role(index)
 
 
 def percent(share: float) -> str:
@@ -47,10 +51,12 @@ def epsilon_axis(attack: str) -> tuple[float, str]:
 def headline(analysis: Analysis) -> str:
     """What happened in plain words: who says what, and what little noise turns whom.
 
-    By the flip points where the attack is theirs, else as `sentence`.
+    Of the first two models; `others` tells the rest. By the flip points where the attack is
+    theirs, away from the answer; else as `sentence`.
     """
-    models, attack = analysis.models, analysis.request.attack
-    if attack != flip.ATTACK or not analysis.request.epsilons:
+    analysis = replace(analysis, models=analysis.models[: len(ROLES)])
+    models, request = analysis.models, analysis.request
+    if request.attack != flip.ATTACK or not request.epsilons or request.attack_target is not None:
         return sentence(analysis)
     if not all(model.flip_point for model in models):
         return answers(analysis)  # they are still searched for
@@ -60,12 +66,23 @@ def headline(analysis: Analysis) -> str:
     return f"{first}. Under attack, {', '.join(told)}{_ratio(analysis)}."
 
 
+def others(analysis: Analysis) -> str:
+    """What further models say of the clean picture, and where they turn; nothing of two."""
+    told = []
+    for model in analysis.models[len(ROLES) :]:
+        name, said = names.of_manifest(model.manifest), model.manifest.classes
+        turned = f", {_turned(model)}" if model.flip_point else ""
+        sure = percent(model.prediction.confidence)
+        told.append(f"{name}: {said[model.prediction.index]} ({sure}){turned}")
+    return f"Beside them, {'; '.join(told)}." if told else ""
+
+
 def _all(count: int) -> str:
     return {1: "The model says", 2: "Both say"}.get(count, "All say")
 
 
 def _who(analysis: Analysis, index: int) -> str:
-    return f"the {role(index)}" if len(analysis.models) > 1 else "it"
+    return f"{the(index)}" if len(analysis.models) > 1 else "it"
 
 
 def _turned(model: ModelAnalysis) -> str:
@@ -96,7 +113,17 @@ def sentence(analysis: Analysis) -> str:
     if not analysis.request.epsilons:
         return first
     second = "; ".join(_fate(analysis, i) for i in range(len(analysis.models)))
-    return f"{first} Under {analysis.request.attack}, {second}."
+    return f"{first} Under {attack_text(analysis)}, {second}."
+
+
+def attack_text(analysis: Analysis) -> str:
+    """The attack, and the class that it aims at, if any."""
+    attack, target = analysis.request.attack, analysis.request.attack_target
+    return (
+        attack
+        if target is None
+        else f"{attack} towards {analysis.models[0].manifest.classes[target]}"
+    )
 
 
 def answers(analysis: Analysis) -> str:
@@ -106,9 +133,7 @@ def answers(analysis: Analysis) -> str:
     if len(set(names)) == 1 and len(names) > 1:
         each = ", ".join(f"{role(i)} {s}" for i, s in enumerate(sure))
         return f"{_all(len(names))} {names[0]} ({each})."
-    parts = (
-        f"the {role(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True))
-    )
+    parts = (f"{the(i)} says {n} ({s})" for i, (n, s) in enumerate(zip(names, sure, strict=True)))
     return capital("; ".join(parts)) + "."
 
 
@@ -119,21 +144,20 @@ def capital(text: str) -> str:
 
 def _fate(analysis: Analysis, index: int) -> str:
     model, attack = analysis.models[index], analysis.request.attack
-    hits = [p for p in model.sweep if p.success]
+    hits, target = [p for p in model.sweep if p.success], analysis.request.attack_target
     if not hits:
         largest = epsilon_text(max(analysis.request.epsilons), attack)
         little = " (a weak one, so that proves little)" if ATTACKS[attack].weak else ""
-        return (
-            f"for the {role(index)} no label change was found up to ε = {largest} by this attack"
-            f"{little}"
-        )
+        change = "label change" if target is None else f"way to {model.manifest.classes[target]}"
+        return f"for {the(index)} no {change} was found up to ε = {largest} by this attack{little}"
     first = min(hits, key=lambda p: p.epsilon)
     clean = model.manifest.classes[model.prediction.index]
     after = model.manifest.classes[first.prediction.index]
     if clean == after:
-        return f"the {role(index)} is at the target {after} from the start"
+        return f"{the(index)} is at the target {after} from the start"
+    turned = "flips" if target is None else "is led"
     return (
-        f"the {role(index)} flips from {clean} to {after} at ε = "
+        f"{the(index)} {turned} from {clean} to {after} at ε = "
         f"{epsilon_text(first.epsilon, attack)} ({percent(first.prediction.confidence)} sure)"
     )
 
@@ -176,7 +200,7 @@ def no_better(analysis: Analysis) -> str:
     """That a candidate is not better calibrated than the baseline, or nothing."""
     baseline, *others = (m.manifest.metrics.get("ece") for m in analysis.models)
     worse = [
-        f"the {role(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
+        f"{the(i)} is not better calibrated than the baseline: ECE {100 * ece:.1f} % against "
         f"{100 * baseline:.1f} %"
         for i, ece in enumerate(others, start=1)
         if ece is not None and baseline is not None and ece >= baseline
@@ -187,46 +211,6 @@ def no_better(analysis: Analysis) -> str:
 def facts(model: ModelAnalysis) -> tuple[str, ...]:
     """What stands beside a model's name: how calibrated it is, and its flip point."""
     return tuple(filter(None, (calibration_error(model), flip_point(model))))
-
-
-STORIES = {  # kind -> what its button is called
-    "flips": "One that flips",
-    "overconfident": "Sure and wrong",
-    "elsewhere": "Looks away",
-}
-
-
-def story(kind: str, label: str, seen: Mapping[str, Seen], told: Story) -> str:
-    """What was measured of an example that shows `kind`; `label` is its true class.
-
-    Args:
-        kind: a key of `STORIES`.
-        label: the true class.
-        seen: model id -> what it says, baseline first.
-        told: the story, of these models.
-    """
-    if kind == "elsewhere":
-        at, (name, least) = min(enumerate(told.focus.items()), key=lambda each: each[1][1])
-        return (
-            f"The {role(at)} is {percent(seen[name].confidence)} sure, rightly, but only "
-            f"{percent(least)} of its map lies on the object."
-        )
-    if kind == "overconfident":
-        at, first = max(enumerate(seen.values()), key=lambda each: _wrongly(each[1], label))
-        return (
-            f"The {role(at)} is {percent(first.confidence)} sure that it is {first.label}; in "
-            f"truth it is {label}."
-        )
-    turns = (
-        f"the {role(i)} "
-        + (f"at {each.flip:.2g}/255" if each.flip else f"not up to {each.most:g}/255")
-        for i, each in enumerate(seen.values())
-    )
-    return f"Noise turns {', '.join(turns)}."
-
-
-def _wrongly(each: Seen, label: str) -> float:
-    return each.confidence if each.label != label else 0.0
 
 
 def deserved(model: ModelAnalysis) -> str:

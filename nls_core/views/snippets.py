@@ -36,6 +36,7 @@ class Told:
             "attack": request.attack,
             "epsilons": ",".join(f"{e * 255:.10g}" for e in request.epsilons) or "none",
             "target_class": "" if (k := request.target_class) is None else self.classes[k],
+            "attack_target": "" if (a := request.attack_target) is None else self.classes[a],
             "steps": str(request.steps),
             "seed": str(request.seed),
             "flip_point": str(request.flip_point).lower(),
@@ -82,6 +83,8 @@ def command(told: Told, *, kind: str = "--json") -> str:
     """The command line; `kind` is what it is to write."""
     models, fields = told.request.models, told.fields()
     del fields["models"], fields["flip_point"]
+    if "attack_target" in fields:
+        fields["target"] = fields.pop("attack_target")
     options = [f"--{name.replace('_', '-')} {shlex.quote(v)}" for name, v in fields.items()]
     if not told.request.flip_point:
         options.append("--no-flip-point")
@@ -89,7 +92,8 @@ def command(told: Told, *, kind: str = "--json") -> str:
         [
             f"nls compare {shlex.quote(told.file)}",
             f"--baseline {models[0]}",
-            f"--candidate {models[-1]}",
+            f"--candidate {models[min(1, len(models) - 1)]}",
+            *(f"--more {each}" for each in models[2:]),
             *options,
             kind,
         ]
@@ -101,8 +105,11 @@ def library(told: Told) -> str:
     request = told.request
     epsilons = ", ".join(f"{e * 255:.10g} / 255" for e in request.epsilons)
     epsilons += "," if len(request.epsilons) == 1 else ""
-    k = request.target_class
-    chosen = "" if k is None else f"    target_class={k},  # {told.classes[k]}\n"
+    chosen = "".join(
+        f"    {name}={k},  # {told.classes[k]}\n"
+        for name in ("target_class", "attack_target")
+        if (k := getattr(request, name)) is not None
+    )
     return (
         "from pathlib import Path\n\n"
         "from nls_core.analysis.analyzer import Analyzer\n"

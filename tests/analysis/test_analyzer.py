@@ -103,6 +103,8 @@ def test_a_targeted_attack_succeeds_at_its_target_only(analyzer: Analyzer) -> No
         ({"steps": 101}, "steps"),
         ({"target_class": 10}, r"\[0, 10\)"),
         ({"attack_target": -1}, r"\[0, 10\)"),
+        ({"attack_target": 3, "attack": "gaussian"}, "got gaussian towards d"),
+        ({"attack_target": 3, "attack": "salt-pepper"}, r"aim at a class \(fgsm, pgd-linf"),
     ],
 )
 def test_refusals_say_what_was_expected(

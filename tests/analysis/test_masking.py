@@ -48,6 +48,11 @@ def test_the_answers_are_those_of_the_pictures(
         assert tried.clean == mine.prediction.index
 
 
+def test_of_more_models_the_first_two_are_compared(analysis: Analysis) -> None:
+    many = dataclasses.replace(analysis, models=(*analysis.models, analysis.models[0]))
+    assert masking.pair_of(many, 0) == analysis.models
+
+
 def test_what_cannot_be_compared_is_refused(analyzer: Analyzer, analysis: Analysis) -> None:
     alone = dataclasses.replace(analysis, models=analysis.models[:1])
     l2 = dataclasses.replace(

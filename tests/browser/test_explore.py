@@ -174,6 +174,20 @@ def test_a_choice_by_mouse_asks_once(browser: Browser, url: str) -> None:
     page.close()
 
 
+def test_further_models_come_as_cards_and_go(browser: Browser, url: str) -> None:
+    page = anew(browser, url)
+    turn_to_fashion(page)
+    page.get_by_label("More models", exact=True).click()
+    page.get_by_role("option", name="(ls-zero)").click()
+    expect(page.locator(".nls-model")).to_have_count(3, timeout=60_000)
+    expect(page.locator(".nls-others")).to_contain_text("Beside them, label smoothing: ")
+    expect(page.locator(".nls-role").nth(2)).to_contain_text("Model 3 · fashion/ls-zero")
+    page.get_by_label("More models", exact=True).press("Backspace")
+    expect(page.locator(".nls-model")).to_have_count(2, timeout=60_000)
+    expect(page.locator(".nls-others")).to_have_count(0)
+    page.close()
+
+
 def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(
     browser: Browser, url: str
 ) -> None:

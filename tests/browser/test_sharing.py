@@ -20,8 +20,8 @@ from tests.helpers.browsing import DESKTOP, open_page
 
 EXAMPLE = "fashion/bag-0018.png"
 VIEW = (
-    "family=fashion&baseline=fashion/ce-zero&candidate=fashion/nls-zero&attack=fgsm&epsilon=7"
-    "&cam=layercam&target=Bag&scale=raw&steps=2&seed=5"
+    "family=fashion&baseline=fashion/ce-zero&candidate=fashion/nls-zero&more=fashion/ls-zero&attack=fgsm&epsilon=7"
+    "&cam=layercam&target=Bag&towards=Sandal&scale=raw&steps=2&seed=5"
 )
 
 
@@ -56,6 +56,7 @@ def test_a_link_restores_the_view_and_its_code_gives_the_same_numbers(
     expect(page.locator("#link-notice")).to_contain_text("unknown layer 'x'")
     assert page.get_by_label("Candidate", exact=True).input_value().endswith("(nls-zero)")
     expect(page.locator(".nls-strip").first).to_contain_text("L∞ 7.00/255")
+    expect(page.locator(".nls-sentence")).to_contain_text("Under fgsm towards Sandal")
     page.wait_for_function("() => location.search.includes('layer=net.stage3')", timeout=20_000)
     assert f"{VIEW.partition('&scale')[0]}&layer=" in page.url
     assert page.url.endswith(f"picture={EXAMPLE}&__theme=dark")

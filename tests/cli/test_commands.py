@@ -258,6 +258,9 @@ def test_compare_prints_the_numbers_of_the_analyzer_and_writes_a_report(
         (["--epsilons", "1,x"], "epsilons must be comma-separated numbers in 1/255"),
         (["--epsilons", "300"], "300/255"),
         (["--cam", "magic"], "unknown cam 'magic'"),
+        (["--more", "tiny/none"], "tiny/none"),
+        (["--target", "Zebra"], "unknown class 'Zebra'"),
+        (["--target", "d", "--attack", "gaussian"], "an attack that can aim at a class"),
         (["--candidate", "tiny/none"], "tiny/none"),
     ],
 )

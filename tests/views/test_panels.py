@@ -13,7 +13,7 @@ import torch
 from nls_core.analysis.examples import Seen, Story
 from nls_core.analysis.results import Analysis, FlipPoint, ModelAnalysis, Prediction, SweepPoint
 from nls_core.metrics import calibration
-from nls_core.views import panels, report, sentences
+from nls_core.views import panels, report, sentences, stories
 from nls_core.views.report import Origin
 from nls_core.web.rest.schemas import analysis_response
 
@@ -118,6 +118,54 @@ def test_no_model_is_said_to_hold(analysis: Analysis, attack: str, weak: bool) -
     assert ("proves little" in text) == weak
 
 
+def test_further_models_have_cards_and_a_line_of_their_own(analysis: Analysis) -> None:
+    early, late = FlipPoint(0.5 / 255, 1, 16 / 255), FlipPoint(None, None, 16 / 255)
+    first, second = with_flips(analysis, early, late).models
+    third = dataclasses.replace(
+        first, manifest=dataclasses.replace(first.manifest, id="tiny/c", loss="ls")
+    )
+    many = dataclasses.replace(analysis, models=(first, second, third, second))
+    label = first.manifest.classes[first.prediction.index]
+    sure = sentences.percent(first.prediction.confidence)
+    told = sentences.others(many)
+    assert told.startswith(f"Beside them, c: {label} ({sure}), turns to b at 0.5/255; ")
+    assert told.endswith("was not found to turn up to 16/255.")
+    assert sentences.headline(many) == sentences.headline(with_flips(analysis, early, late))
+    assert "model 3 flips" in sentences.sentence(many) or "for model 3 no" in sentences.sentence(
+        many
+    )
+    assert "the model 3" not in sentences.sentence(many)
+    html = panels.result(many, panels.View(1))
+    assert html.count('class="nls-model"') == 4
+    assert "Model 4 · " in html
+    assert html.count('class="nls-others"') == 1
+    assert "nls-others" not in panels.result(analysis, panels.View(1))
+
+
+def aimed(analysis: Analysis, target: int) -> Analysis:
+    request = dataclasses.replace(analysis.request, attack_target=target)
+    return dataclasses.replace(analysis, request=request)
+
+
+def test_an_attack_with_a_target_is_told_by_it(analysis: Analysis) -> None:
+    models = (flipped_at(analysis.models[0], 1), flipped_at(analysis.models[1], 4))
+    flips = with_flips(
+        dataclasses.replace(analysis, models=models),
+        FlipPoint(0.5 / 255, 1, 16 / 255),
+        FlipPoint(None, None, 16 / 255),
+    )
+    first = models[0]
+    target = (first.prediction.index + 1) % 10
+    before, after = (first.manifest.classes[k] for k in (first.prediction.index, target))
+    told = aimed(flips, target)
+    text = sentences.headline(told)  # not by flip points, which have no target
+    assert f"Under pgd-linf towards {after}, the baseline is led from {before} to {after}" in text
+    assert f"for the candidate no way to {after} was found up to ε = 8/255" in text
+    assert "without a target, 0.5/255, to b" in panels.result(told, panels.View(0))
+    assert "without a target" not in panels.result(flips, panels.View(0))
+    assert f"pgd-linf towards {after}, 5 steps" in report.page(told, Origin("a.png"), css="")
+
+
 def with_ece(analysis: Analysis, *errors: float) -> Analysis:
     models = tuple(
         dataclasses.replace(m, manifest=dataclasses.replace(m.manifest, metrics={"ece": ece}))
@@ -173,13 +221,13 @@ def test_a_story_is_told_by_its_numbers(
     kind: str, first: tuple[str, float, float], second: tuple[str, float, float | None], text: str
 ) -> None:
     seen = {"one": Seen(*first, 16), "two": Seen(*second, 16)}
-    assert text in sentences.story(kind, "a", seen, Story(kind, Path("x"), 1.0, {}))
+    assert text in stories.story(kind, "a", seen, Story(kind, Path("x"), 1.0, {}))
 
 
 def test_a_story_of_maps_is_of_the_one_that_looks_away() -> None:
     told = Story("elsewhere", Path("x"), 1.0, {"one": 0.8, "two": 0.3})
     seen = {name: Seen("a", sure, 2.0, 16) for name, sure in (("one", 0.7), ("two", 0.9))}
-    assert sentences.story("elsewhere", "a", seen, told) == (
+    assert stories.story("elsewhere", "a", seen, told) == (
         "The candidate is 90.0 % sure, rightly, but only 30.0 % of its map lies on the object."
     )
 

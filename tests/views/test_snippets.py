@@ -51,6 +51,27 @@ def test_every_setting_is_told() -> None:
 @pytest.mark.parametrize("make", [snippets.gradio_client, snippets.library])
 def test_python_compiles(make: Callable[[Told], str]) -> None:
     compile(make(told(epsilons=(1 / 255,))), "snippet", "exec")
+    compile(make(told(attack_target=0)), "snippet", "exec")
+
+
+def test_further_models_are_told() -> None:
+    ids = ("x/ce-zero", "x/nls-zero", "x/ls-zero", "x/focal-zero")
+    one = Told(AnalysisRequest(ids), "a.png", CLASSES, "http://localhost:1")
+    command = split(snippets.command(one))
+    assert command[command.index("--candidate") + 1] == "x/nls-zero"
+    assert [command[i + 1] for i, word in enumerate(command) if word == "--more"] == [*ids[2:]]
+    alone = Told(AnalysisRequest(ids[:1]), "a.png", CLASSES, "http://localhost:1")
+    assert split(snippets.command(alone)).count("x/ce-zero") == 2
+
+
+def test_the_class_that_an_attack_aims_at_is_told() -> None:
+    one = told(attack_target=0)
+    assert "attack_target=Bag" in split(snippets.curl(one))
+    command = split(snippets.command(one))
+    assert command[command.index("--target") + 1] == "Bag"
+    assert "attack_target='Bag'" in snippets.gradio_client(one)
+    assert "attack_target=0,  # Bag" in snippets.library(one)
+    assert not any("attack_target" in make(told()) for make in snippets.SNIPPETS.values())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from nls_core.web.pages.answers import Answers, chart
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.menus import Menus
 from nls_core.web.pages.painting import FocusPanel
-from nls_core.web.pages.sharing import Sharing
+from nls_core.web.pages.sharing import QUIET, Sharing
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -28,8 +28,9 @@ from nls_core.web.pages.widgets import (
     message,
 )
 
-CHOICES = ("baseline", "candidate", "attack", "cam", "target", "layer")  # menus that compute
-NUMBERS = ("steps", "seed")  # and fields
+# menus that compute
+CHOICES = ("baseline", "candidate", "attack", "cam", "target", "towards", "layer")
+FIELDS = ("steps", "seed")  # and fields
 TITLE = "What do normalized soft labels do to an image classifier?"
 INTRO = "One picture, two models: what they see, how sure they are, and what a little noise does."
 ABOUT_MASKING = explained(
@@ -112,7 +113,7 @@ class ComparePage:
                     "<h2>The attack, step by step</h2>"
                     + explained(
                         "How probable the clean answer is after each step, from a random place "
-                        "within ε; dotted, the answer at the end. A cross: the clean one is lost."
+                        "within ε; a cross: it is lost. Dotted: where the attack ends or leads."
                     )
                 )
                 self.steps = gr.Plot(chart(shown[2]), show_label=False, elem_id="attack-steps")
@@ -143,9 +144,8 @@ class ComparePage:
 
     def _on_controls(self, *, opens: bool) -> Any:
         """Analyze or draw anew; returns the event of an analysis."""
-        inputs = set(self.inputs.values())
         shown = [self.result, self.sweep, self.steps, *self.reliability, self.sharing.numbers]
-        quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+        given: dict[str, Any] = {"inputs": set(self.inputs.values()), **QUIET}
         computed = gr.on(
             [
                 self.inputs["image"].change,
@@ -153,42 +153,44 @@ class ComparePage:
                 self.sharing.restored.change,
                 # a mouse's choice is two events `input`, and one `select`
                 *(self.inputs[name].select for name in CHOICES),
-                *(self.inputs[name].input for name in NUMBERS),
+                *(self.inputs[name].input for name in FIELDS),
+                self.inputs["more"].change,  # what is taken away by key is no `input`
             ],
             self.answers.compute,
-            inputs,
-            [self.message, self.inputs["epsilon"], *shown],
+            outputs=[self.message, self.inputs["epsilon"], *shown],
             trigger_mode="always_last",
             **LANE,
-            **quiet,
+            **given,
         )
         moved = gr.on(
             [self.inputs["epsilon"].input, self.inputs["scale"].input],
             self.answers.show,
-            inputs,
-            [self.message, *shown],
+            outputs=[self.message, *shown],
             trigger_mode="always_last",
             **LOOK,
-            **quiet,
+            **given,
         )
-        # what takes longer follows by itself, and stops when something else is asked for
+        self._follow(computed, moved, [self.message, *shown])
+        if not opens:
+            self.blocks.load(self.answers.frames, outputs=self.frames, **LOOK, **given)
+        self.inputs["attack"].select(
+            menus.about, self.inputs["attack"], self.about, **LOOK, **QUIET
+        )
+        self.stop.click(self.answers.stop, None, self.message, **LOOK, **QUIET)
+        return computed
+
+    def _follow(self, computed: Any, moved: Any, shown: list[Any]) -> None:
+        """What takes longer follows by itself, and stops when something else is asked for."""
+        given: dict[str, Any] = {"inputs": set(self.inputs.values()), **QUIET}
         for before in (computed, moved):
             self.sharing.after(before)
             before.then(
                 self.answers.complete,
-                inputs,
-                [self.message, *shown],
+                outputs=shown,
                 trigger_mode="multiple",  # one that is stopped may not have ended yet
                 **LANE,
-                **quiet,
-            ).then(self.answers.frames, inputs, self.frames, **LOOK, **quiet)
-        if not opens:
-            self.blocks.load(self.answers.frames, inputs, self.frames, **LOOK, **quiet)
-        self.inputs["attack"].select(
-            menus.about, self.inputs["attack"], self.about, **LOOK, **quiet
-        )
-        self.stop.click(self.answers.stop, None, self.message, **LOOK, **quiet)
-        return computed
+                **given,
+            ).then(self.answers.frames, outputs=self.frames, **LOOK, **given)
 
     def _on_masking(self, computed: Any) -> None:
         """Answer the question about masking; clear an answer of another picture or ε."""

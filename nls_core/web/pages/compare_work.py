@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nls_core import files
 from nls_core.analysis import choice, focus
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.cache import Store
@@ -19,9 +16,9 @@ from nls_core.analysis.focus import Marked
 from nls_core.analysis.one_model import Progress
 from nls_core.analysis.results import Analysis, AnalysisRequest, ModelAnalysis
 from nls_core.errors import InvalidInput
-from nls_core.views import analysis_charts, focus_html, panels, report, sentences
-from nls_core.web.edge import scratch
-from nls_core.web.pages.controls import AUTOMATIC, Controls, Values, epsilon_slider
+from nls_core.views import analysis_charts, panels, stories
+from nls_core.web.pages import exports
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, Controls, Values, epsilon_slider
 from nls_core.web.rest import schemas
 
 LONG = 2  # seconds of computing, from which on a person is told
@@ -49,6 +46,7 @@ class Compare:
             "family": family,
             "baseline": baseline,
             "candidate": candidate,
+            "more": [],
             "attack": AnalysisRequest.attack,
             "epsilon": epsilon_slider(
                 baseline, AnalysisRequest.attack, known.epsilon if known else None
@@ -56,6 +54,7 @@ class Compare:
             "cam": AnalysisRequest.cam,
             "layer": self.analyzer.layers(baseline)[-1],
             "target": AUTOMATIC,
+            "towards": AWAY,
             "scale": "joint",
             "steps": AnalysisRequest.steps,
             "seed": AnalysisRequest.seed,
@@ -82,7 +81,7 @@ class Compare:
         labels = {e.path: e.label for e in self.of_family(family)}
         for each in known.stories:
             seen = {i: known.seen[each.example][i] for i in self.analyzer.pair(family)}
-            told.append((each, sentences.story(each.kind, labels[each.example], seen, each)))
+            told.append((each, stories.story(each.kind, labels[each.example], seen, each)))
         return told
 
     def ids(self, family: str) -> list[str]:
@@ -96,6 +95,10 @@ class Compare:
     def targets(self, model_id: str) -> list[str]:
         """What the maps may explain: each model's own prediction, or a class."""
         return [AUTOMATIC, *self.analyzer.manifest(model_id).classes]
+
+    def ways(self, model_id: str) -> list[str]:
+        """Where an attack may lead: away from each model's answer, or to a class."""
+        return [AWAY, *self.analyzer.manifest(model_id).classes]
 
     def clean(self, values: Values) -> Analysis:
         """What the models say of the picture as it is; errors as `Analyzer.analyze`."""
@@ -194,7 +197,8 @@ class Compare:
     def question(self, values: Values) -> tuple[Hashable, ...]:
         """Names what is asked for: the picture by its content, and all that the controls say."""
         digest = hashlib.sha256(read_upload(values["image"])).hexdigest()
-        return (digest, *(value for name, value in sorted(values.items()) if name != "image"))
+        told = (value for name, value in sorted(values.items()) if name != "image")
+        return (digest, *(tuple(each) if isinstance(each, list) else each for each in told))
 
     def frames(self, values: Values) -> tuple[Hashable, str]:
         """What is shown at each strength that is computed (JSON), and what names it.
@@ -229,7 +233,8 @@ class Compare:
         manifest, confidence = model.manifest, model.prediction.confidence
         if "plain" not in manifest.reliability:
             return None
-        made: str | None = self._kept.get(key := ("diagram", manifest.sha256, confidence))
+        key = ("diagram", manifest.id, manifest.sha256, confidence)
+        made: str | None = self._kept.get(key)
         if made is None:
             made = analysis_charts.reliability_diagram(
                 manifest.reliability["plain"], manifest, confidence=confidence
@@ -247,34 +252,9 @@ class Compare:
     def export(
         self, kind: str, analysis: Analysis, values: Values, marked: Marked | None = None
     ) -> Path:
-        """Write an analysis to a new file of a kind: 'json', 'csv', 'html', or 'zip' of its charts.
-
-        Where an object is marked, JSON and HTML hold the focus of every model.
-        """
-        view = self.view(analysis, values)
-        path = scratch.fresh(self.analyzer.settings, f"nls-lab-comparison.{kind}")
-        if kind == "json":
-            told = schemas.analysis_response(analysis, _focus(analysis, marked))
-            files.write_text(path, told.model_dump_json(indent=2))
-        elif kind == "csv":
-            files.write_text(path, report.table(analysis))
-        elif kind == "zip":
-            files.write_bytes(path, zipped(report.charts(analysis, view)))
-        else:
-            css = (self.analyzer.settings.static_dir / "style.css").read_text(encoding="utf-8")
-            more = focus_html.report(analysis, view.index, marked) if marked else ""
-            origin = report.Origin(Path(values["image"]).name)
-            files.write_text(path, report.page(analysis, origin, css=css, view=view, more=more))
-        return path
-
-
-def zipped(texts: Mapping[str, str]) -> bytes:
-    """Some texts by file name as one ZIP file."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in texts.items():
-            archive.writestr(name, text)
-    return data.getvalue()
+        """Write an analysis to a new file; see `exports.write`."""
+        told = exports.Told(analysis, self.view(analysis, values), Path(values["image"]).name)
+        return exports.write(self.analyzer.settings, kind, told, marked)
 
 
 def _show(analysis: Analysis, view: panels.View, diagrams: Sequence[str | None]) -> Shown:
@@ -296,11 +276,3 @@ def read_upload(path: str | None) -> bytes:
         raise InvalidInput(
             "expected a picture, but there is none, or it is no longer kept; upload it again"
         ) from None
-
-
-def _focus(analysis: Analysis, marked: Marked | None) -> focus.FocusScores | None:
-    """The scores where there are any: nothing marked, or nothing in the frame, is no error here."""
-    try:
-        return focus.score(analysis, marked.mask) if marked else None
-    except InvalidInput:
-        return None

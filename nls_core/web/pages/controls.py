@@ -12,6 +12,7 @@ from nls_core.attacks import ATTACKS
 from nls_core.errors import choose
 
 AUTOMATIC = "its own prediction"
+AWAY = "away from its answer"  # where an attack leads that has no target
 LARGE = 100  # pixels; above, many steps at many strengths take seconds
 Values = Mapping[str, Any]  # the controls' values by name
 
@@ -61,16 +62,17 @@ class Controls:
         self, values: Values, epsilons: tuple[float, ...] = (), *, flips: bool = False
     ) -> AnalysisRequest:
         """What the controls say, at some strengths."""
-        chosen = dict.fromkeys((values["baseline"], values["candidate"]))
+        chosen = dict.fromkeys((values["baseline"], values["candidate"], *values["more"]))
         classes = self.library.manifest(values["baseline"]).classes
-        places = {AUTOMATIC: None} | {name: index for index, name in enumerate(classes)}
+        places: dict[str, int | None] = {name: index for index, name in enumerate(classes)}
         return AnalysisRequest(
             models=tuple(chosen),
             cam=values["cam"],
             layer=values["layer"],
             attack=values["attack"],
             epsilons=epsilons,
-            target_class=choose("class", values["target"], places),
+            attack_target=choose("class", values["towards"], {AWAY: None} | places),
+            target_class=choose("class", values["target"], {AUTOMATIC: None} | places),
             steps=int(values["steps"]),
             seed=int(values["seed"] or 0),
             flip_point=flips,

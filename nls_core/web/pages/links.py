@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from nls_core.analysis.requests import MAX_STEPS, strengths
+from nls_core.analysis.requests import MAX_MODELS, MAX_STEPS, strengths
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.errors import InvalidInput, UnknownName, shown, unknown
 from nls_core.views import panels
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, Values
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, Values
 from nls_core.web.rest.forms import MAX_SEED
 
 PICTURE = "picture"
@@ -97,13 +97,17 @@ class Links:
     def query(self, values: Values) -> str:
         """The query that stands for a view, without '?'."""
         told = {"family": values["family"]} | {name: values[name] for name in READERS}
-        if told["target"] == AUTOMATIC:
-            del told["target"]
+        for name, usual in (("target", AUTOMATIC), ("towards", AWAY)):
+            if told[name] == usual:
+                del told[name]
+        told["more"] = ",".join(values["more"])
+        if not told["more"]:
+            del told["more"]
         told |= {"epsilon": f"{values['epsilon']:.10g}", "steps": int(values["steps"])}
         told["seed"] = int(values["seed"] or 0)
         with suppress(OSError):  # none, or gone: the rest is a view as well
             told[PICTURE] = self.pictures.name(Path(values["image"] or ""))
-        return urlencode(told, safe="/")
+        return urlencode(told, safe="/,")
 
     def read(self, query: str) -> tuple[dict[str, Any], list[str]]:
         """The controls' values that a query asks for, and what could not be had, in sentences.
@@ -172,6 +176,13 @@ def _number(what: str, top: Callable[[Values], float], whole: bool, least: int =
     return read
 
 
+def _several(compare: Compare, text: str, values: Values) -> list[str]:
+    read, ids = _of("model", _ids), text.split(",")
+    if len(ids) > MAX_MODELS - 2:
+        raise InvalidInput(f"expected at most {MAX_MODELS - 2} more models; got {len(ids)}")
+    return [read(compare, each, values) for each in ids]
+
+
 def _ids(compare: Compare, values: Values) -> Sequence[str]:
     return compare.ids(values["family"])
 
@@ -180,10 +191,12 @@ def _ids(compare: Compare, values: Values) -> Sequence[str]:
 READERS: Mapping[str, Reader] = {
     "baseline": _of("model", _ids),
     "candidate": _of("model", _ids),
+    "more": _several,
     "attack": _of("attack", lambda *_: list(ATTACKS)),
     "epsilon": _number("epsilon", lambda v: strengths(v["baseline"], v["attack"]).top, whole=False),
     "cam": _of("cam", lambda *_: list(CAMS)),
     "target": _of("class", lambda compare, v: compare.targets(v["baseline"])),
+    "towards": _of("class", lambda compare, v: compare.ways(v["baseline"])),
     "layer": _of("layer", lambda compare, v: compare.analyzer.layers(v["baseline"])),
     "scale": _of("scale", lambda *_: list(panels.SCALES)),
     "steps": _number("steps", lambda _: MAX_STEPS, whole=True, least=1),

@@ -7,17 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from nls_core.analysis.requests import MAX_STEPS
+from nls_core.analysis.requests import MAX_MODELS, MAX_STEPS
 from nls_core.attacks import ATTACKS
 from nls_core.cams import CAMS
 from nls_core.views import cards, names
 from nls_core.views.glossary import ATTACK_TERMS, term
-from nls_core.views.sentences import STORIES
+from nls_core.views.stories import STORIES
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, Values, epsilon_slider
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, Values, epsilon_slider
 from nls_core.web.pages.widgets import explained, gallery, pictures, script, slider, upload
 
-REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target")  # by another family
+# by another family
+REFILLED = ("baseline", "candidate", "attack", "epsilon", "layer", "target", "towards", "more")
+MORE = MAX_MODELS - 2  # beside baseline and candidate
 TOLD = ("baseline", "candidate", "attack", "epsilon")  # by a story
 WORDS = ("normalized-labels", "partial-convolution", "ece", "temperature", "pgd", "fgsm")
 
@@ -104,6 +106,7 @@ class Menus:
         self._menu("family", "Family", families, visible=len(families) > 1)
         self._menu("baseline", "Baseline", ids)
         self._menu("candidate", "Candidate", ids)
+        self._menu("more", "More models", ids, multiselect=True, max_choices=MORE)
         self._menu("cam", "Activation map", list(CAMS))
         self._menu("target", "Map explains class", self.work.targets(start["baseline"]))
         gr.HTML(explained("What is … " + " ".join(term(key) for key in WORDS)))
@@ -111,6 +114,7 @@ class Menus:
     def advanced(self) -> None:
         """What few people change."""
         start = self.start
+        self._menu("towards", "Attack leads", self.work.ways(start["baseline"]))
         self._menu("layer", "Target layer", list(self.work.analyzer.layers(start["baseline"])))
         self.inputs["scale"] = gr.Radio(
             [(text, name) for name, text in cards.SCALES.items()],
@@ -138,4 +142,6 @@ class Menus:
             gr.update(**epsilon_slider(start["baseline"], start["attack"], start["epsilon"])),
             gr.update(choices=layers, value=start["layer"]),
             gr.update(choices=self.work.targets(start["baseline"]), value=AUTOMATIC),
+            gr.update(choices=self.work.ways(start["baseline"]), value=AWAY),
+            gr.update(choices=ids, value=start["more"]),
         ]

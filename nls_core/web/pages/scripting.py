@@ -27,6 +27,7 @@ def analyze(  # noqa: PLR0917 - Gradio passes by place what scripts give by thes
     steps: int,
     seed: int,
     flip_point: bool,
+    attack_target: str = "",
 ) -> dict[str, Any]:
     """Compare models on one picture.
 
@@ -42,6 +43,7 @@ def analyze(  # noqa: PLR0917 - Gradio passes by place what scripts give by thes
         steps: of the attack.
         seed: of every random draw.
         flip_point: whether to find the smallest ε at which PGD changes each label.
+        attack_target: name or index of the class to reach; empty: to leave each prediction.
     """
     ids = tuple(part.strip() for part in models.split(","))
     classes = analyzer.manifest(ids[0]).classes
@@ -55,6 +57,7 @@ def analyze(  # noqa: PLR0917 - Gradio passes by place what scripts give by thes
         steps=int(steps),
         seed=int(seed),
         flip_point=flip_point,
+        attack_target=requests.class_index(attack_target or None, classes),
     )
     analysis = analyzer.analyze(read_upload(image), request)
     return schemas.analysis_response(analysis).model_dump(mode="json")
@@ -69,6 +72,7 @@ def endpoint(analyzer: Analyzer, image: gr.Image, models: str) -> None:
     fields += [gr.Textbox("", visible=False, label="empty: the default") for _ in range(3)]
     fields += [gr.Number(n, precision=0, visible=False) for n in (default.steps, default.seed)]
     fields.append(gr.Checkbox(value=default.flip_point, visible=False))
+    fields.append(gr.Textbox("", visible=False, label="empty: the default"))
     gr.Button(visible=False).click(
         partial(analyze, analyzer),
         [image, *fields],

@@ -87,7 +87,7 @@ AttackTarget = Annotated[
     str | None,
     Form(
         description="Index or name of the class that the attack is to reach; by default it is "
-        "to leave the prediction.",
+        "to leave the prediction. Controls (gaussian, salt-pepper) cannot aim.",
         max_length=200,
     ),
 ]

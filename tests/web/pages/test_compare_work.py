@@ -20,7 +20,7 @@ from nls_core.images import decode_image
 from nls_core.settings import Settings
 from nls_core.views import sentences
 from nls_core.web.pages.compare_work import Compare
-from nls_core.web.pages.controls import AUTOMATIC, epsilon_slider
+from nls_core.web.pages.controls import AUTOMATIC, AWAY, epsilon_slider
 from tests.conftest import TINY, picture_bytes
 
 
@@ -97,6 +97,33 @@ def test_choices_reach_the_request(compare: Compare) -> None:
     assert request.target_class == 3
     assert (request.cam, request.attack, request.steps) == ("layercam", "pgd-l2", 2)
     assert request.epsilons[-1] == pytest.approx(4.0)  # L2 has its own unit
+
+
+def test_an_attack_leads_where_the_menu_says(compare: Compare) -> None:
+    start = compare.start("tiny") | {"steps": 2}
+    ways = compare.ways(start["baseline"])
+    assert ways[0] == AWAY == start["towards"]
+    away, led = (compare.look(start | {"towards": way}) for way in (AWAY, ways[5]))
+    assert away.request.attack_target is None
+    assert led.request.attack_target == 4
+    for a, b in zip(away.models, led.models, strict=True):
+        assert not np.array_equal(a.sweep[0].adversarial, b.sweep[0].adversarial)
+        np.testing.assert_array_equal(a.prediction.logits, b.prediction.logits)
+    with pytest.raises(InvalidInput, match="towards e"):
+        compare.look(start | {"towards": ways[5], "attack": "gaussian"})
+    with pytest.raises(InvalidInput, match="unknown class 'Zebra'"):
+        compare.look(start | {"towards": "Zebra"})
+
+
+def test_further_models_are_analyzed_once_each(compare: Compare) -> None:
+    start = compare.start("tiny")
+    values = start | {"candidate": start["baseline"], "more": list(TINY), "steps": 1}
+    analysis = compare.look(values)
+    assert {model.manifest.id for model in analysis.models} == set(TINY)
+    assert analysis.models[0].manifest.id == start["baseline"]
+    assert all(compare.show(analysis, values)[3:5])  # the diagrams of the first two that differ
+    assert compare.question(values) != compare.question(start)
+    hash(compare.question(values))
 
 
 def test_one_model_chosen_twice_is_analyzed_once(compare: Compare) -> None:

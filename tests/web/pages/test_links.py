@@ -34,10 +34,12 @@ def test_a_view_comes_back_whole(links: Links, tmp_path: Path) -> None:
         "image": str(mine),
         "baseline": TINY[1],
         "candidate": TINY[0],
+        "more": [TINY[0], TINY[1]],
         "attack": "pgd-l2",
         "epsilon": 0.75,
         "cam": "layercam",
         "target": "d",
+        "towards": "f",
         "layer": links.work.analyzer.layers(TINY[0])[0],
         "scale": "raw",
         "steps": 3,
@@ -47,6 +49,17 @@ def test_a_view_comes_back_whole(links: Links, tmp_path: Path) -> None:
     assert links.read(f"?{query}") == (values, [])
     assert parse_qs(query)["picture"] == [hashlib.sha256(picture_bytes()).hexdigest()]
     assert links.read("") == (start, [])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"), [("tiny/none", "unknown model 'tiny/none'"), (",".join(TINY * 3), "got 6")]
+)
+def test_further_models_are_of_the_family_and_at_most_four(
+    links: Links, more: str, words: str
+) -> None:
+    values, (problem,) = links.read(f"family=tiny&more={more}")
+    assert words in problem
+    assert values["more"] == []
 
 
 def test_a_bundled_picture_has_its_name_and_an_upload_of_it_too(

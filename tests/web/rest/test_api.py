@@ -113,6 +113,7 @@ def test_parallel_requests_are_answered_alike(client: TestClient) -> None:
         ({"target_class": "Zebra"}, 422, "unknown class 'Zebra'"),
         ({"attack_target": "10"}, 422, "[0, 10)"),
         ({"attack_target": "Zebra"}, 422, "unknown class 'Zebra'"),
+        ({"attack_target": "d", "attack": "gaussian"}, 422, "aim at a class"),
         ({"steps": "0"}, 422, "steps"),
         ({"steps": "101"}, 422, "101"),
         ({"steps": "many"}, 422, "many"),
