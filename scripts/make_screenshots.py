@@ -1,7 +1,9 @@
 """Take the pictures of README and of link previews anew, from the real app: `make screenshots`.
 
-Names of pictures as arguments take these alone. The app is started on a port of its own with the
-shipped models, and looked at in Debian's Chromium as a visitor who has seen the tour.
+Names of pictures as arguments take these alone; `tour` is the way of somebody who comes for the
+first time, in five pictures (docs/tour.md), with the time that it takes here. The app is started on
+a port of its own with the shipped models, and looked at in Debian's Chromium as a visitor who has
+seen the tour.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from nls_core.web.pages.heads import PICTURE, PICTURE_SIZE
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PICTURES = {"compare-desktop": (1280, 900), "compare-phone": (390, 844)}  # name -> the window
-PREVIEW = "preview"
-PATIENCE = 120  # seconds
+PREVIEW, TOUR = "preview", "tour"
+OWN = ROOT / "static/examples/photos/dog-kemperman.jpg"  # uploaded under another name
+PATIENCE = 300  # seconds
 SEEN = "localStorage.setItem('nls-lab-tour', 'seen')"
 # all three charts are drawn, and nothing is being computed
 DONE = """() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3
@@ -56,10 +59,56 @@ def main(only: Sequence[str]) -> None:
                 page = browser.new_page(viewport={"width": width, "height": height})
                 page.add_init_script(SEEN)
                 _take(page, f"{url}/ui/", name)
+            if not only or TOUR in only:
+                page = browser.new_page(viewport={"width": 1100, "height": 760})
+                page.add_init_script(SEEN)
+                _tour(page, f"{url}/ui/")
             browser.close()
     finally:
         app.terminate()
         app.wait()
+
+
+def _tour(page: Page, url: str) -> None:
+    """Open, understand, upload, conclude, share; each a picture, and all of it timed."""
+    begun = time.monotonic()
+    page.goto(url)
+    page.wait_for_function(DONE, timeout=PATIENCE * 1000)
+    _keep(page, 1, "open")
+    number = page.locator("#epsilon input[type=number]")
+    number.fill("2")
+    number.press("Enter")
+    page.wait_for_selector(".nls-result[data-epsilon='2']")
+    page.locator(".nls-gauges").first.scroll_into_view_if_needed()
+    _keep(page, 2, "understand")
+    before = page.locator(".nls-paint").get_attribute("data-picture")
+    page.locator("#upload button[aria-label='Remove Image']").click()
+    page.locator("#upload input[type=file]").set_input_files(
+        {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": OWN.read_bytes()}
+    )
+    page.wait_for_function(
+        "before => document.querySelector('.nls-paint').dataset.picture !== before",
+        arg=before,
+        timeout=PATIENCE * 1000,
+    )
+    page.wait_for_function(DONE, timeout=PATIENCE * 1000)
+    page.evaluate("scrollTo(0, 0)")
+    _keep(page, 3, "upload")
+    page.get_by_text("Is the confidence deserved?").scroll_into_view_if_needed()
+    page.evaluate("scrollBy(0, 500)")
+    _keep(page, 4, "conclude")
+    page.get_by_text("Numbers and export").click()
+    page.get_by_role("button", name="Prepare HTML report").click()
+    page.wait_for_selector("a[href*='.html']", timeout=PATIENCE * 1000)
+    _keep(page, 5, "share")
+    sys.stdout.write(f"from opening to the report: {time.monotonic() - begun:.0f} s\n")
+
+
+def _keep(page: Page, number: int, name: str) -> None:
+    page.wait_for_timeout(400)  # what fades and scrolls has come to rest
+    path = ROOT / "docs" / "images" / f"tour-{number}-{name}.webp"
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=72, method=6)
+    sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
 def _wait(url: str) -> None:
