@@ -183,6 +183,7 @@ def test_further_models_come_as_cards_and_go(browser: Browser, url: str) -> None
     expect(page.locator(".nls-others")).to_contain_text("Beside them, label smoothing: ")
     expect(page.locator(".nls-role").nth(2)).to_contain_text("Model 3 · fashion/ls-zero")
     page.get_by_label("More models", exact=True).press("Backspace")
+    page.keyboard.press("Tab")
     expect(page.locator(".nls-model")).to_have_count(2, timeout=60_000)
     expect(page.locator(".nls-others")).to_have_count(0)
     page.close()

@@ -154,7 +154,8 @@ class ComparePage:
                 # a mouse's choice is two events `input`, and one `select`
                 *(self.inputs[name].select for name in CHOICES),
                 *(self.inputs[name].input for name in FIELDS),
-                self.inputs["more"].change,  # what is taken away by key is no `input`
+                self.inputs["more"].input,
+                self.inputs["more"].blur,  # what is taken away by key is no `input`
             ],
             self.answers.compute,
             outputs=[self.message, self.inputs["epsilon"], *shown],

@@ -22,6 +22,7 @@ from nls_core.metrics import conformal, unfamiliar
 from nls_core.types import FloatArray, Manifest
 from nls_core.views import raster
 from nls_core.web.rest.model_schemas import Frozen
+from nls_core.web.rest.step_schemas import StepsResponse, steps_response
 
 SCHEMA = 1  # raised when a field changes its meaning or goes
 
@@ -81,16 +82,6 @@ class CamResponse(Frozen):
     png: str = Field(
         description="data URI of the map at its own resolution, one pixel per value: Inferno from "
         "0 to the largest value of all maps of this answer, so that its maps are comparable"
-    )
-
-
-class StepsResponse(Frozen):
-    """Probabilities along the attack: at its start, within ε, and after each of its steps."""
-
-    left: list[float] = Field(description="of the clean label")
-    reached: list[float] = Field(description="of `reached_label`")
-    reached_label: str = Field(
-        description="the class that the attack is to reach; without a target, the one it ends at"
     )
 
 
@@ -245,28 +236,16 @@ def _flip_point(found: FlipPoint, manifest: Manifest) -> FlipPointResponse:
 def _point(
     point: SweepPoint, model: ModelAnalysis, top: float, analysis: Analysis
 ) -> SweepPointResponse:
-    manifest = model.manifest
     return SweepPointResponse(
         epsilon=point.epsilon,
         epsilon_255=_in_255(point.epsilon),
-        prediction=_prediction(point.prediction, manifest, analysis.x),
-        cam=_cam(point.cam, manifest, top),
+        prediction=_prediction(point.prediction, model.manifest, analysis.x),
+        cam=_cam(point.cam, model.manifest, top),
         linf=point.linf,
         l2=point.l2,
         success=point.success,
         adversarial_png=raster.png_data_uri(point.adversarial),
-        steps=_steps(point, model, analysis),
-    )
-
-
-def _steps(point: SweepPoint, model: ModelAnalysis, analysis: Analysis) -> StepsResponse | None:
-    if point.steps is None:
-        return None
-    left, reached = analysis.course(model, point)
-    return StepsResponse(
-        left=point.steps[:, left].tolist(),
-        reached=point.steps[:, reached].tolist(),
-        reached_label=model.manifest.classes[reached],
+        steps=steps_response(point, model, analysis),
     )
 
 
