@@ -66,9 +66,9 @@ class Compare:
         return str(known.opening if known else (self.of_family(family) or self.examples)[0].path)
 
     def measured(self, family: str) -> Measured | None:
-        """What was measured of the examples, if by the weights that are served."""
+        """What was measured of the examples, if by the pair that is served, and its weights."""
         known = self._measured.get(family)
-        if known is None or not set(known.weights) <= set(self.analyzer.ids(family)):
+        if known is None or set(known.weights) != set(self.analyzer.pair(family)):
             return None
         same = (self.analyzer.manifest(i).sha256 == sha for i, sha in known.weights.items())
         return known if all(same) and known.opening.is_file() else None

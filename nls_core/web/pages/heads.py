@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PICTURE = "/preview.jpg"  # of static/, made by `make screenshots`
 PICTURE_SIZE = (1200, 630)  # what previews want
-PICTURE_SHOWS = "The page Compare: a cat, clean and attacked, as two classifiers see it"
+PICTURE_SHOWS = "The page Compare: a picture, clean and attacked, as two classifiers see it"
 SPACE = ".hf.space"
 
 _THEIRS = re.compile(

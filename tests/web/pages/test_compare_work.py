@@ -170,6 +170,16 @@ def test_a_model_that_nobody_has_measured_is_shown_without_a_diagram(
     assert page.startswith("<!doctype html>")
 
 
+def test_what_was_measured_of_another_pair_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Compare(Analyzer(Settings()))
+    assert shipped.stories("fashion")
+    pair = ("fashion/ce-zero", "fashion/focal-zero")
+    monkeypatch.setattr(shipped.analyzer, "pair", lambda family: pair)
+    assert shipped.measured("fashion") is None
+    assert shipped.stories("fashion") == []
+    assert Path(shipped.start("fashion")["image"]).is_file()
+
+
 def test_what_is_rendered_counts_with_what_is_kept(models_dir: Path) -> None:
     small = Compare(Analyzer(Settings(models_dir=models_dir, max_cache_bytes=2_000_000)))
     store, start = small.analyzer.computed, small.start("tiny")
