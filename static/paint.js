@@ -2,8 +2,9 @@
 // `element`, `trigger` and `watch` come from gr.HTML; nls_core/views/focus_html.py makes the markup.
 const COLOUR = '#22d3ee', STEP = 0.02, FAR = 0.1; // what an arrow key moves, in long edges; with Shift
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const TOGETHER = 100; // milliseconds
 const MOST = 30; // strokes that can be undone, of 0.9 MB each
-let tool = 'brush', last = null, cursor = [0, 0], down = false, before = [];
+let tool = 'brush', last = null, cursor = [0, 0], down = false, before = [], waiting = 0;
 const find = (selector) => element.querySelector(selector);
 const canvas = () => find('canvas');
 const pixels = () => canvas().getContext('2d').getImageData(0, 0, canvas().width, canvas().height);
@@ -39,8 +40,11 @@ async function begin() { // a new picture: without paint, or with the mask that 
   pen.putImageData(image, 0, 0);
 }
 
-function send() {
-  trigger('paint', { mask: canvas().toDataURL('image/png'), picture: find('.nls-paint').dataset.picture });
+function send() { // once for strokes that follow each other at once
+  clearTimeout(waiting);
+  waiting = setTimeout(() => trigger('paint', {
+    mask: canvas().toDataURL('image/png'), picture: find('.nls-paint').dataset.picture,
+  }), TOGETHER);
 }
 
 // --- strokes, and taking them back ---------------------------------------------------------------

@@ -200,6 +200,8 @@ def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(
             if (document.querySelector(selector)) seen.add(what); }
         }).observe(document.body, { childList: true, subtree: true, attributes: true }); }"""
     )
+    page.get_by_role("button", name=re.compile("Dog")).first.click()  # which resists for long
+    settle(page)
     top = page.locator("#result").bounding_box()
     page.get_by_label("Attack", exact=True).click()
     page.get_by_role("option", name="apgd-t", exact=True).click()
@@ -317,7 +319,10 @@ def test_every_map_tells_its_value_at_the_place_of_the_pointer(
             text = shared.locator(f"[data-slot='{index}-clean-map'] .nls-value").get_attribute(
                 "data-text"
             )
-            assert float(text or "nan") == pytest.approx(bilinear(values, x, y), abs=0.02)
+            assert float(text or "nan") == pytest.approx(
+                bilinear(values, x, y),
+                abs=0.05 * np.max(values),  # a pixel is a 15th of a cell
+            )
     shared.mouse.move(5, 5)
     expect(shared.locator(".nls-value")).to_have_count(0)
     first.focus()

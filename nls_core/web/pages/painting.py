@@ -19,6 +19,8 @@ from nls_core.errors import ImageRejected, InvalidInput, NLSLabError
 from nls_core.views import focus_html
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import Values
+from nls_core.web.pages.sessions import SESSIONS
+from nls_core.web.pages.visitors import Latest
 from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
 
 MAX_BYTES = 1_000_000
@@ -61,6 +63,7 @@ class FocusPanel:
     def __init__(self, compare: Compare, first: Analysis | None, start: Values) -> None:
         self.work = compare
         self.masks: Store[Marked] = Store(MASKS_BYTES)
+        self.latest = Latest(SESSIONS)
         paint, shown = self._begin(first, start) if first else (Paint(""), "")
         script = compare.analyzer.settings.static_dir / "paint.js"
         with gr.Accordion("Do they look at the object?", open=True, elem_id="focus"):
@@ -97,6 +100,8 @@ class FocusPanel:
         quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
         inputs["epsilon"].input(self.rescore, given, self.scores, **quiet, **LOOK, **PRIVATE)
         shown = [self.paint, self.scores]
+        # 'always_last' would send the first stroke that waits, not the last, in Gradio 6.31
+        quiet["trigger_mode"] = "multiple"
         self.painter.paint(self.painted, given, shown, **quiet, **LOOK, **PRIVATE)
 
     def _begin(self, analysis: Analysis, values: Values) -> tuple[Paint, str]:
@@ -146,7 +151,11 @@ class FocusPanel:
             return message(str(error), wrong=True)
 
     def painted(self, data: dict[Any, Any], event: gr.EventData) -> list[Any]:
-        """After a stroke: its scores; paint on a picture that is gone is dropped."""
+        """After a stroke: its scores.
+
+        Paint on a picture that is gone is dropped, and so is what a later stroke has overtaken.
+        """
+        turn = self.latest.begin()
         sent = event._data if isinstance(event._data, dict) else {}
         try:
             analysis, values, _ = self._given(data)
@@ -157,4 +166,6 @@ class FocusPanel:
         except NLSLabError as error:
             return [gr.skip(), message(str(error), wrong=True)]
         paint = self._paint(picture, Marked(mask, YOURS))
+        if not self.latest.is_latest(turn):
+            return [gr.skip(), gr.skip()]
         return [paint, self._scores(analysis, values, paint)]
