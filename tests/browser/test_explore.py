@@ -204,7 +204,7 @@ def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(
     settle(page)
     top = page.locator("#result").bounding_box()
     page.get_by_label("Attack", exact=True).click()
-    page.get_by_role("option", name="apgd-t", exact=True).click()
+    page.get_by_role("option", name="square", exact=True).click()
     expect(page.locator("#stop")).to_be_visible(timeout=30_000)
     busy = page.locator("#result").bounding_box()
     assert top
