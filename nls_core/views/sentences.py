@@ -82,7 +82,7 @@ def _all(count: int) -> str:
 
 
 def _who(analysis: Analysis, index: int) -> str:
-    return f"{the(index)}" if len(analysis.models) > 1 else "it"
+    return the(index) if len(analysis.models) > 1 else "it"
 
 
 def _turned(model: ModelAnalysis) -> str:

@@ -13,7 +13,6 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
-from starlette.routing import Mount
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nls_core.analysis.here import Accelerate
@@ -50,9 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
         from nls_core.web import tools  # noqa: PLC0415
 
         tools.install(app, app.state.analyzer)
-    site.mount(app, app.state.analyzer)
+    page = site.mount(app, app.state.analyzer)
     app.state.sweeper.pin()
-    page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
     app.state.header = navigation.header_html(navigation.API)  # of /docs
     page.app = Gate(
         heads.Heads(page.app, UI_PATH, navigation.heads()),

@@ -19,7 +19,7 @@ from nls_core.decode import archives
 from nls_core.errors import InvalidInput, NLSLabError
 from nls_core.views import batch_html, names
 from nls_core.web.edge import scratch
-from nls_core.web.pages.widgets import LOOK, PRIVATE, explained, intro, message, note
+from nls_core.web.pages.widgets import LOOK, PRIVATE, explained, intro, message, note, script
 
 MB = 1_000_000
 INTRO = """Many pictures at once: what each model says, how sure it is, how little noise turns it,
@@ -50,7 +50,6 @@ class BatchPage:
     def __init__(self, analyzer: Analyzer, families: Sequence[str]) -> None:
         self.analyzer = analyzer
         self.kept: Store[Batch] = Store(KEPT_BYTES)
-        script = (analyzer.settings.static_dir / "batch.js").read_text(encoding="utf-8")
         note(HOW.format(limit=f"{analyzer.settings.max_upload_bytes / MB:.3g} MB"))
         with gr.Row():
             pictures = gr.File(
@@ -71,7 +70,7 @@ class BatchPage:
                     start = gr.Button("Start", variant="primary", min_width=100)
                     stop = gr.Button("Stop", min_width=100)
         words = gr.HTML(elem_id="message")
-        shown = gr.HTML(elem_id="batch", js_on_load=script)
+        shown = gr.HTML(elem_id="batch", js_on_load=script(analyzer.settings, "batch.js"))
         key = gr.State("")
         with gr.Row():
             buttons = {"html": gr.Button("Prepare HTML report", size="sm")}

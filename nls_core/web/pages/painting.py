@@ -21,7 +21,7 @@ from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import Values
 from nls_core.web.pages.sessions import SESSIONS
 from nls_core.web.pages.visitors import Latest
-from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note
+from nls_core.web.pages.widgets import LOOK, PRIVATE, message, note, script
 
 MAX_BYTES = 1_000_000
 MAX_PIXELS = 4 * focus_html.CANVAS**2
@@ -65,7 +65,6 @@ class FocusPanel:
         self.masks: Store[Marked] = Store(MASKS_BYTES)
         self.latest = Latest(SESSIONS)
         paint, shown = self._begin(first, start) if first else (Paint(""), "")
-        script = compare.analyzer.settings.static_dir / "paint.js"
         with gr.Accordion("Do they look at the object?", open=True, elem_id="focus"):
             note(focus_html.EXPLAIN)
             self.paint = gr.State(paint)
@@ -73,7 +72,7 @@ class FocusPanel:
                 with gr.Column(scale=2, min_width=280):
                     self.painter = gr.HTML(
                         focus_html.painter(first, self.marked(paint)) if first else "",
-                        js_on_load=script.read_text(encoding="utf-8"),
+                        js_on_load=script(compare.analyzer.settings, "paint.js"),
                         elem_id="paint",
                     )
                 with gr.Column(scale=3, min_width=280):
@@ -97,12 +96,13 @@ class FocusPanel:
             **LOOK,
             **PRIVATE,
         )
-        quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
-        inputs["epsilon"].input(self.rescore, given, self.scores, **quiet, **LOOK, **PRIVATE)
+        quiet: dict[str, Any] = {"show_progress": "hidden", **LOOK, **PRIVATE}
+        inputs["epsilon"].input(
+            self.rescore, given, self.scores, trigger_mode="always_last", **quiet
+        )
         shown = [self.paint, self.scores]
         # 'always_last' would send the first stroke that waits, not the last, in Gradio 6.31
-        quiet["trigger_mode"] = "multiple"
-        self.painter.paint(self.painted, given, shown, **quiet, **LOOK, **PRIVATE)
+        self.painter.paint(self.painted, given, shown, trigger_mode="multiple", **quiet)
 
     def _begin(self, analysis: Analysis, values: Values) -> tuple[Paint, str]:
         """The paint that a picture begins with, and its scores: none, or an example's mask."""

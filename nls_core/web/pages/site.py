@@ -53,18 +53,17 @@ def _one_server() -> Iterator[None]:
         App.create_app = staticmethod(real)  # type: ignore[method-assign]
 
 
-def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
-    """Put the pages at /ui of an app."""
+def mount(app: FastAPI, analyzer: Analyzer) -> Mount:
+    """Put the pages at /ui of an app; gives the route there, whose app is Gradio's own."""
     settings = analyzer.settings
     with _one_server():
         blocks = build(analyzer)
         bound(blocks, settings)
     attend(blocks)
-    mounted: FastAPI
     with warnings.catch_warnings():
         # Gradio says so of every app with several pages, also of one that asks for no SSR
         warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
-        mounted = gr.mount_gradio_app(
+        gr.mount_gradio_app(
             app,
             blocks,
             path=UI_PATH,
@@ -78,9 +77,9 @@ def mount(app: FastAPI, analyzer: Analyzer) -> FastAPI:
             theme=theme(),
             css_paths=settings.static_dir / "style.css",
         )
-    page = next(each for each in mounted.routes if isinstance(each, Mount) and each.path == UI_PATH)
+    page = next(r for r in app.routes if isinstance(r, Mount) and r.path == UI_PATH)
     sessions.keep(page.app, blocks)  # type: ignore[arg-type]  # Gradio's own app
-    return mounted
+    return page
 
 
 def bound(blocks: gr.Blocks, settings: Settings) -> None:
