@@ -36,6 +36,11 @@ class Visitor:
     name: str = "this process"
     gone: Callable[[], bool] = _never
 
+    def check(self) -> None:
+        """Raise `Departed` if nobody waits."""
+        if self.gone():
+            raise Departed("the visitor left before the answer was ready; the work was stopped")
+
 
 NOBODY = Visitor()
 # Set by the web layer around each request, so that nothing in between has to pass it on.
@@ -67,8 +72,7 @@ class Place:
         """
         if self.bumped:
             raise QueueFull("the queue is full and others had fewer places; try again in a moment")
-        if self.visitor.gone():
-            raise Departed("the visitor left before the answer was ready; the work was stopped")
+        self.visitor.check()
         if self.begun is not None and time.monotonic() - self.begun > self.seconds:
             raise Overdue(
                 f"this took more than {self.seconds:g} s and was stopped; ask for fewer models, "

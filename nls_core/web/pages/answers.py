@@ -23,7 +23,7 @@ FOLLOWS = "Further strengths and the flip points are being computed"
 EMPTY = "Upload, paste or photograph a picture, or click an example."
 STOPPED = "Stopped. Move ε, or choose again, to go on."
 VIEWS = 6  # outputs of an analysis: the result, four charts, the numbers
-ENDED = "ended"  # in place of a question: it failed or was stopped, and nothing follows it
+ENDED = "ended"  # in place of a question: it failed or there was none, and nothing follows it
 
 
 def chart(text: str | None) -> PlotData | None:
@@ -69,8 +69,8 @@ class Answers:
                 yield [gr.skip()] * (2 + VIEWS)
                 return
             yield from self._answer(values, slider, self._begin(question))
-        except Departed:  # something else is asked for, and will be shown
-            yield [gr.skip(), *keep]
+        except Departed:
+            yield [self._departed(), *keep]
         except NLSLabError as error:
             self.latest.put("question", ENDED)
             yield [message(str(error), wrong=True), *keep]
@@ -86,13 +86,13 @@ class Answers:
             told = PENDING + self.work.duration(values)
             with self.latest.while_latest(turn):
                 clean = self.work.clean(values)
-            if not self.latest.is_latest(turn):  # all was at hand, so that nothing stopped it
-                raise Departed("something else is asked for")
             yield [busy(told), slider, *self._shown(clean, values)]
             analysis = yield from self._told(values, self.work.look, (turn, told, 2 + VIEWS))
         else:
             analysis = self.work.look(values)
-        yield ["", slider, *self._shown(analysis, values)]
+        with self.latest.while_latest(turn):  # drawing takes time as well
+            shown = self._shown(analysis, values)
+        yield ["", slider, *shown]
 
     def _told(
         self, values: Values, work: Callable[..., Analysis], how: tuple[int, str, int]
@@ -120,21 +120,23 @@ class Answers:
     def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
         """The other strengths and the flip points, where they are not there yet."""
         values, keep = self.values(data), [gr.skip()] * VIEWS
-        ended = self.latest.last("question") == ENDED
+        ended = self.latest.last("question") in (ENDED, STOPPED)
         try:
             if ended or not values["image"] or self.work.is_whole(values):
                 yield [gr.skip(), *keep]
                 return
             told = FOLLOWS + self.work.duration(values, whole=True)
             yield [busy(told), *keep]
-            how = (self.latest.turn(), told, 1 + VIEWS)
+            turn = self.latest.turn()
+            how = (turn, told, 1 + VIEWS)
             analysis = yield from self._told(values, self.work.analyze, how)
+            with self.latest.while_latest(turn):
+                shown = self._shown(analysis, values)
+            yield ["", *shown]
         except Departed:
-            yield [gr.skip(), *keep]
+            yield [self._departed(), *keep]
         except NLSLabError as error:
             yield [message(str(error), wrong=True), *keep]
-        else:
-            yield ["", *self._shown(analysis, values)]
 
     def show(self, data: dict[Any, Any]) -> list[Any]:
         """Show another ε, or the maps on another colour scale.
@@ -173,8 +175,16 @@ class Answers:
 
     def stop(self) -> str:
         """Stop what is computed for this visitor."""
-        self._begin(ENDED)
+        self._begin(STOPPED)
         return message(STOPPED)
+
+    def _departed(self) -> Any:
+        """What is said where work was left: of a new question its own answer tells.
+
+        That it was stopped is said again, as words on how far it was may have come after it.
+        """
+        stopped = self.latest.last("question") == STOPPED
+        return message(STOPPED) if stopped else gr.skip()
 
 
 def busy(told: str, done: str = "") -> str:

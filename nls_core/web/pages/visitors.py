@@ -120,6 +120,7 @@ class Latest:
     def while_latest(self, turn: int | None = None) -> Iterator[None]:
         """Work that raises `Departed` between two steps once something else is asked for.
 
+        At its end as well: what is done needs no further step, but nobody waits for it any more.
         `turn`: the number of the question that it belongs to, by default the last one's.
         """
         visitor = VISITOR.get()
@@ -132,6 +133,7 @@ class Latest:
         )
         try:
             yield
+            VISITOR.get().check()
         finally:
             VISITOR.reset(token)
 

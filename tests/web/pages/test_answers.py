@@ -84,10 +84,10 @@ def test_a_later_question_stops_the_one_before() -> None:
         VISITOR.reset(token)
     token = VISITOR.set(Visitor("one"))
     try:
+        with pytest.raises(Departed), latest.while_latest():
+            latest.begin()  # and no step comes after it
         with latest.while_latest():
             assert not VISITOR.get().gone()
-            latest.begin()
-            assert VISITOR.get().gone()
         assert not VISITOR.get().gone()
     finally:
         VISITOR.reset(token)
@@ -121,6 +121,28 @@ def test_what_was_stopped_does_not_go_on_and_can_be_asked_again(page: ComparePag
     assert not page.work.is_ready(page.start)
     assert list(page.answers.compute(given(page)))[-1][0] == ""
     assert page.work.is_ready(page.start)
+
+
+@pytest.mark.parametrize("when", ["look", "show"])
+def test_stopped_in_its_last_step_it_says_so_to_the_end(
+    page: ComparePage, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = getattr(page.work, when)
+
+    def last_step(*given: Any) -> Any:
+        done = work(*given)
+        page.answers.stop()
+        return done
+
+    answers = page.answers.compute(given(page))
+    asked, _clean = next(answers), next(answers)
+    assert "nls-busy" in asked[0]
+    monkeypatch.setattr(page.work, when, last_step)
+    *_, end = answers
+    assert "Stopped" in end[0]
+    assert end[2:] == [gr.skip()] * 6
+    (nothing,) = page.answers.complete(given(page))
+    assert nothing == [gr.skip()] * 7
 
 
 def test_without_a_picture_the_old_answer_counts_no_more(page: ComparePage) -> None:
