@@ -41,8 +41,12 @@ FAMILY = Family(
     tuned={
         "ls": ({"smoothing": 0.02}, {"smoothing": 0.05}),
         "nls_ls": tuple(
-            {"weight": weight, "smoothing": 0.02}
-            for weight in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+            {"weight": weight, "smoothing": smoothing}
+            for smoothing, weights in (
+                (0.02, (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)),
+                (0.05, (0.2, 0.4, 0.8)),
+            )
+            for weight in weights
         ),
     },
     # swapping the padding of pretrained weights costs accuracy, so the first candidate is zero
