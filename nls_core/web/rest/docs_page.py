@@ -30,7 +30,7 @@ border-bottom: 1px solid #8886 } .nls-head a { text-decoration: none; white-spac
 .nls-brand { font-size: 1.25rem; font-weight: 700 } .nls-nav { display: flex; overflow-x: auto }
 .nls-nav a { padding: .6rem .7rem .5rem; border-bottom: 3px solid transparent }
 .nls-nav a[aria-current] { font-weight: 600; border-bottom-color: #0d9488 }
-@media (max-width: 640px) { .nls-head { display: block } }"""
+@media (max-width: 640px) { .nls-head { display: block } .nls-nav { flex-wrap: wrap } }"""
 THEMES = ("light", "dark")  # of ?__theme=, as on the pages
 
 WIDE = '<div class="wide" tabindex="0"><table>'
