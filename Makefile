@@ -17,7 +17,7 @@ TOOLS := .venv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom hints screenshots
+.PHONY: help install run test test-fast test-looks coverage check format browser data models reproduce verify tables charts examples soak fuzz constraints audit sbom hints screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,9 @@ test: $(VENV)/.installed-dev browser ## set up everything and run all tests
 
 test-fast: $(VENV)/.installed-dev ## the tests without browser, training and real app processes
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not browser and not training and not app'
+
+test-looks: $(VENV)/.installed-dev browser ## the browser tests at both widths, each in both themes (`make test` takes two of the four)
+	$(BIN)/python -m pytest tests/browser --looks four
 
 coverage: ## all tests, and which lines of nls_core they reach; fewer than 95 % fail
 	$(MAKE) test PYTEST=--cov

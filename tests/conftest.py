@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nls_core.analysis.results import Analysis
     from nls_core.data import sample
     from nls_core.types import Manifest
+    from tests.helpers.browsing import Look, Visit
     from tests.helpers.command import Nls
     from tests.helpers.sharing import ByApp
 
@@ -44,6 +45,25 @@ MARKERS = {  # by folder, or file beside them
     "security": "app",
 }
 TINY = ("tiny/ce-zero", "tiny/nls-partial")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many ways to look at the app each flow is tried in."""
+    parser.addoption(
+        "--looks",
+        choices=("two", "four"),
+        default="two",
+        help="the app's flows wide and light, narrow and dark; or in all four ways",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try each test that takes a `look` in all those that are wanted."""
+    if "look" in metafunc.fixturenames:
+        from tests.helpers.browsing import LOOKS
+
+        names = list(LOOKS)[: {"two": 2, "four": 4}[metafunc.config.getoption("--looks")]]
+        metafunc.parametrize("look", [LOOKS[name] for name in names], ids=names, scope="module")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -234,6 +254,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str, look: Look) -> Iterator[Visit]:
+    """Opens pages of the real app; see `browsing.visits`."""
+    from tests.helpers.browsing import visits
+
+    with visits(browser, url, look) as visit:
+        yield visit
 
 
 def picture_bytes(width: int = 60, height: int = 80) -> bytes:

@@ -1,15 +1,15 @@
-"""Every page by axe-core (tests/helpers/axe.min.js, from npm), wide and light, narrow and dark."""
+"""Every page by axe-core (tests/helpers/axe.min.js, from npm), and what all pages have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from nls_core.settings import ROOT
 from nls_core.web.pages import navigation
-from tests.helpers.browsing import DESKTOP, PHONE, open_page, settled
+from tests.helpers.browsing import Visit, settled
 
 AXE = (ROOT / "tests" / "helpers" / "axe.min.js").read_text(encoding="utf-8")
 PAGES = {navigation.HOME_TITLE: "/ui/", navigation.API: "/docs"} | {
@@ -24,7 +24,6 @@ DRAWN = (
     "Loss lab",
     "Findings",
 )  # have plots
-COLOUR = "getComputedStyle(document.querySelector('.nls-brand')).color"
 
 
 def serious(page: Page) -> list[tuple[str, Any]]:
@@ -38,28 +37,21 @@ def serious(page: Page) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_nothing_serious_bars_anybody(browser: Browser, url: str, title: str) -> None:
+def test_nothing_serious_bars_anybody(visit: Visit, title: str) -> None:
     sign = ".js-plotly-plot .trace" if title in DRAWN else "h1"
-    page, trouble = open_page(browser, f"{url}{PAGES[title]}", sign, DESKTOP, color_scheme="light")
+    page = visit(PAGES[title], sign)
     expect(page.locator(".empty.large:visible")).to_have_count(0, timeout=60_000)  # plots to come
     settled(page)
+    here = page.locator(".nls-nav [aria-current]")
+    expect(here).to_have_text(title)
+    expect(here).to_be_in_viewport(timeout=20_000)
+    expect(page.locator(".nav-holder")).to_be_hidden()  # Gradio's own
     page.evaluate(AXE)
     assert (found := serious(page)) == [], found
-    light = page.evaluate(COLOUR)
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    page.emulate_media(color_scheme="dark")
-    page.evaluate("document.body.classList.add('dark')")
-    page.wait_for_function(f"light => {COLOUR} !== light", arg=light)
-    page.wait_for_timeout(400)  # colours fade
-    assert (found := serious(page)) == [], found
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert trouble == []
-    page.close()
 
 
-def test_a_theme_goes_along_and_each_page_has_its_title(browser: Browser, url: str) -> None:
-    address = f"{url}/ui/findings?__theme=dark#finding-robustness"
-    page, trouble = open_page(browser, address, "#finding-robustness h2", DESKTOP)
+def test_a_theme_goes_along_and_each_page_has_its_title(visit: Visit) -> None:
+    page = visit("/ui/findings?__theme=dark#finding-robustness", "#finding-robustness h2")
     expect(page.locator("#finding-robustness h2")).to_be_in_viewport(timeout=30_000)
     expect(page).to_have_title("Findings - NLS Lab")
     page.locator(".nls-nav").get_by_text("API", exact=True).click()
@@ -70,5 +62,3 @@ def test_a_theme_goes_along_and_each_page_has_its_title(browser: Browser, url: s
     expect(page).to_have_title("Loss lab - NLS Lab")
     assert page.url.endswith("/ui/loss-lab?__theme=dark")
     page.wait_for_function("document.body.classList.contains('dark')")  # once Gradio is there
-    assert trouble == []
-    page.close()

@@ -1,4 +1,4 @@
-"""The real app with the real models in a real browser, at desktop and phone width."""
+"""The real app with the real models in a real browser: what Compare answers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.settings import ROOT, Settings
 from tests.conftest import picture_bytes
-from tests.helpers import browsing
-from tests.helpers.browsing import DESKTOP, PHONE
-
-
-def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
-    """The Compare page with its first answer, as `browsing.open_page`."""
-    return browsing.open_page(browser, f"{url}/ui", ".nls-sentence", size)
-
+from tests.helpers.browsing import Look, Visit, choose
 
 SAYS_GAUSSIAN = "() => document.querySelector('.nls-sentence').innerText.includes('gaussian')"
+
+
+def compare(visit: Visit) -> Page:
+    """The page with its first answer."""
+    return visit("/ui", ".nls-sentence")
 
 
 def sentence(page: Page) -> str:
@@ -41,20 +39,21 @@ def changed(page: Page, before: str) -> str:
     return sentence(page)
 
 
-def test_the_page_opens_on_a_finished_comparison(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_the_page_opens_on_a_finished_comparison(visit: Visit, look: Look) -> None:
+    page = compare(visit)
     assert re.search(r"say|says", sentence(page))
     assert page.locator(".nls-model").count() == 2
     assert page.locator(".nls-model img").count() == 12
     for image in page.locator(".nls-model img").all():
         assert image.evaluate("e => e.complete && e.naturalWidth > 0")
+        box = image.bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= look.size["width"]  # nothing is cut
     expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
-    assert trouble == []
-    page.close()
 
 
-def test_an_uploaded_picture_is_compared(browser: Browser, url: str, tmp_path: Path) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_an_uploaded_picture_is_compared(visit: Visit, tmp_path: Path) -> None:
+    page = compare(visit)
     file = tmp_path / "mine.jpg"
     photo = ROOT / "static" / "examples" / "photos" / "dog-kemperman.jpg"
     with Image.open(photo) as same:
@@ -69,26 +68,21 @@ def test_an_uploaded_picture_is_compared(browser: Browser, url: str, tmp_path: P
     )
     assert "central square" in page.locator(".nls-notes").inner_text()
     assert "animal" in sentence(page)
-    assert trouble == []
-    page.close()
 
 
-def test_an_example_and_a_new_attack_change_the_answer(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_an_example_and_a_new_attack_change_the_answer(visit: Visit) -> None:
+    page = compare(visit)
     first = sentence(page)
     page.locator("#examples button").nth(3).click()
     second = changed(page, first)
-    page.get_by_label("Attack", exact=True).click()
-    page.get_by_role("option", name="gaussian (weak)", exact=True).click()
+    choose(page, "Attack", "gaussian (weak)")
     changed(page, second)
     page.wait_for_function(SAYS_GAUSSIAN, timeout=180_000)  # the attack's answer comes second
     expect(page.locator("#attack-steps")).to_contain_text("gaussian has no steps to show")
-    assert trouble == []
-    page.close()
 
 
-def test_moving_epsilon_changes_the_images_not_the_sentence(browser: Browser, url: str) -> None:
-    page, _ = open_page(browser, url, DESKTOP)
+def test_moving_epsilon_changes_the_images_not_the_sentence(visit: Visit) -> None:
+    page = compare(visit)
     steps = page.locator("#attack-steps .xtitle")  # what ships holds the steps as well
     expect(steps).to_have_text(re.compile(r"steps of pgd-linf at ε = [\d.]+/255"), timeout=30_000)
     assert page.locator("#attack-steps .scatterlayer .trace").count() >= 2
@@ -99,13 +93,12 @@ def test_moving_epsilon_changes_the_images_not_the_sentence(browser: Browser, ur
     expect(steps).to_have_text("steps of pgd-linf at ε = 3/255", timeout=20_000)
     assert page.locator(".nls-model").first.inner_html() != before
     assert sentence(page) == text
-    page.close()
 
 
 def test_a_damaged_file_is_refused_in_words_and_the_result_stays(
-    browser: Browser, url: str, tmp_path: Path
+    visit: Visit, tmp_path: Path
 ) -> None:
-    page, _ = open_page(browser, url, DESKTOP)
+    page = compare(visit)
     before = sentence(page)
     file = tmp_path / "broken.png"
     file.write_bytes(picture_bytes()[:200])
@@ -113,11 +106,10 @@ def test_a_damaged_file_is_refused_in_words_and_the_result_stays(
     page.locator("#upload input[type=file]").set_input_files(str(file))
     expect(page.locator("#message .nls-error")).to_be_visible(timeout=30_000)
     assert sentence(page) == before
-    page.close()
 
 
-def test_the_report_downloads(browser: Browser, url: str) -> None:
-    page, _ = open_page(browser, url, DESKTOP)
+def test_the_report_downloads(visit: Visit) -> None:
+    page = compare(visit)
     page.get_by_text("Numbers and export").click()
     page.get_by_role("button", name="Prepare JSON").click()
     link = page.locator("a[download*='.json'], a[href*='nls-lab-comparison.json']").first
@@ -126,20 +118,6 @@ def test_the_report_downloads(browser: Browser, url: str) -> None:
         link.click()
     data = json.loads(Path(waiting.value.path()).read_text(encoding="utf-8"))
     assert len(data["models"]) == 2
-    page.close()
-
-
-def test_a_phone_shows_everything_without_sideways_scrolling(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, PHONE)
-    expect(page.locator(".nls-model")).to_have_count(2)
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= PHONE["width"]
-    for image in page.locator(".nls-model img").all():  # nothing is hidden beside the edge
-        box = image.bounding_box()
-        assert box
-        assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
-    assert trouble == []
-    page.close()
 
 
 def test_gradio_client_gets_what_rest_answers(url: str) -> None:

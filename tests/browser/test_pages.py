@@ -6,42 +6,25 @@ import re
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from nls_core.analysis import loss_curves
 from nls_core.evidence.findings import FINDINGS
 from nls_core.web.pages import navigation
 from nls_core.web.pages.navigation import PAGES
 from tests.conftest import shipped_sample
-from tests.helpers.browsing import DESKTOP, PHONE, open_page
+from tests.helpers.browsing import Look, Visit
 
 
-@pytest.mark.parametrize("title", PAGES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_page_on_a_phone_shows_its_header_and_does_not_scroll_sideways(
-    browser: Browser, url: str, title: str, theme: str
-) -> None:
-    address = f"{url}/ui/{navigation.slug(title)}"
-    page, trouble = open_page(browser, address, ".nls-intro h1", PHONE, color_scheme=theme)
-    expect(page.locator(".nls-nav [aria-current]")).to_have_text(title)
-    expect(page.locator(".nls-nav [aria-current]")).to_be_in_viewport(timeout=20_000)
-    expect(page.locator(".nav-holder")).to_be_hidden()  # Gradio's own
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert trouble == []
-    page.close()
-
-
-def test_the_header_leads_through_the_pages(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, f"{url}/ui", ".nls-sentence", DESKTOP)
+def test_the_header_leads_through_the_pages(visit: Visit) -> None:
+    page = visit("/ui", ".nls-sentence")
     for title in [*PAGES, navigation.HOME_TITLE]:
         page.locator(".nls-nav").get_by_text(title, exact=True).click()
         expect(page.locator(".nls-nav [aria-current]")).to_have_text(title, timeout=30_000)
-    assert trouble == []
-    page.close()
 
 
-def test_the_loss_lab_draws_tells_and_measures(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/loss-lab", "#identity p", DESKTOP)
+def test_the_loss_lab_draws_tells_and_measures(visit: Visit) -> None:
+    page = visit("/ui/loss-lab", "#identity p")
     expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=30_000)
     assert page.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .trace").count() == len(
         loss_curves.shown()
@@ -54,14 +37,10 @@ def test_the_loss_lab_draws_tells_and_measures(browser: Browser, url: str) -> No
     page.locator("#measure").click()
     expect(page.locator("#border")).to_contain_text("1,000 test images", timeout=60_000)
     expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=20_000)
-    assert trouble == []
-    page.close()
 
 
-def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
-    browser: Browser, url: str
-) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/features", ".nls-map .p", PHONE, has_touch=True)
+def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(visit: Visit) -> None:
+    page = visit("/ui/features", ".nls-map .p", has_touch=True)
     count = len(shipped_sample())
     expect(page.locator(".nls-map .p")).to_have_count(2 * count)
     point = page.locator(".nls-map .p").last  # drawn last, so that nothing lies on it
@@ -73,14 +52,10 @@ def test_a_point_shows_its_image_and_a_picture_finds_its_neighbours(
     page.locator("#examples button").first.tap()
     expect(page.locator(".nls-near")).to_have_count(2, timeout=30_000)
     expect(page.locator(".nls-map .new")).to_have_count(2)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert trouble == []
-    page.close()
 
 
-def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: str) -> None:
-    address = f"{url}/ui/calibration?__theme=dark"
-    page, trouble = open_page(browser, address, "#gaps b", DESKTOP)
+def test_a_temperature_is_moved_and_the_sentence_follows(visit: Visit) -> None:
+    page = visit("/ui/calibration", "#gaps b")
     expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
     expect(page.locator("#gaps")).to_contain_text("ce, zero, T = 1.00: overconfident")
     number = page.get_by_label("number input for T")
@@ -98,8 +73,6 @@ def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: 
     with Image.open(kept.value.path()) as picture:
         assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
         assert picture.width >= 1600
-    assert trouble == []
-    page.close()
 
 
 @pytest.mark.parametrize(
@@ -107,9 +80,9 @@ def test_a_temperature_is_moved_and_the_sentence_follows(browser: Browser, url: 
     [("robustness", "#masking td", 4), ("training", "#convergence td", 3)],
 )
 def test_the_reports_are_drawn_and_tabled(
-    browser: Browser, url: str, slug: str, sign: str, plots: int
+    visit: Visit, look: Look, slug: str, sign: str, plots: int
 ) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/{slug}?__theme=light", sign, DESKTOP)
+    page = visit(f"/ui/{slug}?__theme={look.theme}", sign)
     expect(page.locator(".js-plotly-plot")).to_have_count(plots, timeout=30_000)
     for number in range(plots):
         assert page.locator(".js-plotly-plot").nth(number).locator(".trace, .hm").count() > 0
@@ -120,17 +93,13 @@ def test_the_reports_are_drawn_and_tabled(
     last.click()
     expect(page.locator(f"h2#{key}")).to_be_in_viewport()
     expect(page.locator(f"h2#{key}")).to_be_focused()  # where a keyboard goes on
-    assert page.url.endswith(f"/ui/{slug}?__theme=light#{key}")
-    assert trouble == []
-    page.close()
+    assert page.url.endswith(f"/ui/{slug}?__theme={look.theme}#{key}")
 
 
-def test_the_findings_lead_from_verdict_to_chart(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, f"{url}/ui/findings", "#verdicts .nls-badge", DESKTOP)
+def test_the_findings_lead_from_verdict_to_chart(visit: Visit) -> None:
+    page = visit("/ui/findings", "#verdicts .nls-badge")
     expect(page.locator("#verdicts .nls-badge")).to_have_count(len(FINDINGS))
     # and one without a verdict, of the epochs
     expect(page.locator(".js-plotly-plot")).to_have_count(len(FINDINGS) + 1, timeout=40_000)
     page.locator('#verdicts a[href$="#finding-robustness"]').click()
     expect(page.locator("#finding-robustness h2")).to_be_in_viewport()
-    assert trouble == []
-    page.close()

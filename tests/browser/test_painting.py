@@ -7,19 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from nls_core import zoo
 from nls_core.settings import ROOT, Settings
-from tests.helpers import browsing
-from tests.helpers.browsing import DESKTOP, PHONE
+from tests.helpers.browsing import Look, Visit, choose
 
 FAMILIES = sorted({model.split("/")[0] for model in zoo.available(Settings().models_dir)})
 ACROSS = [(0.35, 0.3), (0.65, 0.3), (0.65, 0.6), (0.35, 0.6)]  # in shares of the canvas
 
 
-def open_page(browser: Browser, url: str, size: dict[str, int]) -> tuple[Page, list[str]]:
-    return browsing.open_page(browser, f"{url}/ui", "#paint canvas", size)
+def painting(visit: Visit, **options: object) -> Page:
+    return visit("/ui", "#paint canvas", **options)
 
 
 def picture(page: Page) -> str:
@@ -37,11 +36,9 @@ def changed(page: Page, before: str) -> None:
 
 
 def turn_to(page: Page, family: str) -> None:
-    menu = page.get_by_label("Family", exact=True)
-    if menu.is_visible() and menu.input_value() != family:
+    if page.get_by_label("Family", exact=True).input_value() != family:
         before = picture(page)
-        menu.click()
-        page.get_by_role("option", name=family, exact=True).click()
+        choose(page, "Family", family)
         changed(page, before)
 
 
@@ -96,9 +93,9 @@ def painted_pixels(page: Page) -> int:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_paint_on_an_uploaded_photo_gives_each_models_focus(
-    browser: Browser, url: str, tmp_path: Path, family: str
+    visit: Visit, tmp_path: Path, family: str
 ) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+    page = painting(visit)
     turn_to(page, family)
     upload(page, tmp_path)
     scores = page.locator("#focus-scores")
@@ -116,15 +113,12 @@ def test_paint_on_an_uploaded_photo_gives_each_models_focus(
     assert shares(page)[:2] == first[:2]  # clean maps do not know ε
 
     before = shares(page)
-    page.get_by_label("Activation map", exact=True).click()
-    page.get_by_role("option", name="layercam", exact=True).click()
+    choose(page, "Activation map", "layercam")
     assert anew(page, before)[0] == first[0]  # the paint is still there
-    assert trouble == []
-    page.close()
 
 
-def test_the_eraser_and_clear_take_paint_away(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_the_eraser_and_clear_take_paint_away(visit: Visit) -> None:
+    page = painting(visit)
     scores = page.locator("#focus-scores")
     stroke(page, ACROSS)
     expect(scores).to_contain_text("Your paint covers", timeout=20_000)
@@ -135,12 +129,10 @@ def test_the_eraser_and_clear_take_paint_away(browser: Browser, url: str) -> Non
     page.get_by_role("button", name="Clear", exact=True).click()
     expect(scores).to_contain_text("Paint over the object", timeout=20_000)
     assert painted_pixels(page) == 0
-    assert trouble == []
-    page.close()
 
 
-def test_a_stroke_is_taken_back_by_button_and_by_keys(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_a_stroke_is_taken_back_by_button_and_by_keys(visit: Visit) -> None:
+    page = painting(visit)
     undo = page.get_by_role("button", name="Undo")
     expect(undo).to_have_attribute("aria-disabled", "true")
     begun = painted_pixels(page)
@@ -160,12 +152,10 @@ def test_a_stroke_is_taken_back_by_button_and_by_keys(browser: Browser, url: str
     expect(page.locator("#focus-scores")).to_contain_text("Paint over", timeout=20_000)
     page.keyboard.press("Control+z")  # nothing is left to take back
     assert painted_pixels(page) == begun
-    assert trouble == []
-    page.close()
 
 
-def test_keys_alone_paint_and_say_where(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_keys_alone_paint_and_say_where(visit: Visit) -> None:
+    page = painting(visit)
     canvas = page.get_by_role("application", name="Paint over the object here")
     expect(canvas).to_have_accessible_description(re.compile("arrow keys move the brush"))
     page.get_by_role("button", name="Clear", exact=True).click()
@@ -194,12 +184,10 @@ def test_keys_alone_paint_and_say_where(browser: Browser, url: str) -> None:
     assert painted_pixels(page) == line  # the brush is up again
     page.keyboard.press("Control+z")
     assert painted_pixels(page) == 0
-    assert trouble == []
-    page.close()
 
 
-def test_another_picture_drops_the_paint(browser: Browser, url: str) -> None:
-    page, trouble = open_page(browser, url, DESKTOP)
+def test_another_picture_drops_the_paint(visit: Visit) -> None:
+    page = painting(visit)
     stroke(page, ACROSS)
     expect(page.locator("#focus-scores")).to_contain_text("Your paint covers", timeout=20_000)
     before = picture(page)
@@ -207,14 +195,10 @@ def test_another_picture_drops_the_paint(browser: Browser, url: str) -> None:
     changed(page, before)
     expect(page.locator("#focus-scores")).to_contain_text("Paint over the object")
     assert painted_pixels(page) == 0
-    assert trouble == []
-    page.close()
 
 
-def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: str) -> None:
-    page, trouble = browsing.open_page(
-        browser, f"{url}/ui", "#paint canvas", PHONE, has_touch=True, is_mobile=True
-    )
+def test_a_finger_paints_and_the_page_stays(visit: Visit, look: Look) -> None:
+    page = painting(visit, has_touch=True, is_mobile=look.narrow)
     canvas = page.locator("#paint canvas")
     canvas.scroll_into_view_if_needed()
     box, top = canvas.bounding_box(), page.evaluate("scrollY")
@@ -231,6 +215,3 @@ def test_a_finger_paints_on_a_phone_and_the_page_stays(browser: Browser, url: st
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert anew(page, dot)[0] > dot[0]
     assert page.evaluate("scrollY") == top
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert trouble == []
-    page.close()

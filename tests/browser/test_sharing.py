@@ -12,11 +12,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from nls_core.settings import ROOT
 from tests.conftest import picture_bytes
-from tests.helpers.browsing import DESKTOP, open_page
+from tests.helpers.browsing import Visit
 
 EXAMPLE = "fashion/bag-0018.png"
 VIEW = (
@@ -47,11 +47,9 @@ def export(page: Page) -> dict[str, object]:
 
 
 def test_a_link_restores_the_view_and_its_code_gives_the_same_numbers(
-    browser: Browser, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page, trouble = open_page(
-        browser, f"{url}/ui/?{VIEW}&picture={EXAMPLE}&layer=x&__theme=dark", "#controls", DESKTOP
-    )
+    page = visit(f"/ui/?{VIEW}&picture={EXAMPLE}&layer=x&__theme=dark", "#controls")
     finished(page, "16/255")
     expect(page.locator("#link-notice")).to_contain_text("unknown layer 'x'")
     assert page.get_by_label("Candidate", exact=True).input_value().endswith("(nls-zero)")
@@ -70,8 +68,6 @@ def test_a_link_restores_the_view_and_its_code_gives_the_same_numbers(
             strict=True,
         )
     )
-    assert trouble == []
-    page.close()
     monkeypatch.chdir(tmp_path)
     (tmp_path / Path(EXAMPLE).name).write_bytes((ROOT / "static/examples" / EXAMPLE).read_bytes())
     for name, text in code.items():
@@ -106,26 +102,20 @@ def answers(name: str, text: str) -> list[float]:
     return found
 
 
-def test_a_link_to_an_upload_leads_to_it_while_it_is_kept(
-    browser: Browser, url: str, tmp_path: Path
-) -> None:
+def test_a_link_to_an_upload_leads_to_it_while_it_is_kept(visit: Visit, tmp_path: Path) -> None:
     file = tmp_path / "<b>mine.png"
     file.write_bytes(picture_bytes())
-    page, trouble = open_page(browser, f"{url}/ui/?{VIEW}&picture={EXAMPLE}", "#controls", DESKTOP)
+    page = visit(f"/ui/?{VIEW}&picture={EXAMPLE}", "#controls")
     finished(page, "fgsm")
     page.locator("#upload button[aria-label='Remove Image']").click()
     page.locator("#upload input[type=file]").set_input_files(str(file))
     page.wait_for_function(r"() => /picture=[0-9a-f]{64}/.test(location.search)", timeout=60_000)
-    address = page.url
-    page.close()
-    page, more = open_page(browser, address, "#controls", DESKTOP)
+    address = page.url[page.url.index("/ui/") :]
+    page = visit(address, "#controls")
     finished(page, "fgsm")
     assert "In truth" not in page.locator(".nls-sentence").inner_text()  # no example
     expect(page.locator("#link-notice")).to_be_empty()
-    page.close()
     unknown = re.sub(r"picture=\w+", f"picture={'0' * 64}", address)
-    page, _ = open_page(browser, unknown, "#controls", DESKTOP)
+    page = visit(unknown, "#controls")
     expect(page.locator("#link-notice")).to_contain_text("not kept here any more", timeout=20_000)
     assert page.get_by_label("Attack", exact=True).input_value() == "fgsm (weak)"
-    assert trouble == more == []
-    page.close()

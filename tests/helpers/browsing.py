@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+)
 
 from nls_core.settings import ROOT
 
@@ -24,7 +35,36 @@ SETTLED = """() => new Promise((done) => {
   setTimeout(done, 15000);
   new MutationObserver(() => { clearTimeout(timer); timer = quiet(); })
     .observe(document, {childList: true, subtree: true}); })"""
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=390, height=844)
+# Gradio's pages have the class once they are there; /docs leaves it to the browser
+IN_THEME = """theme => !document.querySelector('gradio-app')
+  || document.body.classList.contains('dark') === (theme === 'dark')"""
+# refusals that a test provokes, and what Gradio says of its streams as a page is left
+EXPECTED = re.compile(
+    r"the server responded with a status of 4\d\d|AbortError: signal|Connection errored out"
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How somebody looks at the app: the size of the window, and the theme of the system."""
+
+    size: ViewportSize
+    theme: str
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is a phone, on which menus are folded away."""
+        return self.size is PHONE
+
+
+LOOKS = {
+    "wide-light": Look(DESKTOP, "light"),
+    "narrow-dark": Look(PHONE, "dark"),
+    "wide-dark": Look(DESKTOP, "dark"),
+    "narrow-light": Look(PHONE, "light"),
+}
+Visit = Callable[..., Page]
 
 
 @contextmanager
@@ -53,11 +93,12 @@ def serving() -> Iterator[str]:
 
 
 def open_page(
-    browser: Browser, address: str, sign: str, size: dict[str, int], **options: object
+    browser: Browser, address: str, sign: str, size: ViewportSize, **options: object
 ) -> tuple[Page, list[str]]:
     """A page on which `sign` (a selector) is seen and all is made, and what goes wrong on it.
 
-    The list collects requests to other hosts and page errors; `options` are the browser's.
+    The list collects requests to other hosts, and errors of the page and its console; `options`
+    are the browser's.
     """
     page = browser.new_page(viewport=size, **options)  # type: ignore[arg-type]
     page.add_init_script("localStorage.setItem('nls-lab-tour', 'seen')")  # no tour in the way
@@ -69,11 +110,54 @@ def open_page(
             trouble.append(request.url)
 
     page.on("request", look)
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error" and not EXPECTED.search(message.text):
+            trouble.append(message.text)
+
     page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", listen)
     page.goto(address)
     expect(page.locator(sign).first).to_be_visible(timeout=60_000)
     settled(page)
     return page, trouble
+
+
+@contextmanager
+def visits(browser: Browser, url: str, look: Look) -> Iterator[Visit]:
+    """Opens pages of the app, by their path, as `look`; what is to hold of each is looked at last.
+
+    That is: no trouble, the theme of the system or of the address, and nothing beside the edge.
+    """
+    opened: list[tuple[Page, list[str]]] = []
+
+    def visit(path: str, sign: str, **options: object) -> Page:
+        """A page on which `sign`, a selector, is seen; `options` are the browser's."""
+        options = {"color_scheme": look.theme} | options
+        opened.append(open_page(browser, url + path, sign, look.size, **options))
+        return opened[-1][0]
+
+    yield visit
+    for page, trouble in opened:
+        if not page.is_closed():
+            asked = parse_qs(urlsplit(page.url).query).get("__theme", [look.theme])[0]
+            page.wait_for_function(IN_THEME, arg=asked, timeout=20_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= look.size["width"]
+            page.close()
+        assert not trouble, trouble
+
+
+def choose(page: Page, menu: str, option: str, *, exact: bool = True) -> None:
+    """Take an option of a menu, which on a phone may be folded away."""
+    unfold(page, field := page.get_by_label(menu, exact=True))
+    field.click()
+    page.get_by_role("option", name=option, exact=exact).click()
+
+
+def unfold(page: Page, wanted: Locator) -> None:
+    """Open the menus of Compare, unless what is wanted is seen."""
+    if not wanted.is_visible():
+        page.get_by_role("button", name="Models and map").click()
 
 
 def settled(page: Page) -> None:
