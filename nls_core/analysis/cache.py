@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,6 +30,13 @@ class Store(Generic[V]):
                 return None
             self._values.move_to_end(key)
             return self._values[key][0]
+
+    def get_or_make(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value, or if it is not kept what `make` gives, kept from then on."""
+        value = self.get(key)
+        if value is None:
+            self.put(key, value := make())
+        return value
 
     def put(self, key: Hashable, value: V) -> None:
         """Keep a value, unless it alone is beyond the limit."""

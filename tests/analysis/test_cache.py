@@ -37,3 +37,18 @@ def test_the_limit_holds_and_the_last_used_stay(puts: list[tuple[str, int]]) -> 
         for name in "abcdef":
             assert (store.get(name) is not None) == (name in kept)
         kept = {name: kept[name] for name in "abcdef" if name in kept}  # `get` uses them in turn
+
+
+def test_what_is_not_kept_is_made_once() -> None:
+    store: Store[str] = Store(10 * PLACE)
+    made = []
+
+    def make() -> str:
+        made.append(len(made))
+        return f"text {len(made)}"
+
+    assert [store.get_or_make("a", make) for _ in range(3)] == ["text 1"] * 3
+    assert store.get_or_make("b", make) == "text 2"
+    small: Store[str] = Store(0)  # keeps nothing, and still answers
+    assert small.get_or_make("a", make) == "text 3"
+    assert small.get("a") is None

@@ -208,10 +208,8 @@ class Compare:
         analysis, scale = self.look(values), values["scale"]
         weights = tuple(model.manifest.sha256 for model in analysis.models)
         key = ("frames", analysis.sha256, weights, analysis.request, scale)
-        made: str | None = self._kept.get(key)
-        if made is None:
-            self._kept.put(key, made := panels.frames(analysis, self.view(analysis, values)))
-        return key, made
+        view = self.view(analysis, values)
+        return key, self._kept.get_or_make(key, lambda: panels.frames(analysis, view))
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep, steps and two reliability charts (JSON or None), numbers (HTML).
@@ -221,12 +219,13 @@ class Compare:
         view = self.view(analysis, values)
         weights = tuple(model.manifest.sha256 for model in analysis.models)
         key = ("shown", analysis.sha256, weights, analysis.request, view)
-        shown: Shown | None = self._kept.get(key)
-        if shown is None:
-            shown = _show(analysis, view, [self._diagram(model) for model in analysis.models])
-            if analysis.sha256:
-                self._kept.put(key, shown)
-        return list(shown)
+        diagrams = [self._diagram(model) for model in analysis.models]
+
+        def draw() -> Shown:
+            return _show(analysis, view, diagrams)
+
+        # without a file's hash the key would be that of every such picture
+        return list(self._kept.get_or_make(key, draw) if analysis.sha256 else draw())
 
     def _diagram(self, model: ModelAnalysis) -> str | None:
         """A model's reliability diagram (JSON), the same at each strength; None: not measured."""
@@ -234,12 +233,11 @@ class Compare:
         if "plain" not in manifest.reliability:
             return None
         key = ("diagram", manifest.id, manifest.sha256, confidence)
-        made: str | None = self._kept.get(key)
-        if made is None:
-            made = analysis_charts.reliability_diagram(
-                manifest.reliability["plain"], manifest, confidence=confidence
-            ).to_json()
-            self._kept.put(key, made)
+        draw = analysis_charts.reliability_diagram
+        made: str = self._kept.get_or_make(
+            key,
+            lambda: draw(manifest.reliability["plain"], manifest, confidence=confidence).to_json(),
+        )
         return made
 
     def answer(self, values: Values) -> dict[str, Any]:
