@@ -2,13 +2,13 @@
 // and names of files; Plotly, which Gradio brings, draws.
 const NARROW = 800; // pixels: a picture is not narrower than that, also from a phone
 
-async function save(chart) {
+async function save(chart, format) {
   const { meta, ...layout } = chart.layout, light = { paper_bgcolor: '#fff', plot_bgcolor: '#fff' };
   const size = { width: Math.max(chart.clientWidth, NARROW), height: chart._fullLayout.height };
   const link = document.createElement('a');
   link.href = await window.Plotly.toImage({ data: chart.data, layout: { ...layout, ...light } },
-    { format: 'png', scale: 2, ...size });
-  link.download = `${meta.file}.png`;
+    { format, scale: format === 'png' ? 2 : 1, ...size });
+  link.download = `${meta.file}.${format}`;
   link.click();
 }
 
@@ -18,12 +18,17 @@ function tell(chart) {
   first.setAttribute('role', 'img');
   first.setAttribute('aria-label', meta.text);
   for (const other of others) other.setAttribute('aria-hidden', 'true');
-  if (chart.querySelector('.nls-png')) return;
-  const button = document.createElement('button');
-  Object.assign(button, { type: 'button', className: 'nls-png', innerText: 'Save as PNG' });
-  button.setAttribute('aria-label', `Save as PNG: ${meta.file}`);
-  button.addEventListener('click', () => save(chart));
-  chart.append(button);
+  if (chart.querySelector('.nls-save')) return;
+  const links = document.createElement('div');
+  links.className = 'nls-save';
+  for (const format of ['png', 'svg']) {
+    const button = document.createElement('button'), name = `Save as ${format.toUpperCase()}`;
+    Object.assign(button, { type: 'button', innerText: name });
+    button.setAttribute('aria-label', `${name}: ${meta.file}`);
+    button.addEventListener('click', () => save(chart, format));
+    links.append(button);
+  }
+  chart.append(links);
 }
 
 const known = new WeakSet();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -73,6 +74,12 @@ def test_a_temperature_is_moved_and_the_sentence_follows(visit: Visit) -> None:
     with Image.open(kept.value.path()) as picture:
         assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
         assert picture.width >= 1600
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Save as SVG").first.click()
+    assert kept.value.suggested_filename == "nls-lab-ce-zero-t-3-00-15-bins.svg"
+    drawn = ElementTree.parse(kept.value.path()).getroot()
+    assert drawn.tag.endswith("svg")
+    assert "accuracy" in "".join(drawn.itertext())
 
 
 @pytest.mark.parametrize(
