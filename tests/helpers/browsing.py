@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from playwright.sync_api import (
     Browser,
@@ -103,18 +103,17 @@ def open_page(
     page = browser.new_page(viewport=size, **options)  # type: ignore[arg-type]
     page.add_init_script("localStorage.setItem('nls-lab-tour', 'seen')")  # no tour in the way
     trouble: list[str] = []
-    own = address.partition("/ui")[0]
+    own = urljoin(address, "/")
 
     def look(request: Request) -> None:
         if not request.url.startswith((own, "data:", "blob:")):
             trouble.append(request.url)
 
-    page.on("request", look)
-
     def listen(message: ConsoleMessage) -> None:
         if message.type == "error" and not EXPECTED.search(message.text):
             trouble.append(message.text)
 
+    page.on("request", look)
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("console", listen)
     page.goto(address)
