@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from nls_core.settings import ROOT
 from tests.conftest import picture_bytes
-from tests.helpers.browsing import Visit
+from tests.helpers.browsing import Look, Visit
 
 EXAMPLE = "fashion/bag-0018.png"
 VIEW = (
@@ -47,7 +47,7 @@ def export(page: Page) -> dict[str, object]:
 
 
 def test_a_link_restores_the_view_and_its_code_gives_the_same_numbers(
-    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visit: Visit, look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = visit(f"/ui/?{VIEW}&picture={EXAMPLE}&layer=x&__theme=dark", "#controls")
     finished(page, "16/255")
@@ -71,6 +71,8 @@ def test_a_link_restores_the_view_and_its_code_gives_the_same_numbers(
     monkeypatch.chdir(tmp_path)
     (tmp_path / Path(EXAMPLE).name).write_bytes((ROOT / "static/examples" / EXAMPLE).read_bytes())
     for name, text in code.items():
+        if look.narrow and name != "Python":  # the texts are the same; one shows that
+            continue
         assert answers(name, text) == pytest.approx(numbers(shown), abs=1e-5), name
 
 
