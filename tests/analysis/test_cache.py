@@ -41,7 +41,7 @@ def test_the_limit_holds_and_the_last_used_stay(puts: list[tuple[str, int]]) -> 
 
 def test_what_is_not_kept_is_made_once() -> None:
     store: Store[str] = Store(10 * PLACE)
-    made = []
+    made: list[int] = []
 
     def make() -> str:
         made.append(len(made))
