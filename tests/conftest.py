@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,14 +243,13 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")  # its event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """See `browsing.chromium`."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium, "Chromium is needed; `make test` installs it"
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    from tests.helpers.browsing import chromium
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = chromium(playwright)
         yield browser
         browser.close()
 

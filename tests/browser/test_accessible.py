@@ -1,53 +1,27 @@
-"""Every page by axe-core (tests/helpers/axe.min.js, from npm), and what all pages have."""
+"""Every page by axe-core, and what all pages have."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from nls_core.settings import ROOT
-from nls_core.web.pages import navigation
-from tests.helpers.browsing import Visit, settled
-
-AXE = (ROOT / "tests" / "helpers" / "axe.min.js").read_text(encoding="utf-8")
-PAGES = {navigation.HOME_TITLE: "/ui/", navigation.API: "/docs"} | {
-    title: f"/ui/{navigation.slug(title)}" for title in navigation.PAGES
-}
-DRAWN = (
-    "Compare",
-    "Calibration",
-    "Robustness",
-    "Maps",
-    "Training",
-    "Loss lab",
-    "Findings",
-)  # have plots
-
-
-def serious(page: Page) -> list[tuple[str, Any]]:
-    """Rules of serious or critical impact that are broken, and where."""
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        (each["id"], [node["target"] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ]
+from tests.helpers.accessible import PAGES, broken, drawn
+from tests.helpers.browsing import Visit
 
 
 @pytest.mark.parametrize("title", PAGES)
 def test_nothing_serious_bars_anybody(visit: Visit, title: str) -> None:
-    sign = ".js-plotly-plot .trace" if title in DRAWN else "h1"
-    page = visit(PAGES[title], sign)
-    expect(page.locator(".empty.large:visible")).to_have_count(0, timeout=60_000)  # plots to come
-    settled(page)
+    page = drawn(visit, title)
     here = page.locator(".nls-nav [aria-current]")
     expect(here).to_have_text(title)
     expect(here).to_be_in_viewport(timeout=20_000)
     expect(page.locator(".nav-holder")).to_be_hidden()  # Gradio's own
-    page.evaluate(AXE)
-    assert (found := serious(page)) == [], found
+    found = [
+        (each["id"], [node["target"] for node in each["nodes"]][:3])
+        for each in broken(page)[0]
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert found == [], found
 
 
 def test_a_theme_goes_along_and_each_page_has_its_title(visit: Visit) -> None:

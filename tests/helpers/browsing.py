@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Locator,
     Page,
+    Playwright,
     Request,
     ViewportSize,
     expect,
@@ -90,6 +92,14 @@ def serving() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Debian's Chromium, without a window."""
+    place = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert place, "Chromium is needed; `make test` installs it"
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    return playwright.chromium.launch(executable_path=place, args=flags)
 
 
 def open_page(
