@@ -90,9 +90,7 @@ class Answers:
             analysis = yield from self._told(values, self.work.look, (turn, told, 2 + VIEWS))
         else:
             analysis = self.work.look(values)
-        with self.latest.while_latest(turn):  # drawing takes time as well
-            shown = self._shown(analysis, values)
-        yield ["", slider, *shown]
+        yield ["", slider, *self._drawn(analysis, values, turn)]
 
     def _told(
         self, values: Values, work: Callable[..., Analysis], how: tuple[int, str, int]
@@ -117,6 +115,11 @@ class Answers:
         result, *charts, numbers = self.work.show(analysis, values)
         return [result, *map(chart, charts), numbers]
 
+    def _drawn(self, analysis: Analysis, values: Values, turn: int) -> list[Any]:
+        """`_shown`, unless something else is asked for before it ends: drawing takes time too."""
+        with self.latest.while_latest(turn):
+            return self._shown(analysis, values)
+
     def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
         """The other strengths and the flip points, where they are not there yet."""
         values, keep = self.values(data), [gr.skip()] * VIEWS
@@ -130,9 +133,7 @@ class Answers:
             turn = self.latest.turn()
             how = (turn, told, 1 + VIEWS)
             analysis = yield from self._told(values, self.work.analyze, how)
-            with self.latest.while_latest(turn):
-                shown = self._shown(analysis, values)
-            yield ["", *shown]
+            yield ["", *self._drawn(analysis, values, turn)]
         except Departed:
             yield [self._departed(), *keep]
         except NLSLabError as error:

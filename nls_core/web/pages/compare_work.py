@@ -208,8 +208,9 @@ class Compare:
         analysis, scale = self.look(values), values["scale"]
         weights = tuple(model.manifest.sha256 for model in analysis.models)
         key = ("frames", analysis.sha256, weights, analysis.request, scale)
-        view = self.view(analysis, values)
-        return key, self._kept.get_or_make(key, lambda: panels.frames(analysis, view))
+        return key, self._kept.get_or_make(
+            key, lambda: panels.frames(analysis, self.view(analysis, values))
+        )
 
     def show(self, analysis: Analysis, values: Values) -> list[Any]:
         """Result (HTML), sweep, steps and two reliability charts (JSON or None), numbers (HTML).
@@ -219,10 +220,9 @@ class Compare:
         view = self.view(analysis, values)
         weights = tuple(model.manifest.sha256 for model in analysis.models)
         key = ("shown", analysis.sha256, weights, analysis.request, view)
-        diagrams = [self._diagram(model) for model in analysis.models]
 
         def draw() -> Shown:
-            return _show(analysis, view, diagrams)
+            return _show(analysis, view, [self._diagram(model) for model in analysis.models])
 
         # without a file's hash the key would be that of every such picture
         return list(self._kept.get_or_make(key, draw) if analysis.sha256 else draw())

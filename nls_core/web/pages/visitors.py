@@ -125,15 +125,11 @@ class Latest:
         """
         visitor = VISITOR.get()
         turn = self.turn() if turn is None else turn
-        token = VISITOR.set(
-            Visitor(
-                visitor.name,
-                lambda: visitor.gone() or not self.is_latest(turn),
-            )
-        )
+        waiting = Visitor(visitor.name, lambda: visitor.gone() or not self.is_latest(turn))
+        token = VISITOR.set(waiting)
         try:
             yield
-            VISITOR.get().check()
+            waiting.check()
         finally:
             VISITOR.reset(token)
 
