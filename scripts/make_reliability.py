@@ -9,7 +9,6 @@ there stays as it is. A table stands between `<!-- name -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,12 +90,11 @@ PARTS: Mapping[str, Callable[[Any], str]] = {
 
 def page(text: str, results: Mapping[str, Any]) -> str:
     """The page with those parts anew for which there are results."""
-    for name, found in results.items():
-        begin = f"<!-- {name} -->\n"
-        pattern = re.compile(f"({re.escape(begin)}).*?(<!-- end -->)", re.DOTALL)
-        if (hit := pattern.search(text)) is None:
-            raise SystemExit(f"expected a table {begin.strip()} in {PAGE}, found none")
-        text = f"{text[: hit.end(1)]}{PARTS[name](found)}\n{text[hit.start(2) :]}"
+    try:
+        for name, found in results.items():
+            text = findings.placed(text, name, PARTS[name](found), PAGE.name)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     return text
 
 

@@ -7,7 +7,6 @@ again and compares.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -166,14 +165,7 @@ def filled(page: str, text: str, models_dir: Path) -> str:
         ValueError: the text has not exactly one place for a table.
     """
     for name, make in PAGES[page].items():
-        table = findings.markdown(make(models_dir))
-        places = list(re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
-        if len(places) != 1:
-            raise ValueError(
-                f"expected one <!-- {name} --> … <!-- end --> in {page}; got {len(places)}"
-            )
-        begin, end = places[0].span(1)
-        text = text[:begin] + table + text[end:]
+        text = findings.placed(text, name, findings.markdown(make(models_dir)), page)
     return text
 
 

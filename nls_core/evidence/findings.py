@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -133,6 +134,21 @@ def markdown(table: Table) -> str:
     """A Markdown table; the first row is the head."""
     head, *rows = table
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def placed(text: str, name: str, made: str, page: str) -> str:
+    """The text of a page with `made` between its `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+        ValueError: the text has not exactly one such place; `page` says where that is.
+    """
+    places = list(re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
+    if len(places) != 1:
+        raise ValueError(
+            f"expected one <!-- {name} --> … <!-- end --> in {page}; got {len(places)}"
+        )
+    begin, end = places[0].span(1)
+    return text[:begin] + made + text[end:]
 
 
 def write(family: str, models_dir: Path, to: Path) -> list[Finding]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +13,13 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from nls_core.evidence import findings
 from nls_core.settings import ROOT
 from nls_core.web.pages import navigation
 from tests.helpers.browsing import LOOKS, Visit, chromium, serving, settled, visits
 
+PAGES = navigation.places()
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-PAGES = {navigation.HOME_TITLE: "/ui/", navigation.API: "/docs"} | {
-    title: f"/ui/{navigation.slug(title)}" for title in navigation.PAGES
-}
 # have plots
 DRAWN = ("Compare", "Calibration", "Robustness", "Maps", "Training", "Loss lab", "Findings")
 IMPACTS = ("critical", "serious", "moderate", "minor")
@@ -64,13 +62,11 @@ def main() -> None:
     """Look at all pages in all looks, and write the table."""
     with serving() as url, sync_playwright() as playwright:
         browser = chromium(playwright)
-        head, *body = rows(browser, url)
+        table = list(rows(browser, url))
         browser.close()
-    lines = [head, ["---"] * len(head), *body]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = findings.markdown(table)
     page = TABLE.read_text(encoding="utf-8")
-    block = re.compile(r"(<!-- axe -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    TABLE.write_text(block.sub(lambda m: m[1] + text + m[2], page), encoding="utf-8")
+    TABLE.write_text(findings.placed(page, "axe", text, TABLE.name), encoding="utf-8")
     sys.stdout.write(f"{text}\n")
 
 

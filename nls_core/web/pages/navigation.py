@@ -100,10 +100,16 @@ def full_title(title: str) -> str:
 
 def heads() -> dict[str, str]:
     """Path below /ui -> the tags of its head."""
-    places = {"/": HOME_TITLE, "": HOME_TITLE} | {f"/{slug(title)}": title for title in PAGES}
+    titles = {"/": HOME_TITLE, "": HOME_TITLE} | {f"/{slug(title)}": title for title in PAGES}
     return {
-        place: head(full_title(title), ABOUT.get(title, title)) for place, title in places.items()
+        place: head(full_title(title), ABOUT.get(title, title)) for place, title in titles.items()
     }
+
+
+def places() -> dict[str, str]:
+    """The title of each page -> its path, in the order of the links."""
+    pages = {title: f"/ui/{slug(title)}" for title in PAGES}
+    return {HOME_TITLE: HOME} | pages | {API: "/docs"}
 
 
 def header(current: str, skip: str = "") -> gr.HTML:
@@ -116,11 +122,9 @@ def header_html(current: str, skip: str = "") -> str:
 
     `skip` is a selector to which a first, hidden link leads.
     """
-    places = {HOME_TITLE: HOME} | {title: f"/ui/{slug(title)}" for title in PAGES}
-    places[API] = "/docs"
     links = "".join(
         f'<a href="{place}"{" aria-current=page" if title == current else ""}>{escape(title)}</a>'
-        for title, place in places.items()
+        for title, place in places().items()
     )
     first = f'<a class="nls-skip" href="{skip}">Skip to the comparison</a>' if skip else ""
     return (
