@@ -1,4 +1,4 @@
-"""One model, one picture, many strengths: predictions and attacks, the whole sweep as one batch."""
+"""One model, one picture, many strengths: predictions and attacks, the sweep as one batch."""
 
 from __future__ import annotations
 

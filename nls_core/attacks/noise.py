@@ -16,10 +16,12 @@ def gaussian(
 ) -> Tensor:
     """A control, not an attack: noise from N(0, ε²) cut to ±ε. The model is never run.
 
-    Arguments, result and errors as `pgd` with L∞; of the shared options only `seed` matters.
+    Arguments, result and errors as `pgd` with L∞; of the shared options only `seed` and `one_start`
+    matter.
     """
     with prepare(model, x, y, epsilon=epsilon, norm="linf", **shared) as task:
-        noise = torch.randn(x.shape, generator=task.generator, device=x.device, dtype=x.dtype)
+        like = task.drawn
+        noise = torch.randn(like.shape, generator=task.generator, device=x.device, dtype=x.dtype)
         return task.project(task.x + task.epsilon * noise)
 
 
@@ -40,6 +42,6 @@ def salt_pepper(
     if not 0.0 <= amount <= 1.0:
         raise InvalidInput(f"amount must lie in [0, 1]; got {amount!r}")
     with prepare(model, x, y, epsilon=epsilon, norm="linf", **shared) as task:
-        shape = (len(x), 1, *x.shape[2:])  # (B, 1, H, W)
+        shape = (len(task.drawn), 1, *x.shape[2:])  # (B or 1, 1, H, W)
         moved = uniform(x, shape, task.generator) < amount
         return task.project(task.x + task.epsilon * moved * signs(x, shape, task.generator))

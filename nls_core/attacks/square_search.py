@@ -44,7 +44,8 @@ def square(
                 break
             task.options.done(query / total)
             share = query / total if query > 1 else None
-            change = proposal(task.x, share, task.generator)[rows]
+            change = proposal(task.drawn, share, task.generator)
+            change = change.expand(len(task.x), -1, -1, -1)[rows]
             part = task.take(rows)
             candidate = part.project(best[rows] + 2 * part.epsilon * change)
             logits = part.logits(candidate)

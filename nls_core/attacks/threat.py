@@ -35,11 +35,12 @@ class Options:
     `targeted`: y are labels to reach, not to leave (noise has no direction and ignores it).
     `seed` in [0, 2^63): fixes every random draw. `steps` ≥ 1: gradient steps; Square makes 50
     queries for each. `restarts` ≥ 1: PGD runs; those after the first start at random.
-    `random_start`: the first PGD run does so too. `one_start`: all samples of a batch start in one
-    direction, so that strengths on one picture differ by their strength alone. `progress`: called
-    with the finished fraction, never decreasing, last with 1.0. `trace`: called by PGD, in each
-    run, with the number of steps that are done and the logits (B, K) there, of the images that are
-    still attacked; not where the first gradient was known, and not after the last step.
+    `random_start`: the first PGD run does so too. `one_start`: a random start, noise or a square is
+    drawn once for all samples of a batch, so that strengths on one picture differ by their strength
+    alone. `progress`: called with the finished fraction, never decreasing, last with 1.0. `trace`:
+    called by PGD, in each run, with the number of steps that are done and the logits (B, K) there,
+    of the images that are still attacked; not where the first gradient was known, and not after the
+    last step.
     """
 
     targeted: bool = False
@@ -161,10 +162,14 @@ class Task:
             (gradient,) = torch.autograd.grad(value(logits).sum(), leaf)
         return gradient, logits.detach()
 
+    @property
+    def drawn(self) -> Tensor:
+        """For what random numbers are drawn: each sample, or one for all with `one_start`."""
+        return self.x[:1] if self.options.one_start else self.x
+
     def random_start(self) -> Tensor:
         """Uniform in the ball, (B, C, H, W)."""
-        like = self.x[:1] if self.options.one_start else self.x
-        return self.project(self.x + self.epsilon * in_ball(like, self.norm, self.generator))
+        return self.project(self.x + self.epsilon * in_ball(self.drawn, self.norm, self.generator))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nls_core import cams, zoo
+from nls_core.analysis import one_model
 from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.requests import parse_epsilons
 from nls_core.analysis.results import Analysis, AnalysisRequest
@@ -198,6 +199,26 @@ def test_progress_rises_to_one(analyzer: Analyzer) -> None:
     assert seen == sorted(seen)
     assert seen[0] == 0
     assert seen[-1] == 1
+
+
+# what Square keeps may hang on how a batch of another size rounds
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "square"])
+def test_strengths_by_the_few_are_those_of_one_batch(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    request = dataclasses.replace(
+        REQUEST, attack=attack, epsilons=(1 / 255, 4 / 255, 8 / 255), steps=3
+    )
+    wanted = analyzer.analyze(picture_bytes(), request)
+    monkeypatch.setattr(one_model, "AT_ONCE", 2 * 28 * 28)
+    seen: list[float] = []
+    got = analyzer.analyze(picture_bytes(), request, lambda done, what: seen.append(done))
+    assert seen == sorted(seen)
+    for a, b in zip(got.models, wanted.models, strict=True):
+        assert [point.epsilon for point in a.sweep] == list(request.epsilons)
+        for one, other in zip(a.sweep, b.sweep, strict=True):
+            np.testing.assert_allclose(one.adversarial, other.adversarial, atol=1e-6)
+            np.testing.assert_allclose(one.cam.values, other.cam.values, atol=1e-4)
 
 
 def test_strengths_are_read_as_people_write_them() -> None:

@@ -24,6 +24,16 @@ def test_gaussian_is_a_clipped_normal() -> None:
     assert float((delta.abs() > 1 - 1e-4).float().mean()) == pytest.approx(0.3173, abs=0.02)
 
 
+@pytest.mark.parametrize("name", NOISE)
+def test_one_start_is_one_noise_at_every_strength(name: str) -> None:
+    x, y = torch.full((3, 1, 8, 8), 0.5), torch.zeros(3).long()
+    epsilon = torch.tensor([0.01, 0.02, 0.04])
+    delta = ATTACKS[name](MODEL, x, y, epsilon=epsilon, one_start=True) - x
+    torch.testing.assert_close(4 * delta[0], delta[2], atol=1e-6, rtol=1e-4)
+    alone = ATTACKS[name](MODEL, x[:1], y[:1], epsilon=0.02, one_start=True) - x[:1]
+    torch.testing.assert_close(alone[0], delta[1])
+
+
 @pytest.mark.parametrize("amount", [0.0, 0.2, 0.5, 1.0])
 def test_salt_and_pepper(amount: float) -> None:
     x = torch.full((4, 3, 64, 64), 0.5)
