@@ -58,11 +58,10 @@ class Masks:
 class Attacked:
     """Under which attacks a family's networks are measured out of fold, from the true labels.
 
-    One object in `every` of a fold; `epsilons` in [0, 1] pixel units, rising; `steps` of each.
+    One rendering of each object; `epsilons` in [0, 1] pixel units, rising; `steps` of each attack.
     """
 
     epsilons: tuple[float, ...] = (0.25 / 255, 0.5 / 255, 1 / 255, 2 / 255)
-    every: int = 10
     steps: int = 10
 
 

@@ -7,7 +7,7 @@ from nls_core.families.family import OUT_OF_FOLD, Attacked, Family, Masks, Stren
 from nls_core.families.recipe import Recipe
 
 _SHORT = {"epochs": 6, "renderings": 6}
-_HINTS = ("energy", "max_logit", "msp")
+_HINTS = ("energy", "max_logit", "msp", "gen")
 
 FAMILY = Family(
     "photos",

@@ -21,6 +21,7 @@ from torch import Tensor
 from nls_core.errors import InvalidInput, choose
 from nls_core.metrics.selective import auroc
 
+GAMMA = 0.1  # of the generalized entropy, as published
 BLACK = 8.5 / 255  # a background that a file's compression has left its traces on
 
 
@@ -48,6 +49,11 @@ def _largest(logits: Tensor) -> Tensor:
     return logits.amax(1)
 
 
+def _certain(logits: Tensor) -> Tensor:
+    p = logits.softmax(1)
+    return -(p * (1 - p)).pow(GAMMA).sum(1)
+
+
 def _plain(x: Tensor) -> Tensor:
     return (x <= BLACK).double().mean((1, 2, 3))
 
@@ -56,6 +62,8 @@ SCORES: dict[str, Score] = {
     "msp": Score("confidence", _confidence),  # Hendrycks & Gimpel 2016, arXiv 1610.02136
     "energy": Score("energy score", _energy),  # Liu et al. 2020, arXiv 2010.03759: -E at T = 1
     "max_logit": Score("largest logit", _largest),  # Hendrycks et al. 2019, arXiv 1911.11132
+    # Liu, Lochman and Zach 2023 (GEN, CVPR): minus Σ p^γ (1 - p)^γ, over all classes
+    "gen": Score("negative generalized entropy", _certain),
     # data sets of cut-out things have a plain, black background, which photographs have not
     "plain": Score("share of plain background", _plain, picture=True),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +50,10 @@ class Cell:
     `recipe` is that of the shipped network, `settings` what was chosen for each fold. `logits`
     (N·T, K) are of all test renderings, out of fold, those of an object in a row; `outside`
     (folds, M, K) are the fold networks' logits of backgrounds without an object. `scores` name ->
-    (N,) or, under attack, (A,) mask scores of the maps, `right` attack -> (E, R) bool right answers
-    under attack, and `attacked` (E, R, K) the logits there, with `attacked_labels` (R,). `losses`
-    (epochs,) and `passes` (epochs, N, K) are those of `Trained` over all folds, and `state` the
-    weights that ship.
+    (N,) or, under attack, (A,) mask scores of the maps, `right` attack -> (E, N) bool right answers
+    under the attacks that are `asked`, and `attacked` (E, N, K) the logits there, both empty where
+    none are. `losses` (epochs,) and `passes` (epochs, N, K) are those of `Trained` over all folds,
+    and `state` the weights that ship.
     """
 
     recipe: Recipe
@@ -60,9 +61,9 @@ class Cell:
     logits: Tensor
     outside: Tensor
     scores: Mapping[str, Tensor]
+    asked: Mapping[str, Any]
     right: Mapping[str, Tensor]
     attacked: Tensor
-    attacked_labels: Tensor
     losses: tuple[float, ...]
     passes: Tensor
     state: Mapping[str, Tensor]

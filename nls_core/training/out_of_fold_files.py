@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from nls_core import files
 from nls_core.data import objects
 from nls_core.errors import CheckpointError, InvalidInput, brief
+from nls_core.families import Attacked
 from nls_core.families.recipe import Recipe
 from nls_core.training import finetune
 from nls_core.training.out_of_fold import Cell, name_of
@@ -58,8 +59,15 @@ def to_dict(cell: Cell) -> dict[str, Any]:
     return {"plan": finetune.plan(cell.recipe)} | found
 
 
-def read(path: Path, recipe: Recipe) -> Cell | None:
-    """A kept result, if it is there and of the same recipe but for what a search found.
+def asked_of(attacked: Attacked | None) -> dict[str, Any]:
+    """The attacks as results hold them, by which those of other attacks are known."""
+    return {} if attacked is None else asdict(attacked)
+
+
+def read(path: Path, recipe: Recipe, attacked: Attacked | None) -> Cell | None:
+    """A kept result, if it is there, of these attacks, and of the same recipe but for its settings.
+
+    What a search found, the settings, are those of the result.
 
     Raises:
         CheckpointError: it is damaged.
@@ -72,6 +80,7 @@ def read(path: Path, recipe: Recipe) -> Cell | None:
         same = (
             replace(made, lr=recipe.lr, smoothing=recipe.smoothing, weight=recipe.weight) == recipe
         )
+        same &= found.get("asked", {}) == asked_of(attacked)
         return Cell(recipe=made, **found) if same else None
     except (KeyError, TypeError) as error:
         raise CheckpointError(

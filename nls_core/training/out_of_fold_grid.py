@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from nls_core import files
+from nls_core import files, nets
 from nls_core.data import objects
 from nls_core.data.folds import FOLDS
 from nls_core.errors import Collapsed
@@ -23,6 +23,7 @@ from nls_core.training.out_of_fold import Cell, Progress, Trained, name_of, sile
 from nls_core.training.out_of_fold_files import (
     RESULT,
     ZERO_SHOT,
+    asked_of,
     folder_of,
     kept_search,
     read,
@@ -94,7 +95,7 @@ def train_cells(
     Raises:
         Collapsed: the network of a fold collapsed; the other cells are trained before.
     """
-    missing = [r for r in recipes if not read(folder_of(folder, r) / RESULT, r)]
+    missing = [r for r in recipes if not read(folder_of(folder, r) / RESULT, r, family.attacked)]
     if not missing:
         return
     padding = missing[0].padding
@@ -187,11 +188,26 @@ def _measured(
     Raises:
         Collapsed: it names one class, or less right than ImageNet alone.
     """
-    if path.exists():
-        return files.read_checkpoint(path)
-    held = prepared.test.folds == fold
+    asked = asked_of(family.attacked)
+    found: dict[str, Any] = files.read_checkpoint(path) if path.exists() else {}
+    if found and found.get("asked", {}) == asked:
+        return found
     net = copy.deepcopy(prepared.model)
     net.net.load_state_dict(dict(network.state))
+    first = prepared.test.take((prepared.test.folds == fold) & prepared.firsts)
+    found = found or _clean(path, family, net, prepared, fold) | _maps(family, net, first)
+    found["asked"] = asked
+    if family.attacked is not None:
+        under = out_of_fold_measure.under_attack(net, first, family.attacked)
+        found |= {"right": dict(under.right), "attacked": under.logits}
+    files.write_checkpoint(path, found)
+    return found
+
+
+def _clean(
+    path: Path, family: Family, net: nets.Classifier, prepared: PreparedFolds, fold: int
+) -> dict[str, Any]:
+    held = prepared.test.folds == fold
     logits, labels = out_of_fold.answers(net, prepared, held)
     reason = out_of_fold.collapsed(logits, labels, prepared.zero_shot[held])
     if reason:
@@ -200,24 +216,22 @@ def _measured(
             f"the network of {family.name}/{cell}, fold {fold}, collapsed: {reason}; its rate is "
             f"too high for it, see {family.name}/search in the folder of the runs"
         )
-    first = prepared.test.take(held & prepared.firsts)
     _, back = finetune.halves(net, prepared.frozen)
-    found: dict[str, Any] = {
+    return {
         "index": torch.nonzero(held).flatten(),
-        "objects": first.objects,
+        "objects": prepared.test.objects[held & prepared.firsts],
         "logits": logits,
         "outside": finetune.answer(back, prepared.outside_features),
     }
-    if family.masks is not None:
-        found["scores"] = out_of_fold_measure.map_scores(net, first, family.masks)
-        found["scored"] = out_of_fold_measure.one_in(first.objects, family.masks.every)
-    if family.attacked is not None:
-        some = first.take(out_of_fold_measure.one_in(first.objects, family.attacked.every))
-        under = out_of_fold_measure.under_attack(net, some, family.attacked)
-        found |= {"right": dict(under.right), "attacked": under.logits}
-        found |= {"attacked_objects": some.objects, "attacked_labels": some.labels}
-    files.write_checkpoint(path, found)
-    return found
+
+
+def _maps(family: Family, net: nets.Classifier, first: objects.Renderings) -> dict[str, Any]:
+    if family.masks is None:
+        return {}
+    return {
+        "scores": out_of_fold_measure.map_scores(net, first, family.masks),
+        "scored": out_of_fold_measure.one_in(first.objects, family.masks.every),
+    }
 
 
 def _together(networks: list[Trained], parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -232,9 +246,9 @@ def _together(networks: list[Trained], parts: list[dict[str, Any]]) -> dict[str,
             sum(losses) / FOLDS for losses in zip(*(n.losses for n in networks), strict=True)
         ),
         "scores": {},
+        "asked": parts[0].get("asked", {}),
         "right": {},
         "attacked": torch.zeros(0),
-        "attacked_labels": torch.zeros(0, dtype=torch.int64),
     }
     if "scores" in parts[0]:
         some = [part["objects"][part["scored"]] for part in parts]
@@ -245,12 +259,10 @@ def _together(networks: list[Trained], parts: list[dict[str, Any]]) -> dict[str,
             )
             for name in parts[0]["scores"]
         }
-    if "right" in parts[0]:
-        some = [part["attacked_objects"] for part in parts]
+    if found["asked"]:
         found["right"] = {
-            case: order([part["right"][case] for part in parts], some, 1)
+            case: order([part["right"][case] for part in parts], by_object, 1)
             for case in parts[0]["right"]
         }
-        found["attacked"] = order([part["attacked"] for part in parts], some, 1)
-        found["attacked_labels"] = order([part["attacked_labels"] for part in parts], some)
+        found["attacked"] = order([part["attacked"] for part in parts], by_object, 1)
     return found

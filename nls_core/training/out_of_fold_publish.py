@@ -71,7 +71,9 @@ def train_family(
     if not options.finished:
         _train(family, collection, folder, options, progress)
     recipes = recipes_of(family, seeds=options.seeds)
-    cells = [cell for r in recipes if (cell := read(folder_of(folder, r) / RESULT, r))]
+    cells = [
+        cell for r in recipes if (cell := read(folder_of(folder, r) / RESULT, r, family.attacked))
+    ]
     if not cells:
         raise CheckpointError(
             f"there is no finished run in {folder}; `{family.command}` makes them"
@@ -160,13 +162,13 @@ def outcome(family: Family, cell: Cell, collection: objects.Collection) -> Outco
         renderings=len(cell.logits) // len(collection.objects),
         arrays=arrays,
         ood={"backgrounds": float(manifest.ood["auroc"])} if manifest.ood else {},
-        found=_attacked(family, cell),
+        found=_attacked(family, cell, collection.labels()),
         rows=curve(cell, collection.labels()),
     )
 
 
-def _attacked(family: Family, cell: Cell) -> dict[str, Any]:
-    """Accuracy under attack and calibration there, as raw results hold them."""
+def _attacked(family: Family, cell: Cell, labels: Tensor) -> dict[str, Any]:
+    """Accuracy under attack and calibration there, as raw results hold them; `labels` (N,)."""
     if family.attacked is None or not cell.right:
         return {}
     probs = [logits.softmax(1) for logits in cell.attacked]
@@ -177,7 +179,7 @@ def _attacked(family: Family, cell: Cell) -> dict[str, Any]:
             for case, right in cell.right.items()
         },
         "attacked": {
-            "ece": [calibration.ece(p, cell.attacked_labels) for p in probs],
+            "ece": [calibration.ece(p, labels) for p in probs],
             "mean_confidence": [float(p.amax(1).mean()) for p in probs],
         },
     }

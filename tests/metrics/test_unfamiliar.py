@@ -39,6 +39,8 @@ def test_closed_forms() -> None:
     assert scores("msp", logits).tolist() == pytest.approx([0.75, 0.5])
     assert scores("energy", logits).tolist() == pytest.approx([math.log(4), math.log(2) - 5])
     assert scores("max_logit", logits).tolist() == pytest.approx([math.log(3), -5])
+    wanted = [-2 * (0.75 * 0.25) ** 0.1, -2 * 0.25**0.1]
+    assert scores("gen", logits).tolist() == pytest.approx(wanted)
 
 
 @settings(max_examples=50, deadline=None)

@@ -139,7 +139,7 @@ def test_right_answers_fall_from_one_epsilon_to_the_next(ready: PreparedFolds) -
     with torch.no_grad():
         named = ready.model(test.images.float() / 255).argmax(1)
     test = replace(test, labels=named)  # right before any attack
-    asked = Attacked((1e-9, 2 / 255, 16 / 255), every=1, steps=5)
+    asked = Attacked((1e-9, 2 / 255, 16 / 255), steps=5)
     found = out_of_fold_measure.under_attack(ready.model, test, asked)
     assert set(found.right) == {*out_of_fold_measure.CASES, "worst"}
     for right in found.right.values():

@@ -29,6 +29,7 @@ from nls_core.training import (
     finetune,
     out_of_fold_files,
     out_of_fold_grid,
+    out_of_fold_measure,
     out_of_fold_publish,
     out_of_fold_search,
     out_of_fold_variants,
@@ -54,7 +55,7 @@ FAMILY = replace(
     ablations={"last block": ({"frozen": 6},)},
     # one map of a class and one of none; all methods are measured in test_out_of_fold
     masks=replace(PHOTOS.masks, methods=("gradcam", "eigencam"), steps=1),
-    attacked=Attacked((1 / 255, 2 / 255), every=4, steps=1),
+    attacked=Attacked((1 / 255, 2 / 255), steps=1),
     tuned={},
     headline=(),
     regime={"frozen": 7, "renderings": 1, "epochs": 2},
@@ -110,7 +111,9 @@ def settings(root: Path) -> Settings:
 
 
 def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
-    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    kept = out_of_fold_files.read(
+        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
+    )
     assert kept is not None
     model, manifest = zoo.load(IDS[0], home / "models")
     x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
@@ -126,7 +129,9 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
 
 
 def test_its_figures_are_those_out_of_fold(home: Path) -> None:
-    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    kept = out_of_fold_files.read(
+        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
+    )
     assert kept is not None
     manifest = zoo.read_manifest(IDS[0], home / "models")
     labels = objects.read(home / "data").labels().repeat_interleave(TEST)
@@ -196,7 +201,7 @@ def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
     out_of_fold_grid.train_cells(FAMILY, recipes, objects.read(home / "data"), runs)
     assert trained == [2]
     old, new = (
-        out_of_fold_files.read(root / "nls-zero/seed0/result.pt", recipes[1])
+        out_of_fold_files.read(root / "nls-zero/seed0/result.pt", recipes[1], FAMILY.attacked)
         for root in (home / "runs/photos", runs)
     )
     assert old is not None
@@ -205,11 +210,42 @@ def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
     assert new.settings == old.settings
 
 
+def test_other_attacks_are_run_on_the_kept_networks(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "photos"
+    shutil.copytree(home / "runs/photos", runs)
+    other = replace(FAMILY, attacked=Attacked((4 / 255,), steps=1))
+    path = runs / "ce-zero/seed0/result.pt"
+    assert out_of_fold_files.read(path, RECIPE, other.attacked) is None
+
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(oof_training, "train_fold", never)
+    monkeypatch.setattr(out_of_fold_measure, "map_scores", never)
+    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
+    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    recipes = out_of_fold_grid.recipes_of(replace(other, rates={"ce": (0.01,)}))
+    out_of_fold_grid.train_cells(other, recipes, objects.read(home / "data"), runs)
+    old = out_of_fold_files.read(
+        home / "runs" / path.relative_to(tmp_path), RECIPE, FAMILY.attacked
+    )
+    new = out_of_fold_files.read(path, RECIPE, other.attacked)
+    assert old is not None
+    assert new is not None
+    assert torch.equal(new.logits, old.logits)
+    assert new.right["worst"].shape == (1, 40)
+    assert old.right["worst"].shape == (2, 40)
+
+
 def test_a_further_seed_leaves_raw_results_and_no_model(home: Path, tmp_path: Path) -> None:
     first, second = out_of_fold_grid.recipes_of(replace(FAMILY, rates={"ce": (0.01,)}), seeds=2)
     assert (first.seed, second.seed) == (0, 1)
     assert out_of_fold_files.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
-    kept = out_of_fold_files.read(home / "runs/photos/ce-zero/seed0/result.pt", RECIPE)
+    kept = out_of_fold_files.read(
+        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
+    )
     assert kept is not None
     cells = [kept, replace(kept, recipe=replace(kept.recipe, seed=1))]
     collection = objects.read(home / "data")
@@ -224,11 +260,11 @@ def test_a_result_of_another_plan_does_not_count_and_a_damaged_one_says_so(
     home: Path, tmp_path: Path
 ) -> None:
     path = home / "runs/photos/ce-zero/seed0/result.pt"
-    assert out_of_fold_files.read(path, replace(RECIPE, epochs=9)) is None
-    assert out_of_fold_files.read(tmp_path / "none.pt", RECIPE) is None
+    assert out_of_fold_files.read(path, replace(RECIPE, epochs=9), FAMILY.attacked) is None
+    assert out_of_fold_files.read(tmp_path / "none.pt", RECIPE, None) is None
     (tmp_path / "bad.pt").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"bad\.pt is damaged"):
-        out_of_fold_files.read(tmp_path / "bad.pt", RECIPE)
+        out_of_fold_files.read(tmp_path / "bad.pt", RECIPE, None)
 
 
 def test_nothing_finished_names_the_command(home: Path, tmp_path: Path) -> None:
@@ -278,7 +314,7 @@ def test_accuracy_under_attack_is_in_the_report(home: Path) -> None:
     assert set(robust) == {"pgd", "apgd-ce", "worst"}
     assert list(robust["pgd"]) == record["data"]["epsilons_255"] == ["1", "2"]
     assert robust["worst"]["2"]["mean"] <= robust["worst"]["1"]["mean"]
-    assert record["data"]["attacked_images"] == 10  # two of the eight objects of each fold
+    assert record["data"]["attacked_images"] == 40
     shown = out_of_fold_report.evaluate(IDS, home / "models", ["attacks"])
     (table,) = out_of_fold_report.tables(shown)
     assert table[0] == ["accuracy %, attacked", "attack", "1/255", "2/255"]

@@ -30,7 +30,9 @@ SCHEMA = 1  # raised when a field changes its meaning or goes
 class FamiliarityResponse(Frozen):
     """Whether the input may be of none of the model's classes (out of distribution)."""
 
-    score: str = Field(description="'msp' (largest probability), 'energy' or 'max_logit'")
+    score: str = Field(
+        description="'msp' (largest probability), 'energy', 'max_logit', 'gen' or 'plain'"
+    )
     value: float = Field(description="of this input; higher is more familiar")
     threshold: float = Field(description="of the manifest")
     rate: float = Field(description="share of held-out pictures of its classes below the threshold")
