@@ -89,6 +89,7 @@ NoiseKind = Annotated[str | None, typer.Option(help=" or ".join(KINDS))]
 Imbalance = Annotated[
     float | None, typer.Option(help="Images of the first class for one of the last.")
 ]
+Subset = Annotated[float | None, typer.Option(help="Share of the training images that is used.")]
 
 
 def command(  # one option per field of Recipe
@@ -128,6 +129,7 @@ def command(  # one option per field of Recipe
     label_noise: LabelNoise = DEFAULT.label_noise,
     noise_kind: NoiseKind = DEFAULT.noise_kind,
     imbalance: Imbalance = DEFAULT.imbalance,
+    subset: Subset = DEFAULT.subset,
 ) -> None:
     """Train one model into --out (also under torchrun), or a family with --grid or --family.
 

@@ -1,4 +1,4 @@
-"""Aberrant training data, made of clean data: wrong labels and long-tailed classes.
+"""Aberrant training data, made of clean data: wrong labels, long-tailed classes, few images.
 
 They are made of what a network is trained and validated on, never of test images: whoever has
 noisy data has no clean validation labels either.
@@ -83,15 +83,18 @@ def aberrant(
     label_noise: float | None = None,
     noise_kind: str | None = None,
     imbalance: float | None = None,
+    subset: float | None = None,
     generator: Generator,
 ) -> Data:
-    """Data with fewer images of later classes, then with wrong labels among those that are left.
+    """A part of the data, of it fewer images of later classes, then with wrong labels among those.
 
     Args:
         data: clean; it is not changed.
         label_noise: the share of wrong labels in [0, 1]; None leaves the labels.
         noise_kind: a key of `KINDS`, None being 'symmetric'.
         imbalance: ρ ≥ 1 of `long_tailed`; None keeps all images.
+        subset: the share of the images that stays, in (0, 1], one at least, in their order; None
+            keeps all.
         generator: of all draws; nothing is drawn for what is None.
 
     Raises:
@@ -99,6 +102,11 @@ def aberrant(
         UnknownName: no such kind.
     """
     make = choose("kind of noise", noise_kind or "symmetric", KINDS)
+    if subset is not None:
+        if not 0 < subset <= 1:
+            raise InvalidInput(f"subset must lie in (0, 1]; got {subset!r}")
+        order = torch.randperm(len(data), generator=generator)
+        data = data.take(order[: max(round(subset * len(data)), 1)].sort().values)
     if imbalance is not None:
         if not imbalance >= 1:
             raise InvalidInput(f"imbalance must be at least 1; got {imbalance!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nls_core.evidence.aberrations import basis
 from nls_core.evidence.cells import Table, gap, label, metric, number, ordered, percent
 from nls_core.evidence.verdicts import MARGINS, Endpoint, Evidence, Finding, outcomes, verdict
 
@@ -56,8 +57,8 @@ def aberrations(evidence: Evidence) -> Finding:
     judged = endpoints(record)
     gaps = "; ".join(f"{each.name}: {gap({'vs_ce_zero': each.gap})}" for each in judged if each.gap)
     text = (
-        f"Trained for {record['data']['epochs']} epochs on wrong labels or long-tailed classes, "
-        "which the validation split has too; the last epoch, on clean test labels. Accuracy of "
+        f"Trained with wrong labels or long-tailed classes ({basis(record)}), which "
+        "the validation split has too; the last epoch, on clean test labels. Accuracy of "
         f"`nls` against `ce-zero`, in points: {gaps or 'not measured'}. `nce_rce` is the published "
         f"control for wrong labels. {outcomes(judged)}"
     )

@@ -69,6 +69,8 @@ class Attacked:
 class Aberrations:
     """What a family is trained on beside its clean data, with zero padding, and for how long.
 
+    The share `subset` of its images is used, also in the condition without changes.
+
     `conditions` are changes to the recipe by name, `losses` are trained in each of them at the
     rates of the family's own search; those of `rates` at the best of their rates, by a search like
     it on clean data. Seeds count from 0. `groups` are the conditions that lie on one axis, by what
@@ -80,6 +82,7 @@ class Aberrations:
     conditions: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, tuple[str, ...]]
     epochs: int
+    subset: float | None = None
     seeds: int = 3
 
 

@@ -21,6 +21,7 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
     "tau": (1e-3, math.inf),
     "label_noise": (0, 1),
     "imbalance": (1, math.inf),
+    "subset": (1e-6, 1),
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "momentum": (0, 1),
@@ -34,7 +35,7 @@ BOUNDS: dict[str, tuple[float, float]] = {  # both inclusive
 }
 # what only a transfer has: runs from scratch are kept, and named, without these
 TRANSFER = ("frozen", "renderings", "layer_decay", "averaging", "interpolation")
-ABERRANT = ("label_noise", "noise_kind", "imbalance")
+ABERRANT = ("label_noise", "noise_kind", "imbalance", "subset")
 # where None, not stored: what is stored of a recipe does not change with the fields that came later
 LATER = (*TRANSFER, "margin", "tau", *ABERRANT)
 
@@ -46,15 +47,16 @@ class Recipe:
     `lr` is the peak rate after a linear warm-up over `warmup` of the steps; 'step' divides it by
     10 at 50 % and 75 %. `batch_size` is global, over all processes. `weight`, `margin` and `tau`
     are options of some losses, None being the loss's own. `label_noise` is the share of labels
-    that are wrong, by a kind of `data.aberrations.KINDS` (None: symmetric), and `imbalance` how
-    many times as many images the first class has as the last; None trains on the data as they
-    are. A transfer from ImageNet's weights keeps those of its first `frozen` blocks and trains the
-    others on `renderings` pictures of each object, each block at `layer_decay` times the rate of
-    the next. What it comes to lies `interpolation` of the way from ImageNet's weights (WiSE-FT,
-    arXiv 2109.01903; 1 is all of it) to the moving average of the trained ones that keeps
-    `averaging` of itself at each step, 0 being the last weights. All five are None for a network
-    from scratch. `amp` is bf16 autocast; None measures at the start what is quicker, and the
-    checkpoints of the run hold what was chosen.
+    that are wrong, by a kind of `data.aberrations.KINDS` (None: symmetric), `imbalance` how many
+    times as many images the first class has as the last, and `subset` the share of the images that
+    is there at all; None trains on the data as they are. A transfer from ImageNet's weights keeps
+    those of its first `frozen` blocks and trains the others on `renderings` pictures of each
+    object, each block at `layer_decay` times the rate of the next. What it comes to lies
+    `interpolation` of the way from ImageNet's weights (WiSE-FT, arXiv 2109.01903; 1 is all of it)
+    to the moving average of the trained ones that keeps `averaging` of itself at each step, 0
+    being the last weights. All five are None for a network from scratch. `amp` is bf16 autocast;
+    None measures at the start what is quicker, and the checkpoints of the run hold what was
+    chosen.
     """
 
     dataset: str = "fashion-mnist"
@@ -85,6 +87,7 @@ class Recipe:
     label_noise: float | None = None
     noise_kind: str | None = None
     imbalance: float | None = None
+    subset: float | None = None
 
     def check(self) -> None:
         """Raise InvalidInput for what cannot be trained."""

@@ -94,6 +94,7 @@ def jobs_of(
                     loss=loss,
                     lr=rates[loss],
                     epochs=declaration.epochs,
+                    subset=declaration.subset,
                     seed=seed,
                     **{**family.fixed.get(loss, {}), **changes},
                 ),
@@ -178,6 +179,7 @@ def _basis(family: Family, declaration: Aberrations, data: Split) -> dict[str, A
         "data": {
             "test_images": len(data.test),
             "epochs": declaration.epochs,
+            "subset": declaration.subset or 1.0,
             "bins": calibration.BINS,
             "resamples": report.RESAMPLES,
         },

@@ -139,7 +139,23 @@ def test_without_aberrations_data_stay_as_they_are() -> None:
     assert len(aberrant(data, imbalance=1.0, generator=drawn(0))) == len(data)
 
 
+@pytest.mark.parametrize(("share", "count"), [(1.0, 400), (0.25, 100), (1e-6, 1)])
+def test_a_subset_is_a_share_of_the_images_in_their_order(share: float, count: int) -> None:
+    data = clean()
+    data = replace(data, images=torch.arange(400)[:, None, None, None])
+    first, again, other = (
+        aberrant(data, subset=share, generator=drawn(seed)).images.flatten() for seed in (0, 0, 1)
+    )
+    assert len(first) == count
+    assert torch.equal(first, first.unique())
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (share == 1)
+
+
 def test_refusals() -> None:
+    for subset in (0.0, 1.5, float("nan")):
+        with pytest.raises(InvalidInput, match=r"subset must lie in \(0, 1\]"):
+            aberrant(clean(), subset=subset, generator=drawn(0))
     for noise in (-0.1, 1.1, float("nan")):
         with pytest.raises(InvalidInput, match=r"label noise must lie in \[0, 1\]"):
             aberrant(clean(), label_noise=noise, generator=drawn(0))

@@ -76,6 +76,7 @@ def test_a_recipe_from_scratch_is_stored_as_before() -> None:
      ({"tau": 0.1}, r"expected a tau with one of \['logitnorm'\] only; got ce"),
      ({"label_noise": 1.5}, r"label_noise must lie in \[0, 1\]; got 1.5"),
      ({"imbalance": 0.5}, r"imbalance must lie in \[1, inf\]; got 0.5"),
+     ({"subset": 0.0}, r"subset must lie in \[1e-06, 1\]; got 0.0"),
      ({"label_noise": 0.1, "noise_kind": "loud"}, r"unknown kind of noise 'loud'; expected one of"),
      ({"noise_kind": "symmetric"}, "expected a share label_noise with 'symmetric' noise")],
 )  # fmt: skip

@@ -44,7 +44,7 @@ def record(measured: tuple[str, ...] = tuple(CONDITIONS)) -> dict[str, Any]:
     return {
         "schema": 1,
         "command": "nls train --grid tiny --aberrations",
-        "data": {"test_images": 400, "epochs": 3, "bins": 15, "resamples": 50},
+        "data": {"test_images": 400, "epochs": 3, "subset": 0.25, "bins": 15, "resamples": 50},
         "groups": GROUPS,
         "rates": {"ce": 0.1, "nls": 1.0},
         "conditions": conditions,

@@ -109,7 +109,7 @@ def show(models_dir: Path, family: str, group: str, level: float) -> list[Any]:
     missing = [n for n, each in record["conditions"].items() if not each["cells"]]
     rest = f" Not measured yet: {', '.join(missing)}." if missing else ""
     words = explained(
-        f"<b>{escape(name)}</b>, {record['data']['epochs']} epochs, "
+        f"<b>{escape(name)}</b>, {aberrations.basis(record)}, "
         f"{record['data']['test_images']:,} clean test images.{escape(rest)}"
     )
     rows = aberration_claim.rows(condition)
