@@ -14,7 +14,7 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.settings import ROOT, Settings
 from tests.conftest import picture_bytes
-from tests.helpers.browsing import Look, Visit, choose
+from tests.helpers.browsing import Look, Visit, choose, upload
 
 SAYS_GAUSSIAN = "() => document.querySelector('.nls-sentence').innerText.includes('gaussian')"
 
@@ -59,8 +59,7 @@ def test_an_uploaded_picture_is_compared(visit: Visit, tmp_path: Path) -> None:
     with Image.open(photo) as same:
         same.save(file, quality=90)  # other bytes: the page knows its examples by theirs
     assert "In truth" in sentence(page)
-    page.locator("#upload button[aria-label='Remove Image']").click()
-    page.locator("#upload input[type=file]").set_input_files(str(file))
+    upload(page, file)
     page.wait_for_function(
         "() => !document.querySelector('#result').innerText.includes('In truth')"
         " && document.querySelector('#message').innerText.trim() === ''",
@@ -102,8 +101,7 @@ def test_a_damaged_file_is_refused_in_words_and_the_result_stays(
     before = sentence(page)
     file = tmp_path / "broken.png"
     file.write_bytes(picture_bytes()[:200])
-    page.locator("#upload button[aria-label='Remove Image']").click()
-    page.locator("#upload input[type=file]").set_input_files(str(file))
+    upload(page, file)
     expect(page.locator("#message .nls-error")).to_be_visible(timeout=30_000)
     assert sentence(page) == before
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
-from tests.helpers.browsing import Visit, choose, unfold
+from tests.helpers.browsing import Visit, choose, unfold, upload
 
 expect.set_options(timeout=30_000)  # a busy machine
 READY = "() => document.querySelector('#message').innerText.trim() === ''"
@@ -167,8 +167,7 @@ def test_a_photo_beyond_the_limits_is_made_smaller_before_it_is_sent(
     page = anew(visit)
     for file, size in ((large, (2048, 1536)), (heavy, (2048, 2048))):
         with page.expect_request(lambda request: "gradio_api/upload" in request.url) as sent:
-            page.locator("#upload button[aria-label='Remove Image']").click()
-            page.locator("#upload input[type=file]").set_input_files(str(file))
+            upload(page, file)
         page.wait_for_function(
             "name => document.querySelector('#upload img')?.src.includes(name)", arg=file.stem
         )

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from nls_core import zoo
 from nls_core.settings import ROOT, Settings
-from tests.helpers.browsing import Look, Visit, choose
+from tests.helpers.browsing import Look, Visit, choose, upload
 
 FAMILIES = sorted({model.split("/")[0] for model in zoo.available(Settings().models_dir)})
 ACROSS = [(0.35, 0.3), (0.65, 0.3), (0.65, 0.6), (0.35, 0.6)]  # in shares of the canvas
@@ -42,13 +42,12 @@ def turn_to(page: Page, family: str) -> None:
         changed(page, before)
 
 
-def upload(page: Page, folder: Path) -> None:
+def photograph(page: Page, folder: Path) -> None:
     """A natural photograph, under a name that is no example's."""
     file = folder / "photo.jpg"
     file.write_bytes((ROOT / "static/examples/photos/dog-kemperman.jpg").read_bytes())
     before = picture(page)
-    page.locator("#upload button[aria-label='Remove Image']").click()
-    page.locator("#upload input[type=file]").set_input_files(str(file))
+    upload(page, file)
     changed(page, before)
 
 
@@ -97,7 +96,7 @@ def test_paint_on_an_uploaded_photo_gives_each_models_focus(
 ) -> None:
     page = painting(visit)
     turn_to(page, family)
-    upload(page, tmp_path)
+    photograph(page, tmp_path)
     scores = page.locator("#focus-scores")
     expect(scores).to_contain_text("Paint over the object")
     stroke(page, ACROSS)

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from nls_core.settings import ROOT
 from tests.conftest import picture_bytes
-from tests.helpers.browsing import Look, Visit
+from tests.helpers.browsing import Look, Visit, upload
 
 EXAMPLE = "fashion/bag-0018.png"
 VIEW = (
@@ -109,8 +109,7 @@ def test_a_link_to_an_upload_leads_to_it_while_it_is_kept(visit: Visit, tmp_path
     file.write_bytes(picture_bytes())
     page = visit(f"/ui/?{VIEW}&picture={EXAMPLE}", "#controls")
     finished(page, "fgsm")
-    page.locator("#upload button[aria-label='Remove Image']").click()
-    page.locator("#upload input[type=file]").set_input_files(str(file))
+    upload(page, file)
     page.wait_for_function(r"() => /picture=[0-9a-f]{64}/.test(location.search)", timeout=60_000)
     address = page.url[page.url.index("/ui/") :]
     page = visit(address, "#controls")

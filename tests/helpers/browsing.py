@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 from playwright.sync_api import (
@@ -167,6 +168,12 @@ def unfold(page: Page, wanted: Locator) -> None:
     """Open the menus of Compare, unless what is wanted is seen."""
     if not wanted.is_visible():
         page.get_by_role("button", name="Models and map").click()
+
+
+def upload(page: Page, file: Path) -> None:
+    """Put a file in the place of the picture that is shown."""
+    page.locator("#upload button[aria-label='Remove Image']").click()
+    page.locator("#upload input[type=file]").set_input_files(str(file))
 
 
 def settled(page: Page) -> None:
