@@ -131,7 +131,13 @@ def run(app_analyzer: Analyzer, image: bytes, rounds: int) -> list[dict[str, obj
         compare(
             "16-strength PGD-10",
             ("one batch", bench_growth.attack(sweep)),
-            ("one by one", bench_growth.attack(sweep, batched=False)),
+            ("one by one", bench_growth.attack(sweep, at_once=1)),
+            rounds,
+        ),
+        compare(
+            "16-strength PGD-1 at 224 px",
+            ("one batch", bench_growth.attack(bench_growth.PHOTO)),
+            ("eight at once", bench_growth.attack(bench_growth.PHOTO, at_once=8)),
             rounds,
         ),
     ]

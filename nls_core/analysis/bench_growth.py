@@ -18,6 +18,8 @@ class Case:
     strengths: int = 1
     pixels: int = 28
     classes: int = 10
+    arch: str = "smallresnet-16"
+    steps: int = 10
 
     def __str__(self) -> str:
         """Its numbers."""
@@ -25,6 +27,7 @@ class Case:
         return f"{count}, {self.classes} classes"
 
 
+PHOTO = Case(strengths=16, pixels=224, arch=nets.LITE0, steps=1)
 CASES = {
     "strengths": (Case(), Case(strengths=16)),
     "pictures": (Case(), Case(pictures=16)),
@@ -33,15 +36,17 @@ CASES = {
 }
 
 
-def attack(case: Case, *, batched: bool = True) -> Callable[[], object]:
-    """PGD with 10 steps on each picture at each strength, in one batch or one after the other."""
+def attack(case: Case, *, at_once: int | None = None) -> Callable[[], object]:
+    """PGD on each picture at each strength, in one batch or some `at_once`."""
     torch.manual_seed(0)
-    net = nets.build("smallresnet-16", case.classes, 1).eval().requires_grad_(False)
-    x = torch.rand(case.pictures, 1, case.pixels, case.pixels).repeat(case.strengths, 1, 1, 1)
+    channels = 3 if case.arch == nets.LITE0 else 1
+    net = nets.build(case.arch, case.classes, channels).eval().requires_grad_(False)
+    net.to(memory_format=torch.channels_last)
+    x = torch.rand(case.pictures, channels, case.pixels, case.pixels)
+    x = x.repeat(case.strengths, 1, 1, 1).contiguous(memory_format=torch.channels_last)
     y = torch.zeros(len(x), dtype=torch.long)
     epsilon = torch.linspace(1, 16, case.strengths).repeat_interleave(case.pictures) / 255
     pgd = attacks.ATTACKS["pgd-linf"]
-    if batched:
-        return lambda: pgd(net, x, y, epsilon=epsilon, steps=10)
-    ones = [(x[i : i + 1], y[:1], epsilon[i]) for i in range(len(x))]
-    return lambda: [pgd(net, one, label, epsilon=e, steps=10) for one, label, e in ones]
+    size = at_once or len(x)
+    parts = list(zip(*(torch.split(each, size) for each in (x, y, epsilon)), strict=True))
+    return lambda: [pgd(net, one, label, epsilon=e, steps=case.steps) for one, label, e in parts]

@@ -28,7 +28,7 @@ def test_every_comparison_runs(analyzer: Analyzer) -> None:
     assert all(isinstance(row["ratio"], float) and row["ratio"] > 0 for row in rows)
     pairs = {(row["first"], row["second"]) for row in rows}
     optional = sum(map(bench_peers.there, ("captum", "foolbox")))
-    assert len(rows) == 15 + optional
+    assert len(rows) == 16 + optional
     names = {row["name"] for row in rows}
     assert names > {"PGD-10, more strengths", "PGD-10, more classes", "forward of 128 at 28 px"}
     assert {("bare compute", "nls_core"), ("torchattacks", "nls_core")} <= pairs
