@@ -3,8 +3,8 @@ PYTHON ?= python3
 PORT ?= 7860
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes of the tests, of which some wait for browsers; 0 runs them in one, in which a debugger works.
-WORKERS ?= 3
+# Processes of the tests; 0 runs them in one, in which a debugger works.
+WORKERS ?= 2
 # Further options of pytest: make test PYTEST='-k zoo'
 PYTEST ?=
 # Index of the wheels of torch, for example the CPU-only one that pytorch.org names; empty: pip's own.

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadFileScheduling
 
-APPS = {  # file or folder -> the fixture whose app it asks, and which of two such apps
+APPS = {  # file or folder -> the fixture whose app it asks
     "tests/browser": "url",
-    # a browser mostly waits: two of them, and two apps, wait at the same time
-    "tests/browser/test_compare.py": "url 2",
-    "tests/browser/test_explore.py": "url 2",
-    "tests/browser/test_painting.py": "url 2",
     "tests/security/test_edge_connections.py": "served",
     "tests/security/test_edge_hosts.py": "served",
     "tests/security/test_edge_routes.py": "served",
