@@ -169,16 +169,21 @@ def _masking(folder: Path, family: str) -> str:
 
 
 def masking_table(evidence: Evidence) -> Table:
-    """Accuracy under the worst attack in %, and the verdict on masking with what it rests on."""
+    """Accuracy under the worst attack in %, and the verdict on masking with what it rests on.
+
+    'runs' counts those that met the attacks, not all of the cell.
+    """
     keys, worst = _strengths(evidence.cells), _worst(evidence.cells)
     attacked = {cell: found for cell, found in evidence.cells.items() if "robust" in found}
     judged = any("masking" in found for found in attacked.values())
     signs = ["masking", "signs (runs)", "no gradient %", "at 128/255 %"] if judged else []
     rows = [["model", "runs", *(f"{key}/255" for key in keys), *signs]]
     for cell, found in attacked.items():
-        left = (percent(found["robust"].get(worst, {}).get(key), 1) for key in keys)
+        figures = found["robust"].get(worst, {})
+        runs = max((each["n"] for each in figures.values()), default=0)
+        left = (percent(figures.get(key), 1) for key in keys)
         shown = _signs(found.get("masking")) if judged else []
-        rows.append([label(cell), str(len(found["seeds"])), *left, *shown])
+        rows.append([label(cell), str(runs), *left, *shown])
     return rows
 
 

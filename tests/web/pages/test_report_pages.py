@@ -111,6 +111,7 @@ def test_the_masking_table_names_signs(data: Reports) -> None:
         rows, (f for f in data.evidence.cells.values() if "masking" in f), strict=True
     ):
         assert len(row) == len(head)
+        assert row[1] == str(found["masking"]["runs"])
         assert all(sign in row[-3] for sign in found["masking"]["signs"])
     read = robustness_page.how_to_read(data.evidence)
     assert all(sign in read for sign in SIGNS)
@@ -302,7 +303,7 @@ def test_attacks_of_photos_are_shown_once_their_report_has_them(more: Analyzer) 
     head, *rows = robustness_page.masking_table(verdicts.read("photos", folder))
     assert head == ["model", "runs", "0.25/255", "0.5/255", "1/255", "2/255"]
     assert [row[0] for row in rows] == [label("ce-zero"), label("nls_ls-zero")]
-    assert all(row[2:] == ["40.0"] * 4 for row in rows)
+    assert all(row[1:] == ["1", *["40.0"] * 4] for row in rows)
     assert "cosine" in training.how_to_read("photos")
     assert "tenfold" in training.how_to_read("fashion")
 
