@@ -169,7 +169,7 @@ def outcome(family: Family, cell: Cell, collection: objects.Collection) -> Outco
 
 def _attacked(family: Family, cell: Cell, labels: Tensor) -> dict[str, Any]:
     """Accuracy under attack and calibration there, as raw results hold them; `labels` (N,)."""
-    if family.attacked is None or not cell.right:
+    if family.attacked is None:
         return {}
     probs = [logits.softmax(1) for logits in cell.attacked]
     return {

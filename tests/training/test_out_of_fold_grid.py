@@ -98,12 +98,25 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(root: Path, *, finished: bool = False, jobs: int = 1) -> list[Manifest]:
     options = Options(root / "runs", jobs=jobs, finished=finished)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "OUTSIDE", OUTSIDE)
-        patch.setattr(finetune, "TEST_RENDERINGS", TEST)
+        few(patch)
         # random blobs teach nothing
         for module in (oof_training, out_of_fold_search):
             patch.setattr(module, "collapsed", lambda *args: "")
         return protocols.train(FAMILY, settings(root), options)
+
+
+def few(patch: pytest.MonkeyPatch) -> None:
+    """Few backgrounds and renderings."""
+    patch.setattr(finetune, "OUTSIDE", OUTSIDE)
+    patch.setattr(finetune, "TEST_RENDERINGS", TEST)
+
+
+def finished(runs: Path, attacked: Attacked | None = FAMILY.attacked) -> oof_training.Cell:
+    """The result of ce-zero."""
+    path = runs / "photos/ce-zero/seed0/result.pt"
+    found = out_of_fold_files.read(path, RECIPE, attacked)
+    assert found is not None
+    return found
 
 
 def settings(root: Path) -> Settings:
@@ -111,10 +124,7 @@ def settings(root: Path) -> Settings:
 
 
 def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
-    kept = out_of_fold_files.read(
-        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
-    )
-    assert kept is not None
+    kept = finished(home / "runs")
     model, manifest = zoo.load(IDS[0], home / "models")
     x = objects.fixed(objects.read(home / "data"), [0, 1]).images.float() / 255
     for name, tensor in model.net.state_dict().items():
@@ -129,10 +139,7 @@ def test_a_stored_model_is_the_network_trained_on_all(home: Path) -> None:
 
 
 def test_its_figures_are_those_out_of_fold(home: Path) -> None:
-    kept = out_of_fold_files.read(
-        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
-    )
-    assert kept is not None
+    kept = finished(home / "runs")
     manifest = zoo.read_manifest(IDS[0], home / "models")
     labels = objects.read(home / "data").labels().repeat_interleave(TEST)
     probs = kept.logits.softmax(1)
@@ -195,8 +202,7 @@ def test_a_stopped_cell_goes_on_with_the_folds_that_are_missing(
 
     monkeypatch.setattr(oof_training, "train_fold", train_fold)
     monkeypatch.setattr(oof_training, "collapsed", lambda *args: "")
-    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
-    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    few(monkeypatch)
     recipes = out_of_fold_grid.recipes_of(FAMILY)
     out_of_fold_grid.train_cells(FAMILY, recipes, objects.read(home / "data"), runs)
     assert trained == [2]
@@ -224,16 +230,10 @@ def test_other_attacks_are_run_on_the_kept_networks(
 
     monkeypatch.setattr(oof_training, "train_fold", never)
     monkeypatch.setattr(out_of_fold_measure, "map_scores", never)
-    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
-    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    few(monkeypatch)
     recipes = out_of_fold_grid.recipes_of(replace(other, rates={"ce": (0.01,)}))
     out_of_fold_grid.train_cells(other, recipes, objects.read(home / "data"), runs)
-    old = out_of_fold_files.read(
-        home / "runs" / path.relative_to(tmp_path), RECIPE, FAMILY.attacked
-    )
-    new = out_of_fold_files.read(path, RECIPE, other.attacked)
-    assert old is not None
-    assert new is not None
+    old, new = finished(home / "runs"), finished(tmp_path, other.attacked)
     assert torch.equal(new.logits, old.logits)
     assert new.right["worst"].shape == (1, 40)
     assert old.right["worst"].shape == (2, 40)
@@ -243,10 +243,7 @@ def test_a_further_seed_leaves_raw_results_and_no_model(home: Path, tmp_path: Pa
     first, second = out_of_fold_grid.recipes_of(replace(FAMILY, rates={"ce": (0.01,)}), seeds=2)
     assert (first.seed, second.seed) == (0, 1)
     assert out_of_fold_files.folder_of(tmp_path, second) == tmp_path / "ce-zero/seed1"
-    kept = out_of_fold_files.read(
-        home / "runs/photos/ce-zero/seed0/result.pt", RECIPE, FAMILY.attacked
-    )
-    assert kept is not None
+    kept = finished(home / "runs")
     cells = [kept, replace(kept, recipe=replace(kept.recipe, seed=1))]
     collection = objects.read(home / "data")
     (made,) = out_of_fold_publish.publish_cells(FAMILY, cells, collection, tmp_path)
@@ -357,8 +354,7 @@ def test_the_regime_is_on_record(home: Path) -> None:
 def test_a_collapsed_network_stops_the_cell_and_no_other(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "OUTSIDE", OUTSIDE)
-    monkeypatch.setattr(finetune, "TEST_RENDERINGS", TEST)
+    few(monkeypatch)
     monkeypatch.setattr(out_of_fold_search, "collapsed", lambda *args: "")
     told = iter(["it gives 100% of the objects one name"])
     monkeypatch.setattr(oof_training, "collapsed", lambda *args: next(told, ""))
