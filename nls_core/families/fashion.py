@@ -35,11 +35,11 @@ _ASYMMETRIC: Changes = {
     f"asymmetric {n} %": {"label_noise": n / 100, "noise_kind": "asymmetric"} for n in (20, 40)
 }
 _TAILS: Changes = {f"long tail {n}": {"imbalance": float(n)} for n in (10, 100)}
-# `nls train --grid fashion --aberrations`: 5 search runs of 6 epochs and 120 of 15 on a third of
+# `nls train --grid fashion --aberrations`: 8 search runs of 6 epochs and 120 of 15 on a third of
 # the images, about 3.5 hours on one core
 _ABERRATIONS = Aberrations(
     losses=("ce", "ls", "nls", "nls_ls"),
-    rates={"nce_rce": (0.05, 0.1, 0.2, 0.4, 0.8)},
+    rates={"nce_rce": (0.00625, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)},
     conditions={"clean": {}, **_SYMMETRIC, **_ASYMMETRIC, **_TAILS},
     groups={
         "symmetric noise": ("clean", *_SYMMETRIC),
