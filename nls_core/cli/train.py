@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ from nls_core.cli.terminal import err, out, progress_bar
 from nls_core.data import datasets
 from nls_core.data.aberrations import KINDS
 from nls_core.errors import InvalidInput, choose, need
-from nls_core.evidence import aberration_claim
+from nls_core.evidence import aberration_claim, baseline_claims
+from nls_core.evidence.cells import Table
 from nls_core.evidence.collect import Store
 from nls_core.evidence.findings import markdown
 from nls_core.evidence.parts import LONGEST, USUAL
@@ -26,6 +28,7 @@ from nls_core.nets import NAMES, PADDINGS
 from nls_core.settings import Settings
 from nls_core.training import loop, protocols
 from nls_core.training.aberrations import train as train_aberrant
+from nls_core.training.baselines import train as train_baselines
 from nls_core.training.checkpoints import Position
 from nls_core.training.options import Options
 from nls_core.training.processes import processes, stops_raise
@@ -33,7 +36,12 @@ from nls_core.training.processes import processes, stops_raise
 DEFAULT = Recipe()
 # one option each
 RECIPE = tuple(each.name for each in fields(Recipe) if each.name not in TRANSFER)
-GRID = ("runs", "jobs", "seeds", "finished", "aberrations")  # what a single run has not
+# what a grid trains instead of its cells, and the table that it then prints
+FURTHER: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], Table]]] = {
+    "aberrations": (train_aberrant, aberration_claim.table),
+    "baselines": (train_baselines, baseline_claims.table),
+}
+GRID = ("runs", "jobs", "seeds", "finished", *FURTHER)  # what a single run has not
 
 
 # options of a single run and of a grid
@@ -57,6 +65,9 @@ Finished = Annotated[
 ]
 Aberrant = Annotated[
     bool, typer.Option("--aberrations", help="Of a grid train its runs on wrong labels and tails.")
+]
+Against = Annotated[
+    bool, typer.Option("--baselines", help="Of a grid train the baselines of its claims.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of a single run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last step.")]
@@ -102,6 +113,7 @@ def command(  # one option per field of Recipe
     seeds: Seeds = 1,
     finished: Finished = False,
     aberrations: Aberrant = False,
+    baselines: Against = False,
     out_dir: Out = None,
     resume: Resume = False,
     quiet: Quiet = False,
@@ -138,9 +150,8 @@ def command(  # one option per field of Recipe
     """
     need("train", "tensorboard", "torchmetrics")
     recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
-    options = Options(
-        runs, jobs, seeds, finished=finished, download=download, aberrations=aberrations
-    )
+    further = {name: ctx.params[name] for name in FURTHER}
+    options = Options(runs, jobs, seeds, finished=finished, download=download, **further)
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
         _check_grid(ctx, family)
@@ -160,13 +171,15 @@ def _check_grid(ctx: typer.Context, family: Family) -> None:
             f"--grid {family.name} sets these itself: {set_here}; leave them out: "
             f"`{family.command}`"
         )
+    if all(_given(ctx, name) for name in FURTHER):
+        raise InvalidInput(f"expected one of {list(FURTHER)}; got both: each is a command")
 
 
 def _train_own(
     ctx: typer.Context, name: str, recipe: Recipe, options: Options, *, quiet: bool
 ) -> None:
     """Train a family of somebody's own images, and measure all but attacks, which take hours."""
-    stray = [each for each in ("out_dir", "seed", "aberrations") if _given(ctx, each)]
+    stray = [each for each in ("out_dir", "seed", *FURTHER) if _given(ctx, each)]
     if stray:
         raise InvalidInput(f"--family {name} has no {stray}: it trains --seeds from 0 on")
     losses = (recipe.loss,) if _given(ctx, "loss") else own.PAIR
@@ -255,10 +268,11 @@ def _train_family(family: Family, options: Options, *, quiet: bool) -> None:
                 tasks[stage] = bar.add_task(title, total=total)
             bar.update(tasks[stage], completed=done)
 
-        if options.aberrations:
-            record = train_aberrant(family, Settings(), options, progress)
-            out.print(markdown(aberration_claim.table(record)), markup=False, soft_wrap=True)
-            return
+        for name, (train, table) in FURTHER.items():
+            if getattr(options, name):
+                record = train(family, Settings(), options, progress)
+                out.print(markdown(table(record)), markup=False, soft_wrap=True)
+                return
         made = protocol.train(family, Settings(), options, progress)
     for manifest in made:
         accuracy = 100 * manifest.metrics["accuracy"]

@@ -78,23 +78,25 @@ def _robust(
         table[case] = {}
         for i, key in enumerate(keys):
             table[case][key] = spread(run.found["robust"][case][i] for run in mine.values())
-            if theirs:
-                table[case][key] |= _against(
-                    {seed: run.right[case][i] for seed, run in mine.items()},
-                    {seed: run.right[case][i] for seed, run in theirs.items()},
-                    resamples,
-                )
+            gap = difference(
+                {seed: run.right[case][i] for seed, run in mine.items() if theirs},
+                {seed: run.right[case][i] for seed, run in theirs.items()},
+                resamples,
+            )
+            table[case][key] |= {"vs_ce_zero": gap} if gap else {}
     return table
 
 
-def _against(
+def difference(
     mine: Mapping[int, Tensor], base: Mapping[int, Tensor], resamples: int
-) -> dict[str, Any]:
-    """`vs_ce_zero` of robust accuracies: right answers (M,) bool by seed.
+) -> dict[str, Any] | None:
+    """The difference in robust accuracy, of right answers (M,) bool by seed; None without pairs.
 
     Runs that were attacked on fewer images are compared on those: all attack the first ones of the
     same permutation.
     """
+    if not set(mine) & set(base):
+        return None
     images = min(len(each) for each in (*mine.values(), *base.values()))
 
     def measured(right: Mapping[int, Tensor]) -> tuple[dict[int, float], dict[int, Tensor]]:
@@ -103,7 +105,7 @@ def _against(
 
     (ours, our_draws), (theirs, their_draws) = measured(mine), measured(base)
     gap = intervals.difference(ours, theirs, (our_draws, their_draws))
-    return {"vs_ce_zero": gap.as_difference()} if gap else {}
+    return gap.as_difference() if gap else None
 
 
 def _drawn(by_image: Mapping[int, Tensor], resamples: int) -> dict[int, Tensor]:

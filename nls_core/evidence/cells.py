@@ -11,7 +11,16 @@ from nls_core.padding import PADDINGS
 BASE = "ce-zero"  # with which cells are compared
 TEMPERED = "ce_temperature"  # the loss's name in cells that are ce with its temperature
 WITH_T = "_with_t"  # of metrics after one temperature, fitted on the validation split
-NAMES = {TEMPERED: "ce + T", "nls_ls": "nls + λ·ls"}
+NAMES = {
+    TEMPERED: "ce + T",
+    "nls_ls": "nls + λ·ls",
+    "ls_tuned": "ls, tuned s",
+    "focal_tuned": "focal, tuned γ",
+    "ce_decay": "ce, more decay",
+    "ce_early": "ce, best NLL",
+    "ce_matched": "ce, lr·wd of nls",
+    "nls_matched": "nls, lr·wd of ce",
+}
 
 Cells = Mapping[str, Mapping[str, Any]]
 Table = list[list[str]]

@@ -31,3 +31,8 @@ def measure(family: str) -> str:
 def aberrations(family: str) -> str:
     """The command that trains and measures a family on aberrant data."""
     return f"nls train --grid {family} --aberrations"
+
+
+def baselines(family: str) -> str:
+    """The command that trains and measures the baselines that a family is held against."""
+    return f"nls train --grid {family} --baselines"

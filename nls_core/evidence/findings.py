@@ -9,6 +9,7 @@ from pathlib import Path
 from nls_core import families, files
 from nls_core.evidence import (
     aberration_claim,
+    baseline_claims,
     out_of_fold_claims,
     over_epochs,
     own_claims,
@@ -41,9 +42,16 @@ CLAIMS: dict[str, Claims] = {
         "own-loss": out_of_fold_claims.mixture,
     },
 }
-ABERRATIONS = aberration_claim.KEY  # a claim about runs that not every family has
+# claims about runs that not every family has: the field of `Evidence` -> its claims
+FURTHER: dict[str, Claims] = {
+    "baselines": {
+        baseline_claims.FAIR: baseline_claims.fair,
+        baseline_claims.DECAY: baseline_claims.decay,
+    },
+    "aberrations": {aberration_claim.KEY: aberration_claim.aberrations},
+}
 OVER_EPOCHS = "over-epochs"  # a section without a verdict
-KEYS = tuple(dict.fromkeys([*(key for each in CLAIMS.values() for key in each), ABERRATIONS]))
+KEYS = tuple(dict.fromkeys(key for each in (*CLAIMS.values(), *FURTHER.values()) for key in each))
 INTERVALS = {
     families.SPLIT: "over seeds; in brackets 95 % intervals of a difference that cover new seeds "
     "and new test\nimages: Student's t over the seeds, with the variance of {resamples} resamples "
@@ -67,10 +75,11 @@ When a claim *holds*, *holds in part*, *does not hold* or is *undecided* was fix
 
 
 def all_of(evidence: Evidence) -> list[Finding]:
-    """Every finding of a family; that of aberrant data where it was trained on such."""
-    claims = CLAIMS[families.protocol_of(evidence.family)]
-    found = [make(evidence) for make in claims.values()]
-    return found + ([aberration_claim.aberrations(evidence)] if evidence.aberrations else [])
+    """Every finding of a family, those of `FURTHER` where it has their runs."""
+    claims = dict(CLAIMS[families.protocol_of(evidence.family)])
+    for name, more in FURTHER.items():
+        claims |= more if getattr(evidence, name) else {}
+    return [make(evidence) for make in claims.values()]
 
 
 def document(evidence: Evidence, courses: Sequence[Course] = ()) -> str:

@@ -62,6 +62,7 @@ def aggregate(
     *,
     resamples: int,
     renderings: int = 1,
+    compared: Callable[[str], Mapping[str, str]] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, Any]]:
     """The `cells` of a report: every cell's metrics over its seeds, and against `BASE`.
@@ -71,6 +72,8 @@ def aggregate(
         labels: (N,).
         resamples: of the images, for the intervals.
         renderings: how many images in a row show one object: they are drawn together.
+        compared: of a cell, under which name its metrics are compared with which other cell; None
+            takes the baseline and, with partial padding, the zero twin.
         progress: called with 1 after each run.
     """
     draws = bootstrap.draws(len(labels), resamples, per=renderings)
@@ -82,7 +85,7 @@ def aggregate(
     return {
         cell: {
             "seeds": sorted(each.values),
-            "metrics": _metrics(cell, figures),
+            "metrics": _metrics(cell, figures, (compared or _compared)(cell)),
             **(_further(cell, runs, labels, resamples, renderings) if cell in runs else {}),
         }
         for cell, each in figures.items()
@@ -128,13 +131,15 @@ def _tempered(seeds: Mapping[int, Run], labels: Tensor, draws: Tensor) -> Figure
     )
 
 
-def _metrics(cell: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
-    """name -> mean, sd, n, the interval, and the differences to other cells."""
+def _metrics(
+    cell: str, figures: Mapping[str, Figures], others: Mapping[str, str]
+) -> dict[str, Any]:
+    """name -> mean, sd, n, the interval, and the differences to `others`, by their names."""
     found: dict[str, Any] = {}
     mine = figures[cell]
     for name in sorted({name for run in mine.values.values() for name in run}):
         found[name] = intervals.figure(mine.of(name), mine.drawn(name))
-        for key, other in _compared(cell).items():
+        for key, other in others.items():
             if gap := _gap(name, mine, figures.get(other)):
                 found[name][key] = gap
     base = figures.get(BASE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nls_core import files
-from nls_core.evidence import aberrations, report
+from nls_core.evidence import aberrations, baselines, report
 from nls_core.evidence.cells import Cells, Table, parts
 from nls_core.metrics.intervals import holm
 
@@ -42,6 +42,7 @@ class Evidence:
     ablations: Mapping[str, Any]
     bench: Sequence[Mapping[str, Any]] = ()  # bench.json
     aberrations: Mapping[str, Any] = field(default_factory=dict)  # aberrations.json
+    baselines: Mapping[str, Any] = field(default_factory=dict)  # baselines.json
 
     @property
     def cells(self) -> Cells:
@@ -68,6 +69,7 @@ def read(family: str, models_dir: Path) -> Evidence:
         other("ablations.json"),
         other(BENCH, list),
         aberrations.read(family, models_dir),
+        baselines.read(family, models_dir),
     )
 
 

@@ -87,6 +87,28 @@ class Aberrations:
 
 
 @dataclass(frozen=True)
+class Baselines:
+    """What a family's claims are held against beside its cells, with zero padding.
+
+    Of each loss of `tuned` those of its options are taken that have the lowest validation NLL
+    after `search_epochs`. `fixed` are changes to the recipe by name; the runs of those in `early`
+    stop at the epoch of their lowest validation NLL, and those in `attacked` are measured under
+    attack too. Learning rates are those of the family's search; seeds count from 0.
+    """
+
+    tuned: Mapping[str, tuple[Mapping[str, float], ...]]
+    fixed: Mapping[str, Mapping[str, Any]]
+    early: tuple[str, ...] = ()
+    attacked: tuple[str, ...] = ()
+    search_epochs: int = 20
+    seeds: int = 3
+
+    def losses(self) -> tuple[str, ...]:
+        """All that are trained."""
+        return tuple(dict.fromkeys([*self.tuned, *(each["loss"] for each in self.fixed.values())]))
+
+
+@dataclass(frozen=True)
 class Family:
     """What one family trains, by which protocol it is measured, and what pages say of it."""
 
@@ -118,6 +140,7 @@ class Family:
     regime: Mapping[str, Any] = field(default_factory=dict)
     regime_rates: Mapping[str, float] = field(default_factory=dict)
     aberrations: Aberrations | None = None  # None: trained on its data as they are
+    baselines: Baselines | None = None  # None: its cells are all there is to compare
     uploads: bool = False  # its classes are what people photograph: Compare opens with it
     attribution: str = ""  # Markdown for model cards: data, authors and licences
     made_by: str = ""  # the command, of a family that is not declared

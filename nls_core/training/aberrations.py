@@ -17,19 +17,19 @@ from torch import Tensor
 
 from nls_core import files
 from nls_core.data import datasets
-from nls_core.errors import CheckpointError, InvalidInput
+from nls_core.errors import CheckpointError
 from nls_core.evidence import aberrations, commands, report, stored_runs
 from nls_core.evidence.measure import predict
 from nls_core.evidence.parts import data_digest
-from nls_core.families import FAMILIES, Aberrations, Family
+from nls_core.families import Aberrations, Family
 from nls_core.families.recipe import with_overrides
 from nls_core.metrics import calibration
 from nls_core.settings import Settings
 from nls_core.training import checkpoints, grid, loop
 from nls_core.training.checkpoints import LAST
-from nls_core.training.jobs import Job, run_jobs
-from nls_core.training.options import Options, StageProgress, quiet
-from nls_core.training.publish import SEARCH
+from nls_core.training.jobs import Job, run_stage
+from nls_core.training.options import Options, StageProgress, declared, quiet
+from nls_core.training.publish import chosen_rates
 
 FOLDER = "aberrations"  # in the runs of a family
 
@@ -55,23 +55,6 @@ class Split:
     def digest(self) -> str:
         """Of all images and labels."""
         return data_digest(self.train, self.test)
-
-
-def declared(family: Family, options: Options) -> Aberrations:
-    """What a family declares.
-
-    Raises:
-        InvalidInput: nothing, or the options ask for another number of seeds.
-    """
-    if family.aberrations is None:
-        known = [name for name, each in FAMILIES.items() if each.aberrations]
-        raise InvalidInput(f"{family.name} declares no aberrations; families that do: {known}")
-    if options.seeds != 1:
-        raise InvalidInput(
-            f"--aberrations has {family.aberrations.seeds} seeds by its declaration; "
-            "leave --seeds out"
-        )
-    return family.aberrations
 
 
 def search_jobs(family: Family, declaration: Aberrations, runs: Path) -> list[Job]:
@@ -126,27 +109,20 @@ def train(
         The record that is written to aberrations.json in the family's folder.
 
     Raises:
-        InvalidInput: see `declared`.
+        InvalidInput: see `options.declared`.
         CheckpointError: the family's search is missing, or nothing is finished.
         NLSLabError: a run failed; and as `run_jobs`.
     """
-    declaration = declared(family, options)
+    declaration = declared(family.aberrations, "aberrations", family, options)
     data = _clean(family, settings, options)
-
-    def train_all(jobs: Sequence[Job], stage: str) -> None:
-        total = sum(job.recipe.epochs for job in jobs)
-        if not options.finished:
-            run_jobs(
-                jobs, options.jobs, lambda done: progress(stage, done, total), settings=settings
-            )
-
-    own = _rates(family, declaration, settings.models_dir)
+    own = chosen_rates(family, declaration.losses, settings.models_dir)
     searching = search_jobs(family, declaration, options.runs)
-    train_all(searching, "learning-rate search")
+    run_stage("learning-rate search", searching, settings, options, progress)
     searched = grid.best_rates(replace(family, rates=declaration.rates), searching)
     rates = own | searched.chosen
     jobs = jobs_of(family, declaration, rates, options.runs)
-    train_all([each.job for each in jobs], "training on aberrant data")
+    training = [each.job for each in jobs]
+    run_stage("training on aberrant data", training, settings, options, progress)
     record = {
         **_basis(family, declaration, data),
         "rates": rates,
@@ -185,18 +161,6 @@ def _basis(family: Family, declaration: Aberrations, data: Split) -> dict[str, A
         },
         "groups": {name: list(each) for name, each in declaration.groups.items()},
     }
-
-
-def _rates(family: Family, declaration: Aberrations, models_dir: Path) -> dict[str, float]:
-    """The rates that the family's own search chose."""
-    path = models_dir / family.name / SEARCH
-    chosen = files.read_json(path).get("chosen", {}) if path.exists() else {}
-    missing = [loss for loss in declaration.losses if loss not in chosen]
-    if missing:
-        raise CheckpointError(
-            f"{files.shown(path)} has no learning rate of {missing}; `{family.command}` makes it"
-        )
-    return {loss: float(chosen[loss]) for loss in declaration.losses}
 
 
 def _measured(

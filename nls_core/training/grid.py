@@ -14,7 +14,7 @@ from nls_core.families import Family
 from nls_core.families.recipe import with_overrides
 from nls_core.settings import Settings
 from nls_core.training.checkpoints import LOG
-from nls_core.training.jobs import Job, run_jobs
+from nls_core.training.jobs import Job, run_stage
 from nls_core.training.options import Options, StageProgress, quiet
 from nls_core.training.publish import accuracy, rows, write_search
 from nls_core.training.seeds import publish_seeds
@@ -177,11 +177,7 @@ def train_family(
     full = datasets.load(name, folder, "train", download=options.download)
 
     def train_all(jobs: Sequence[Job], stage: str) -> None:
-        total = sum(job.recipe.epochs for job in jobs)
-        if not options.finished:
-            run_jobs(
-                jobs, options.jobs, lambda done: progress(stage, done, total), settings=settings
-            )
+        run_stage(stage, jobs, settings, options, progress)
 
     searched = search_jobs(family, runs)
     train_all(searched, "learning-rate search")

@@ -20,6 +20,7 @@ from nls_core.families.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.training import checkpoints
 from nls_core.training.checkpoints import DIVERGED, LAST, LOG
+from nls_core.training.options import Options, StageProgress
 from nls_core.training.processes import stop_signals
 
 POLL = 0.2  # seconds between looks at the runs
@@ -138,6 +139,22 @@ def run_jobs(
     if failed:
         raise NLSLabError("a run failed: " + "; ".join(failed))
     progress(_done(jobs))
+
+
+def run_stage(
+    stage: str,
+    jobs: Sequence[Job],
+    settings: Settings,
+    options: Options,
+    progress: StageProgress,
+) -> None:
+    """`run_jobs` of what is not finished, unless the options say that nothing is trained.
+
+    `progress` is called with the stage, the epochs done and the epochs in all.
+    """
+    total = sum(job.recipe.epochs for job in jobs)
+    if not options.finished:
+        run_jobs(jobs, options.jobs, lambda done: progress(stage, done, total), settings=settings)
 
 
 def _environment(settings: Settings | None) -> dict[str, str]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
+from nls_core.errors import InvalidInput
+from nls_core.families import FAMILIES, Aberrations, Baselines, Family
+
+T = TypeVar("T", Aberrations, Baselines)
 # called with the stage, what is done of it, and how much there is (None: not known before)
 StageProgress = Callable[[str, int, int | None], None]
 
@@ -21,7 +26,8 @@ class Options:
     `runs` is the folder of the runs, `jobs` how many train side by side, `seeds` how many each
     cell gets, from 0 (see `Family.seeds`). With `finished` nothing is trained, and what is
     finished is published; `download` fetches a missing data set, where its source allows. With
-    `aberrations` the runs on aberrant data are made instead of the cells.
+    `aberrations` the runs on aberrant data are made instead of the cells, with `baselines` those
+    that the cells are held against.
     """
 
     runs: Path
@@ -30,9 +36,26 @@ class Options:
     finished: bool = False
     download: bool = False
     aberrations: bool = False
+    baselines: bool = False
 
     def changed(self) -> tuple[str, ...]:
         """The names of the options that are not at their defaults, `runs` aside."""
         default = Options(self.runs)
         names = (each.name for each in fields(self))
         return tuple(name for name in names if getattr(self, name) != getattr(default, name))
+
+
+def declared(declaration: T | None, name: str, family: Family, options: Options) -> T:
+    """What a family declares beside its cells, under a field `name` that is an option too.
+
+    Raises:
+        InvalidInput: nothing, or the options ask for another number of seeds.
+    """
+    if declaration is None:
+        known = [each.name for each in FAMILIES.values() if getattr(each, name) is not None]
+        raise InvalidInput(f"{family.name} declares no {name}; families that do: {known}")
+    if options.seeds != 1:
+        raise InvalidInput(
+            f"--{name} has {declaration.seeds} seeds by its declaration; leave --seeds out"
+        )
+    return declaration

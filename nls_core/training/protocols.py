@@ -29,7 +29,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     SPLIT: Protocol(
         grid.train_family,
-        ("runs", "jobs", "seeds", "finished", "download", "aberrations"),
+        ("runs", "jobs", "seeds", "finished", "download", "aberrations", "baselines"),
         accuracy="accuracy",
         unit="epochs",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -152,6 +152,22 @@ def write_search(
         **(more or {}),
     }
     files.write_json(models_dir / family.name / SEARCH, record, indent=2)
+
+
+def chosen_rates(family: Family, names: Iterable[str], models_dir: Path) -> dict[str, float]:
+    """Loss -> the rate that the family's search chose.
+
+    Raises:
+        CheckpointError: it has none of one of the losses; the message says what makes it.
+    """
+    path = models_dir / family.name / SEARCH
+    chosen = files.read_json(path).get("chosen", {}) if path.exists() else {}
+    asked = tuple(names)
+    if missing := [loss for loss in asked if loss not in chosen]:
+        raise CheckpointError(
+            f"{files.shown(path)} has no learning rate of {missing}; `{family.command}` makes it"
+        )
+    return {loss: float(chosen[loss]) for loss in asked}
 
 
 def accuracy(row: dict[str, Any]) -> float:

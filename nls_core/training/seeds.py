@@ -16,9 +16,9 @@ from nls_core.families import Family
 from nls_core.families.recipe import Recipe
 from nls_core.settings import Settings
 from nls_core.training import checkpoints, loop
-from nls_core.training.checkpoints import BEST, LOG
+from nls_core.training.checkpoints import BEST, BEST_NLL, LOG
 from nls_core.training.jobs import Job
-from nls_core.training.publish import Outcome, accuracy, manifest_of, publish, rows
+from nls_core.training.publish import Outcome, manifest_of, publish, rows
 from nls_core.types import Manifest
 
 
@@ -28,17 +28,43 @@ def outcome(job: Job, family: Family, settings: Settings, data: Sequence[dataset
     `data` is (train, test), as `datasets.load` gives them.
     """
     full, test = data
-    index = datasets.hold_out(full)
-    state = checkpoints.read(job.out / BEST, job.recipe)
-    job = replace(job, recipe=Recipe(**state["recipe"]))  # as it ran: with what it chose
-    model = loop.make_model(job.recipe, full.take(index[0]))
+    with tempfile.TemporaryDirectory() as scratch:  # so that no model without figures is seen
+        manifest = store(job, family, full, Path(scratch))
+        stored, manifest = zoo.load(manifest.id, Path(scratch), settings.torch_device())
+    measured = measure(stored, full.take(datasets.hold_out(full)[1]), test)
+    return Outcome(manifest, stored, measured, curve=files.read_bytes(job.out / LOG))
+
+
+def store(
+    job: Job,
+    family: Family,
+    full: datasets.Data,
+    folder: Path,
+    *,
+    model_id: str | None = None,
+    early: bool = False,
+) -> Manifest:
+    """Store the weights of a finished run in a models folder, as float16 and without figures.
+
+    Args:
+        job: finished.
+        family: what it belongs to.
+        full: the training split.
+        folder: takes the model.
+        model_id: None takes `<family>/<loss>-<padding>`.
+        early: take the epoch of the lowest validation NLL, not that of the highest accuracy.
+    """
+    name, column = (BEST_NLL, "val_nll") if early else (BEST, "val_accuracy")
+    state = checkpoints.read(job.out / name, job.recipe)
+    recipe = Recipe(**state["recipe"])  # as it ran: with what it chose
+    model = loop.make_model(recipe, full.take(datasets.hold_out(full)[0]))
     model.load_state_dict(state["model"])
     log = rows(job.out / LOG)
-    best = max(log, key=accuracy)
-    given = {key: value for key, value in job.recipe.to_dict().items() if value is not None}
+    best = min(log, key=lambda row: float(row[column]) * (1 if early else -1))
+    given = {key: value for key, value in recipe.to_dict().items() if value is not None}
     manifest = manifest_of(
         family,
-        job.recipe,
+        recipe,
         model,
         classes=full.classes,
         size=full.images.shape[-1],
@@ -52,11 +78,7 @@ def outcome(job: Job, family: Family, settings: Settings, data: Sequence[dataset
         },
     )
     manifest = replace(manifest, command=f"{manifest.command} --only clean")
-    with tempfile.TemporaryDirectory() as scratch:  # so that no model without figures is seen
-        zoo.store(model.net, manifest, Path(scratch))
-        stored, manifest = zoo.load(manifest.id, Path(scratch), settings.torch_device())
-    measured = measure(stored, full.take(index[1]), test)
-    return Outcome(manifest, stored, measured, curve=files.read_bytes(job.out / LOG))
+    return zoo.store(model.net, replace(manifest, id=model_id or manifest.id), folder)
 
 
 def _model_id(job: Job, family: Family) -> str:

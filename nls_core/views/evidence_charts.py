@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nls_core.evidence import robustness
+from nls_core.evidence import baseline_claims, robustness
 from nls_core.evidence.cells import BASE, TEMPERED, Cells, gap, label, ordered
 from nls_core.evidence.stored_runs import Runs
 from nls_core.evidence.verdicts import Evidence
@@ -148,6 +148,12 @@ def tradeoff(cells: Cells) -> go.Figure:
     return finish(figure, "Accuracy over ECE (best: top left)", 440)
 
 
+def _at_equal_decay(record: Mapping[str, Any]) -> go.Figure:
+    """Accuracy under the worst attack of what is compared at equal rate times weight decay."""
+    cells = baseline_claims.attacked(record) if record else {}
+    return over_epsilon(cells, robustness.WORST, ordered(cells))
+
+
 def _trained(runs: Runs) -> list[str]:
     return [c for c in ordered(runs) if not c.startswith(TEMPERED)]  # type: ignore[arg-type]
 
@@ -164,5 +170,7 @@ OF_FINDING: dict[str, Callable[[Evidence, Runs], go.Figure]] = {
     "objects": lambda e, runs: mask_charts.chart(e.cells, "clean", "gradcam", "Energy inside"),
     "smoothing": lambda e, runs: run_charts.smoothing(e.ablations),
     "own-loss": lambda e, runs: tradeoff(e.cells),
+    "fair-baselines": lambda e, runs: by_cell(e.baselines.get("cells", {}), "ece", "ECE-15"),
+    "decay": lambda e, runs: _at_equal_decay(e.baselines),
     "aberrations": lambda e, runs: run_charts.aberrations(e.aberrations, "accuracy"),
 }

@@ -146,8 +146,10 @@ def test_what_fashion_declares_is_what_the_rules_say() -> None:
     assert losses == ["ce", "ls", "nls", "nls_ls", "nce_rce"]
     rules = " ".join((ROOT / "docs" / "rules.md").read_text(encoding="utf-8").split())
     assert f"{declared.epochs} epochs instead of 20, so that its 120 runs" in rules
-    rates = ", ".join(f"{rate:g}" for rate in declared.rates["nce_rce"])
+    rates = ", ".join(f"{rate:g}" for rate in declared.rates["nce_rce"][3:])
     assert f"rate in {{{rates}}}" in rules
+    lower = [f"{rate:g}" for rate in declared.rates["nce_rce"][2::-1]]
+    assert f"goes on to {lower[0]}, {lower[1]} and {lower[2]}" in rules
     jobs = aberrations.jobs_of(family, declared, dict.fromkeys(losses, 0.1), Path("runs"))
     assert len(jobs) == 5 * 8 * 3
     assert len({each.job.out for each in jobs}) == len(jobs)
@@ -166,7 +168,9 @@ def test_only_families_with_a_declaration_have_aberrations(nls: Nls) -> None:
     assert refused.status == 2
     assert "which has no --aberrations" in refused.line
     with pytest.raises(InvalidInput, match=r"declares no aberrations; families that do: \['fash"):
-        aberrations.declared(Family("bare", RECIPE, {"ce": (0.1,)}, 1), Options(Path("runs")))
+        aberrations.train(
+            Family("bare", RECIPE, {"ce": (0.1,)}, 1), Settings(), Options(Path("runs"))
+        )
     seeds = nls("train", "--grid", "fashion", "--aberrations", "--seeds", "5")
     assert seeds.status == 2
     assert "--aberrations has 3 seeds by its declaration" in seeds.line

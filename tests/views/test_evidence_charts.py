@@ -6,7 +6,7 @@ import pytest
 
 from nls_core.evidence import robustness
 from nls_core.evidence.cells import label, ordered
-from nls_core.evidence.findings import ABERRATIONS, CLAIMS, FINDINGS, KEYS
+from nls_core.evidence.findings import CLAIMS, FINDINGS, FURTHER, KEYS
 from nls_core.families import OUT_OF_FOLD
 from nls_core.settings import Settings
 from nls_core.views import cell_style, evidence_charts, palette, run_charts
@@ -27,7 +27,7 @@ def cells(data: Reports) -> list[str]:
 
 def test_every_finding_has_its_chart(data: Reports) -> None:
     assert set(evidence_charts.OF_FINDING) == set(KEYS)
-    for key in (*FINDINGS, ABERRATIONS):
+    for key in (*FINDINGS, *(key for more in FURTHER.values() for key in more)):
         figure = evidence_charts.OF_FINDING[key](data.evidence, data.runs)
         assert figure.layout.title.text
         assert figure.layout.xaxis.title.text
