@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,14 @@ from nls_core.evidence.parts import LONGEST, PARTS
 from nls_core.evidence.robustness import WORST
 from nls_core.families import FAMILIES, Baselines, Family
 from nls_core.settings import ROOT, Settings
-from nls_core.training import baselines, checkpoints, protocols
+from nls_core.training import baselines, checkpoints, grid, loop, seeds
 from nls_core.training.checkpoints import BEST, BEST_NLL, LOG
 from nls_core.training.jobs import Job
 from nls_core.training.options import Options
 from nls_core.training.publish import rows
 from tests.helpers.command import Nls
 from tests.helpers.evidence import hurry
-from tests.helpers.site import with_separable
-from tests.helpers.steps import RECIPE
+from tests.helpers.steps import RECIPE, separable
 
 DECLARED = Baselines(
     tuned={"ls": ({"smoothing": 0.9}, {"smoothing": 0.05})},
@@ -58,29 +57,43 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """A family with its own two cells measured, and then its baselines."""
+    """A family with its own two cells measured, and then its baselines, all trained in here."""
     folder = tmp_path_factory.mktemp("baselines")
     recipe = replace(RECIPE, dataset="separable", epochs=3, freeze_bn=False)
-    rates = {"ce": (0.05,), "ls": (0.05,), "nls": (1.0,)}
+    rates = {"ce": (0.05,), "nls": (1.0,)}
     family = Family("tiny", recipe, rates, 1, paddings=("zero",), headline=("ce-zero", "nls-zero"))
     family = replace(family, baselines=DECLARED)
     settings = Settings(models_dir=folder / "models", data_dir=folder / "data", device="cpu")
     stages: dict[str, tuple[int, int | None]] = {}
+    found = {"ce": 0.05, "ls": 0.05, "nls": 1.0}
+    files.write_json(settings.models_dir / "tiny" / "search.json", {"chosen": found})
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
         patch.setattr(report, "RESAMPLES", 40)
         patch.setitem(FAMILIES, "tiny", family)
-        with_separable(patch, folder / "site")
+        patch.setitem(datasets.DATASETS, "separable", lambda *_: separable())
         runs = folder / "runs"
-        protocols.train(family, settings, Options(runs, jobs=2))
+        own = grid.cell_jobs(family, found, runs, 1)
+        _train(own)
+        seeds.publish_seeds(own, family, settings, (separable(), separable()), runs)
         measured_family("tiny", settings, runs, Store(runs / "evaluate"), ["clean", "attacks"])
+        searching = baselines.tuning_jobs(family, DECLARED, found, runs)
+        _train(searching)
+        chosen = baselines.tuned(DECLARED, searching)[1]
+        _train([e.job for e in baselines.jobs_of(family, DECLARED, found, chosen, runs)])
         record = baselines.train(
             family,
             settings,
-            Options(runs, jobs=2, baselines=True),
+            Options(runs, baselines=True),
             lambda stage, done, total: stages.update({stage: (done, total)}),
         )
         yield Trained(family, settings, runs, record, stages)
+
+
+def _train(jobs: Sequence[Job]) -> None:
+    """What `run_jobs` does in processes, which test_grid.py tries."""
+    for job in jobs:
+        loop.run(job.recipe, job.out, separable(), device=torch.device("cpu"))
 
 
 def test_every_baseline_stands_beside_the_familys_own_cells(trained: Trained) -> None:
