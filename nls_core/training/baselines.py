@@ -172,7 +172,9 @@ def train(
             "epochs": family.recipe.epochs,
             "search": {"epochs": declaration.search_epochs, "tried": tried, "chosen": chosen},
             "settings": {each.cell: _setting(each.job) for each in jobs},
-            "diverged": [str(each.job.out) for each in jobs if each.job.diverged()],
+            "diverged": [
+                f"{each.cell}, seed {each.job.recipe.seed}" for each in jobs if each.job.diverged()
+            ],
         },
         progress=lambda done: progress("intervals of baselines", done, None),
     )
