@@ -10,6 +10,7 @@ from nls_core import families, files
 from nls_core.evidence import (
     aberration_claim,
     baseline_claims,
+    map_claims,
     out_of_fold_claims,
     over_epochs,
     own_claims,
@@ -27,7 +28,7 @@ FINDINGS: Claims = {
     "robustness": paper_claims.robustness,
     "generalization": paper_claims.generalization,
     "convergence": paper_claims.convergence,
-    "maps": paper_claims.maps,
+    "maps": map_claims.maps,
     "smoothing": own_claims.smoothing,
     "own-loss": own_claims.own_loss,
 }

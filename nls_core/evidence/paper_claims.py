@@ -37,13 +37,6 @@ from nls_core.evidence.verdicts import (
 )
 from nls_core.padding import PADDINGS
 
-# scores of maps less those of a uniform or a random map: what is shown, and the better side
-NET_OF_CONTROLS: dict[str, tuple[str, int]] = {
-    "map_drift_cosine_net": ("stability net of a uniform map's", 1),
-    "map_insertion_auc_net": ("insertion net of a random map's", 1),
-    "map_deletion_auc_net": ("deletion net of a random map's", -1),
-}
-
 
 def calibration(evidence: Evidence) -> Finding:
     """Claim 1: normalized soft labels calibrate."""
@@ -258,45 +251,5 @@ def convergence(evidence: Evidence) -> Finding:
         verdict(endpoints),
         text,
         [head, *rows],
-        evidence.record["command"],
-    )
-
-
-def maps(evidence: Evidence) -> Finding:
-    """The title's claim: efficient, adaptable activation maps; here their measured quality."""
-    cells = evidence.cells
-    names = {
-        "map_drift_cosine": "cosine, clean and attacked",
-        "map_drift_iou": "top-20 % overlap",
-        "map_max_sensitivity": "sensitivity",
-        "map_insertion_auc": "insertion AUC",
-        "map_deletion_auc": "deletion AUC",
-        "map_average_drop": "average drop",
-        "map_randomization_similarity": "similarity to a random model's",
-        "map_border_mass": "mass on the border",
-    }
-    rows = [
-        [label(cell), *(number(metric(cells, cell, name)) for name in names)]
-        for cell in ordered(cells)
-        if metric(cells, cell, "map_drift_cosine")
-    ]
-    endpoints = [
-        Endpoint(
-            shown, (metric(cells, "nls-zero", name) or {}).get("vs_ce_zero"), side, MARGINS["maps"]
-        )
-        for name, (shown, side) in NET_OF_CONTROLS.items()
-    ]
-    text = (
-        "GradCAM at the last stage, for the model's own answer; attacked by PGD at 4/255. "
-        "Insertion and deletion rest on the softmax confidence, so a less confident model has "
-        "smaller areas whatever its maps are; a nearly uniform map is stable whatever it shows. So "
-        f"the claim is judged net of uniform and random maps. {outcomes(endpoints)}"
-    )
-    return Finding(
-        "maps",
-        "Activation maps of normalized soft labels are better.",
-        verdict(endpoints),
-        text,
-        [["cell", *names.values()], *rows],
         evidence.record["command"],
     )

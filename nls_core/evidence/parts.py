@@ -140,7 +140,7 @@ def _map_settings(subject: Subject) -> Mapping[str, Any]:
         "images": min(MAP_IMAGES, len(subject.y)),
         "epsilon": MAP_EPSILON,
         "steps": MAP_STEPS,
-        "metrics": list(map_quality.METRICS),
+        "metrics": list(map_quality.ALL),
     }
 
 

@@ -24,7 +24,7 @@ from nls_core.evidence.collect import SCHEMA, Measurements, to_json
 FOLDER = "raw"
 LABELS = "labels.npz"
 THRESHOLDS = (85, 88, 90)  # validation accuracy in %, whose first epoch tells convergence
-VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics", "grad-cam")
+VERSIONS = ("nls-lab", "torch", "torchvision", "numpy", "torchmetrics")  # of the extra `train`
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """How alike two activation maps are: by cosine, by their most salient pixels, and by ranks.
 
+And how uniform one is: two uniform maps are alike whatever they explain.
+
 Maps are (B, h, w), finite and ≥ 0, in any unit: no measure here changes with a map's scale.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +58,42 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
     ]
     both_zero = (lengths[0] == 0) & (lengths[1] == 0)
     return torch.where(both_zero, 1.0, (unit[0] * unit[1]).sum(1).clamp(0, 1))
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """(B,) float64 in [-1, 1]: the cosine of two sets of maps (B, h, w), each less its mean.
+
+    What all maps have in common with a uniform one is taken out, so a uniform map has 0 with any
+    (Pearson's correlation of the cells, which says nothing there).
+
+    Raises:
+        InvalidInput: the shapes differ.
+    """
+    _same_shape(first, second)
+    a, b = (centred(maps).flatten(1) for maps in (first, second))
+    lengths = a.norm(dim=1) * b.norm(dim=1)
+    return torch.where(lengths > 0, (a * b).sum(1) / lengths, 0.0).clamp(-1, 1)
+
+
+def centred(maps: Tensor) -> Tensor:
+    """(B, h, w) float64: maps less their means; 0 where only rounding tells cells apart."""
+    exact = maps.double()
+    rest = exact - exact.mean((1, 2), keepdim=True)
+    noise = 1e-6 * exact.abs().amax((1, 2), keepdim=True)  # maps come in float32
+    return torch.where(rest.abs().amax((1, 2), keepdim=True) > noise, rest, 0.0)
+
+
+def entropy(maps: Tensor) -> Tensor:
+    """(B,) float64 in [0, 1]: Shannon's entropy of maps (B, h, w) ≥ 0, over a uniform one's.
+
+    1 is uniform, as a map of zeros is; 0 has all in one cell.
+    """
+    cells = maps.double().flatten(1)
+    total = cells.sum(1, keepdim=True)
+    count = cells.shape[1]
+    shares = torch.where(total > 0, cells / total, 1 / count)
+    bits = -torch.xlogy(shares, shares).sum(1)
+    return (bits / math.log(count)).clamp(0, 1) if count > 1 else bits + 1
 
 
 def top_overlap(first: Tensor, second: Tensor, share: float = TOP) -> Tensor:

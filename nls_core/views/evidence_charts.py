@@ -165,7 +165,7 @@ OF_FINDING: dict[str, Callable[[Evidence, Runs], go.Figure]] = {
     "generalization": lambda e, runs: by_cell(e.cells, "accuracy", "accuracy"),
     "convergence": lambda e, runs: run_charts.curves(runs, "val_accuracy", _trained(runs)),
     "maps": lambda e, runs: by_cell(
-        e.cells, "map_drift_cosine", "cosine of clean and attacked map", share=False
+        e.cells, "map_drift_correlation", "correlation of clean and attacked map", share=False
     ),
     "objects": lambda e, runs: mask_charts.chart(e.cells, "clean", "gradcam", "Energy inside"),
     "smoothing": lambda e, runs: run_charts.smoothing(e.ablations),

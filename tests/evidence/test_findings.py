@@ -228,7 +228,7 @@ def test_a_cell_of_another_loss_stands_in_the_table(key: str, evidence: Evidence
     record = copy.deepcopy(dict(evidence.record))
     record["cells"]["mine-zero"] = record["cells"]["nls-zero"]
     found = FINDINGS[key](Evidence("fashion", record, {}, {}))
-    assert found.table[-1][0] == "mine, zero"
+    assert "mine, zero" in [row[0] for row in found.table]
 
 
 def test_cells_that_met_fewer_attacks_are_named(evidence: Evidence) -> None:

@@ -19,8 +19,24 @@ from nls_core.evidence.map_faithfulness import (
     drop_and_increase,
     insertion_auc,
 )
-from nls_core.evidence.map_quality import METRICS, explainer, max_sensitivity, measure, randomized
-from nls_core.metrics.map_similarity import cosine, rank_correlation, to_pixels, top_overlap
+from nls_core.evidence.map_quality import (
+    ALL,
+    METRICS,
+    explainer,
+    max_sensitivity,
+    measure,
+    random_maps,
+    randomized,
+)
+from nls_core.evidence.map_road import road
+from nls_core.metrics.map_similarity import (
+    correlation,
+    cosine,
+    entropy,
+    rank_correlation,
+    to_pixels,
+    top_overlap,
+)
 from tests.conftest import make_model
 
 Task = tuple[nets.Classifier, Tensor, Tensor]
@@ -59,7 +75,7 @@ def test_sensitivity_by_hand() -> None:
     x = torch.rand(4, 1, 5, 6, generator=torch.Generator().manual_seed(0))
     x[0] = 0.0  # its perturbed copies are not
     x[1] = 0.5
-    got = max_sensitivity(nn.Identity(), x, zeros(4), explain, radius=0.1, samples=7)
+    got, net = max_sensitivity(nn.Identity(), x, zeros(4), explain, radius=0.1, samples=7)
     assert len(seen) == 8
     assert torch.equal(seen[0], x)
     moved = torch.stack(seen[1:])  # (7, 4, 1, 5, 6)
@@ -71,20 +87,30 @@ def test_sensitivity_by_hand() -> None:
     ratios = delta.double().flatten(2).norm(dim=2) / x.double().flatten(1).norm(dim=1)
     assert math.isnan(got[0])
     assert got[1:].tolist() == pytest.approx(ratios.amax(0)[1:].tolist(), rel=1e-5)
+    rest = (x - x.mean((2, 3), keepdim=True)).double().flatten(1).norm(dim=1)
+    moved = delta - delta.mean((3, 4), keepdim=True)
+    ratios = moved.double().flatten(2).norm(dim=2) / rest
+    assert net[2:].tolist() == pytest.approx(ratios.amax(0)[2:].tolist(), rel=1e-5)
+    assert math.isnan(net[1])  # a uniform map has nothing that could change in proportion
+
+
+def sensitivity(*task: Any, **options: Any) -> Tensor:
+    """That of the maps as they are."""
+    return max_sensitivity(*task, **options)[0]
 
 
 def test_sensitivity_is_linear_for_a_linear_map_and_per_image() -> None:
     x = 0.3 + 0.4 * torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     model, y = nn.Identity(), zeros(3)
-    one = max_sensitivity(model, x, y, itself, radius=0.1)
-    torch.testing.assert_close(max_sensitivity(model, x, y, itself, radius=0.2), 2 * one)
-    assert torch.equal(max_sensitivity(model, x, y, itself, radius=0.1, maps=x[:, 0]), one)
-    assert torch.equal(max_sensitivity(model, x[2:], y[2:], itself, radius=0.1), one[2:])
-    assert (max_sensitivity(model, x, y, itself, radius=0.1, seed=1) != one).all()
-    more = max_sensitivity(model, x, y, itself, radius=0.1, samples=40)
+    one = sensitivity(model, x, y, itself, radius=0.1)
+    torch.testing.assert_close(sensitivity(model, x, y, itself, radius=0.2), 2 * one)
+    assert torch.equal(sensitivity(model, x, y, itself, radius=0.1, maps=x[:, 0]), one)
+    assert torch.equal(sensitivity(model, x[2:], y[2:], itself, radius=0.1), one[2:])
+    assert (sensitivity(model, x, y, itself, radius=0.1, seed=1) != one).all()
+    more = sensitivity(model, x, y, itself, radius=0.1, samples=40)
     assert (more >= one).all()
     assert (more > one).any()
-    assert max_sensitivity(model, x, y, itself, radius=0.0).tolist() == [0, 0, 0]
+    assert sensitivity(model, x, y, itself, radius=0.0).tolist() == [0, 0, 0]
 
 
 def test_sensitivity_of_maps_that_stay_zero() -> None:
@@ -92,7 +118,10 @@ def test_sensitivity_of_maps_that_stay_zero() -> None:
         return torch.zeros(len(x), 2, 2)
 
     x = torch.rand(2, 1, 4, 4)
-    assert max_sensitivity(nn.Identity(), x, zeros(2), nothing).tolist() == [0, 0]
+    assert [each.tolist() for each in max_sensitivity(nn.Identity(), x, zeros(2), nothing)] == [
+        [0, 0],
+        [0, 0],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -191,20 +220,35 @@ def test_measure_is_its_parts(
     expected = activation_maps(*task, method=cam, layer=layer)
     assert maps.numpy() == pytest.approx(expected)
     drop, increase = drop_and_increase(*task, maps)
+    sensitivity, sensitivity_net = max_sensitivity(*task, explain, seed=5)
     wanted = {
         "insertion_auc": insertion_auc(*task, maps),
         "deletion_auc": deletion_auc(*task, maps),
+        "road": road(*task, maps, seed=5),
         "average_drop": drop,
         "increase": increase.double(),
-        "max_sensitivity": max_sensitivity(*task, explain, seed=5),
+        "max_sensitivity": sensitivity,
+        "max_sensitivity_net": sensitivity_net,
         "drift_cosine": cosine(maps, moved),
+        "drift_correlation": correlation(maps, moved),
         "drift_iou": top_overlap(to_pixels(maps, 28, 28), to_pixels(moved, 28, 28)),
+        "cross_cosine": cosine(maps, maps[[1, 2, 3, 4, 5, 0]]),
+        "cross_correlation": correlation(maps, maps[[1, 2, 3, 4, 5, 0]]),
+        "entropy": entropy(maps),
         "randomization_similarity": rank_correlation(
             maps, explain(randomized(model, 5), images, labels)
         ),
         "border_mass": torch.tensor([border_mass(m) for m in expected], dtype=torch.float64),
     }
-    assert list(got) == list(METRICS) == list(wanted)
+    assert list(METRICS) == list(wanted)
+    noise = random_maps(6, maps, 5)
+    for name, measured in (
+        ("insertion_auc", insertion_auc(*task, noise)),
+        ("deletion_auc", deletion_auc(*task, noise)),
+        ("road", road(*task, noise, seed=5)),
+    ):
+        wanted |= {f"{name}_random": measured, f"{name}_net": wanted[name] - measured}
+    assert list(got) == list(ALL) == list(wanted)
     for name, value in wanted.items():
         assert got[name].dtype == torch.float64
         assert got[name].shape == (6,)
@@ -216,6 +260,7 @@ def test_measure_is_its_parts(
 def test_an_image_that_was_not_attacked_does_not_drift(task: Task, adversarial: Tensor) -> None:
     same = measure(*task, task[1])
     assert same["drift_cosine"].tolist() == pytest.approx([1.0] * 6)
+    assert same["drift_correlation"].tolist() == pytest.approx([1.0] * 6)
     assert same["drift_iou"].tolist() == [1.0] * 6
     attacked = measure(*task, adversarial)
     assert (attacked["drift_cosine"] < 1).all()

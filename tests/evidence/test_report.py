@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from nls_core.errors import CheckpointError
 from nls_core.evidence import report, robustness, stored_runs
@@ -100,6 +101,12 @@ def test_convergence_is_the_first_epoch_at_or_above() -> None:
     got = stored_runs.convergence([0.7, 0.86, 0.84, 0.88])
     assert got == {"curve_area": pytest.approx(0.82), "epochs_to_85": 2.0, "epochs_to_88": 4.0}
     assert stored_runs.convergence([]) == {}
+
+
+def test_whoever_measures_has_all_whose_versions_are_told() -> None:
+    wanted = map(Requirement, requires("nls-lab") or ())
+    there = {r.name for r in wanted if not r.marker or r.marker.evaluate({"extra": "train"})}
+    assert set(stored_runs.VERSIONS) <= there | {"nls-lab"}
 
 
 def test_a_cell_is_the_mean_over_its_seeds(models: Path) -> None:

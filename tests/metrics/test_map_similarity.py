@@ -8,12 +8,16 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.stats import entropy as shannon
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from nls_core.errors import InvalidInput
 from nls_core.metrics.map_similarity import (
+    centred,
+    correlation,
     cosine,
+    entropy,
     norm,
     places,
     rank_correlation,
@@ -133,17 +137,50 @@ def test_rank_correlation_by_hand() -> None:
     assert rank_correlation(row(0, 0), row(5, 5)).item() == 1.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(MAPS)
+def test_numpy_agrees_on_correlation(pair: np.ndarray) -> None:
+    a, b = pair
+    got = correlation(torch.from_numpy(a), torch.from_numpy(b)).item()
+    uniform = a.min() == a.max() or b.min() == b.max()
+    wanted = 0.0 if uniform else np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    assert got == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_uniform_part_changes_no_correlation() -> None:
+    a, b = row(0, 1, 2, 7), row(1, 1, 0, 3)
+    assert correlation(a + 50, b).item() == pytest.approx(correlation(a, b).item())
+    assert cosine(a + 50, b + 50).item() > 0.99  # where a cosine sees little else
+    almost = row(0.1, 0.1, 0.1, 0.1) * (1 + 1e-8 * row(1, -1, 1, 0))  # rounding, no map
+    assert correlation(almost, b).item() == 0.0
+    assert centred(almost).abs().max() == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(MAPS)
+def test_scipy_agrees_on_entropy(pair: np.ndarray) -> None:
+    got = entropy(torch.from_numpy(pair[0])).item()
+    cells = pair[0].ravel().astype(float)
+    wanted = shannon(cells) / np.log(cells.size) if cells.any() else 1.0
+    assert got == pytest.approx(wanted, abs=1e-9)
+
+
+def test_entropy_of_uniform_and_single_cells() -> None:
+    found = [entropy(each).item() for each in (row(3, 3, 3), row(0, 5, 0), row(0, 0), row(4))]
+    assert found == pytest.approx([1.0, 0.0, 1.0, 1.0])
+
+
 def test_every_row_is_its_own() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 5, 3, 3, generator=generator)
     a[1], b[2] = 0, 0
-    for compare in (cosine, top_overlap, rank_correlation):
+    for compare in (cosine, correlation, top_overlap, rank_correlation):
         alone = torch.cat([compare(a[i : i + 1], b[i : i + 1]) for i in range(5)])
         torch.testing.assert_close(compare(a, b), alone)
         assert len(alone.unique()) > 1
 
 
-@pytest.mark.parametrize("compare", [cosine, top_overlap, rank_correlation])
+@pytest.mark.parametrize("compare", [cosine, correlation, top_overlap, rank_correlation])
 def test_shapes_must_agree(compare) -> None:  # type: ignore[no-untyped-def]
     for first, second in ((row(1, 2), row(1, 2, 3)), (torch.ones(2, 2), torch.ones(2, 2))):
         with pytest.raises(InvalidInput, match="one shape"):
