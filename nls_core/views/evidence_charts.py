@@ -27,7 +27,8 @@ def by_cell(cells: Cells, metric: str, title: str, *, share: bool = True) -> go.
         figure.add_scatter(
             x=[entry["mean"]],
             y=[label(cell)],
-            error_x={"array": [entry["sd"] or 0.0], "thickness": 1.5, "width": 4},
+            # of one run there is no bar: one of length 0 is a stroke
+            error_x={"array": [entry["sd"]], "thickness": 1.5, "width": 4} if entry["sd"] else None,
             mode="markers",
             marker=dot(cell),
             customdata=[gap(entry, scale=100.0 if share else 1.0)],
