@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nls_core.evidence.aberrations import basis
-from nls_core.evidence.cells import Table, gap, label, metric, number, ordered, percent
+from nls_core.evidence.cells import BASE, Table, gap, label, metric, number, ordered, percent
 from nls_core.evidence.verdicts import MARGINS, Endpoint, Evidence, Finding, outcomes, verdict
 
 KEY = "aberrations"
+JUDGED = "nls-zero"
 CLEAN = "clean"  # the condition that no claim is about
 HEAD = ["data", "cell", "seeds", "accuracy %", "difference to ce-zero", "ECE-15 %", "NLL", "AURC %"]
 
@@ -19,7 +20,7 @@ def endpoints(record: Mapping[str, Any]) -> list[Endpoint]:
     return [
         Endpoint(
             name,
-            (metric(condition["cells"], "nls-zero", "accuracy") or {}).get("vs_ce_zero"),
+            (metric(condition["cells"], JUDGED, "accuracy") or {}).get("vs_ce_zero"),
             1,
             MARGINS["accuracy"],
         )
@@ -59,8 +60,9 @@ def aberrations(evidence: Evidence) -> Finding:
     text = (
         f"Trained with wrong labels or long-tailed classes ({basis(record)}), which "
         "the validation split has too; the last epoch, on clean test labels. Accuracy of "
-        f"`nls` against `ce-zero`, in points: {gaps or 'not measured'}. `nce_rce` is the published "
-        f"control for wrong labels. {outcomes(judged)}"
+        f"`nls` against `ce-zero`, in points: {gaps or 'not measured'}.{_clean(record)}"
+        f"{_errors(record)} NCE + RCE is the published control for wrong labels. "
+        f"{outcomes(judged)}"
     )
     return Finding(
         KEY,
@@ -70,3 +72,21 @@ def aberrations(evidence: Evidence) -> Finding:
         table(record),
         str(record["command"]),
     )
+
+
+def _clean(record: Mapping[str, Any]) -> str:
+    """How far apart they are without any aberration: what slow learning alone costs."""
+    entry = metric(record["conditions"].get(CLEAN, {}).get("cells", {}), JUDGED, "accuracy")
+    if not entry or "vs_ce_zero" not in entry:
+        return ""
+    return f" On clean data, trained as long, it is {gap(entry)}."
+
+
+def _errors(record: Mapping[str, Any]) -> str:
+    """ECE of both in every condition, which the claim is not about."""
+    found = []
+    for name, condition in record["conditions"].items():
+        mine, base = (metric(condition["cells"], cell, "ece") for cell in (JUDGED, BASE))
+        if mine and base:
+            found.append(f"{name}: {percent(mine)} and {percent(base)}")
+    return f" ECE of `nls` and `ce`, in per cent: {'; '.join(found)}." if found else ""

@@ -22,7 +22,9 @@ Logits = Mapping[str, Mapping[int, Tensor]]  # cell -> seed -> (N, K) of the tes
 def basis(record: Mapping[str, Any]) -> str:
     """How long the networks of a record learnt, and from how much of the training images."""
     data, share = record["data"], record["data"].get("subset", 1.0)
-    return f"{data['epochs']} epochs" + (f" on {share:.0%} of the images" if share < 1 else "")
+    return f"{data['epochs']} epochs" + (
+        f" on {100 * share:.0f} % of the images" if share < 1 else ""
+    )
 
 
 def cells(

@@ -14,6 +14,7 @@ WITH_T = "_with_t"  # of metrics after one temperature, fitted on the validation
 NAMES = {
     TEMPERED: "ce + T",
     "nls_ls": "nls + λ·ls",
+    "nce_rce": "NCE + RCE",
     "ls_tuned": "ls, tuned s",
     "focal_tuned": "focal, tuned γ",
     "ce_decay": "ce, more decay",

@@ -65,6 +65,11 @@ def test_the_claim_is_judged_in_every_condition_but_the_clean_one(evidence: Evid
     assert len(found.table) == 1 + 2 * 4
     assert len({len(row) for row in found.table}) == 1
     assert "symmetric 40 %: +" in found.text
+    clean = evidence.aberrations["conditions"]["clean"]["cells"]
+    ece = [f"{100 * clean[c]['metrics']['ece']['mean']:.2f}" for c in ("nls-zero", "ce-zero")]
+    assert f"clean: {ece[0]} ± " in found.text
+    assert f" and {ece[1]} ± " in found.text
+    assert "On clean data, trained as long, it is +" in found.text
     swapped = copy.deepcopy(dict(evidence.aberrations))
     for condition in swapped["conditions"].values():
         gap = condition["cells"]["nls-zero"]["metrics"]["accuracy"]["vs_ce_zero"]

@@ -14,7 +14,7 @@ import pytest
 
 from nls_core import families
 from nls_core.evidence import cells, findings, over_epochs, robustness, verdicts
-from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence.findings import FINDINGS, FURTHER
 from nls_core.evidence.verdicts import HOLDS, NOT, PARTLY, UNDECIDED, Endpoint, Evidence
 from nls_core.settings import ROOT, Settings
 from tests.helpers.command import Nls
@@ -46,7 +46,10 @@ def numbers(node: Any) -> list[float]:
 
 
 def test_every_figure_of_the_document_is_in_a_report(evidence: Evidence) -> None:
-    known = numbers([evidence.record, evidence.search, evidence.ablations, list(evidence.bench)])
+    further = [getattr(evidence, name) for name in FURTHER]
+    known = numbers(
+        [evidence.record, evidence.search, evidence.ablations, list(evidence.bench), *further]
+    )
     rounded = {f"{abs(v) * s:.{d}f}" for v in known for s in (1, 100) for d in range(7)}
     spans = re.findall(r"spans (\d+\.\d+) points", findings.document(evidence))
     text = re.sub(r"spans \d+\.\d+ points|arXiv \d+\.\d+|e-\d+", "", findings.document(evidence))
@@ -167,7 +170,7 @@ def test_the_command_writes_the_document(
     ended = nls("findings", "--output", str(tmp_path / "f.md"))
     assert ended.status == 0
     assert (tmp_path / "f.md").read_bytes() == WRITTEN.read_bytes()
-    assert len(ended.out.splitlines()) == len(FINDINGS)
+    assert len(ended.out.splitlines()) == len(findings.all_of(verdicts.read("fashion", MODELS)))
     assert json.loads((MODELS / "fashion" / "report.json").read_text())["schema"] == 2
 
 

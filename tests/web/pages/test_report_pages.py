@@ -16,7 +16,7 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.errors import CheckpointError
 from nls_core.evidence import verdicts
 from nls_core.evidence.cells import label, percent
-from nls_core.evidence.findings import CLAIMS, FINDINGS, KEYS
+from nls_core.evidence.findings import CLAIMS, FINDINGS, FURTHER, KEYS
 from nls_core.evidence.masking import SIGNS
 from nls_core.families import OUT_OF_FOLD
 from nls_core.metrics import calibration, fair_calibration
@@ -125,9 +125,11 @@ def test_the_training_table_has_every_cell(data: Reports) -> None:
 def test_all_findings_are_on_their_page() -> None:
     overview, *parts = findings.show(MODELS, "fashion")
     assert len(parts) == 4 * len(KEYS)
-    shown = {key: parts[4 * n]["visible"] for n, key in enumerate(KEYS)}
-    assert shown == {key: key in FINDINGS for key in KEYS}
-    assert all(f'#finding-{key}"' in overview for key in FINDINGS)
+    shown = {key for n, key in enumerate(KEYS) if parts[4 * n]["visible"]}
+    evidence = verdicts.read("fashion", MODELS)
+    further = [key for name, more in FURTHER.items() if getattr(evidence, name) for key in more]
+    assert shown == {*FINDINGS, *further}
+    assert all(f'#finding-{key}"' in overview for key in shown)
 
 
 def test_a_family_measured_out_of_fold_has_the_findings_that_it_can_have() -> None:
