@@ -21,6 +21,7 @@ NAMES = {
     "ce_early": "ce, best NLL",
     "ce_matched": "ce, lr·wd of nls",
     "nls_matched": "nls, lr·wd of ce",
+    "mbls": "ce + margin (MbLS)",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]

@@ -93,19 +93,22 @@ class Baselines:
     Of each loss of `tuned` those of its options are taken that have the lowest validation NLL
     after `search_epochs`. `fixed` are changes to the recipe by name; the runs of those in `early`
     stop at the epoch of their lowest validation NLL, and those in `attacked` are measured under
-    attack too. Learning rates are those of the family's search; seeds count from 0.
+    attack too. Learning rates are those of the family's search, those of `rates` the best of their
+    rates by a search like it; seeds count from 0.
     """
 
     tuned: Mapping[str, tuple[Mapping[str, float], ...]]
     fixed: Mapping[str, Mapping[str, Any]]
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     early: tuple[str, ...] = ()
     attacked: tuple[str, ...] = ()
     search_epochs: int = 20
     seeds: int = 3
 
     def losses(self) -> tuple[str, ...]:
-        """All that are trained."""
-        return tuple(dict.fromkeys([*self.tuned, *(each["loss"] for each in self.fixed.values())]))
+        """All that are trained at a rate that the family's own search chose."""
+        trained = dict.fromkeys([*self.tuned, *(each["loss"] for each in self.fixed.values())])
+        return tuple(loss for loss in trained if loss not in self.rates)
 
 
 @dataclass(frozen=True)

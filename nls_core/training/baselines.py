@@ -6,7 +6,7 @@ What is trained, chosen and compared was written down in docs/rules.md before an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from nls_core.evidence.parts import LONGEST, PARTS
 from nls_core.families import Baselines, Family
 from nls_core.families.recipe import with_overrides
 from nls_core.settings import Settings
-from nls_core.training import seeds
+from nls_core.training import grid, seeds
 from nls_core.training.checkpoints import LOG
-from nls_core.training.grid import SHORT_SEED
 from nls_core.training.jobs import Job, run_stage
 from nls_core.training.options import Options, StageProgress, declared, quiet
 from nls_core.training.publish import chosen_rates, rows
@@ -57,7 +56,7 @@ def tuning_jobs(
                 loss=loss,
                 lr=rates[loss],
                 epochs=declaration.search_epochs,
-                seed=SHORT_SEED,
+                seed=grid.SHORT_SEED,
                 **changes,
             ),
             runs / family.name / FOLDER / "search" / _slug({"loss": loss, **changes}),
@@ -151,6 +150,10 @@ def train(
     """
     declaration = declared(family.baselines, "baselines", family, options)
     rates = chosen_rates(family, declaration.losses(), settings.models_dir)
+    searched = replace(family, rates=declaration.rates)
+    trying = grid.search_jobs(searched, options.runs)
+    run_stage("learning-rate search", trying, settings, options, progress)
+    rates |= grid.best_rates(searched, trying).chosen
     searching = tuning_jobs(family, declaration, rates, options.runs)
     run_stage("search of the baselines", searching, settings, options, progress)
     tried, chosen = tuned(declaration, searching)

@@ -38,7 +38,9 @@ DECLARED = Baselines(
         "ce_early": {"loss": "ce"},
         "ce_matched": {"loss": "ce", "weight_decay": 1e-3},
         "nls_matched": {"loss": "nls", "weight_decay": 1e-5},
+        "mbls": {"loss": "ce_margin"},
     },
+    rates={"ce_margin": (0.02,)},
     early=("ce_early",),
     attacked=("ce_matched", "nls_matched"),
     search_epochs=1,
@@ -78,9 +80,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         seeds.publish_seeds(own, family, settings, (separable(), separable()), runs)
         measured_family("tiny", settings, runs, Store(runs / "evaluate"), ["clean", "attacks"])
         searching = baselines.tuning_jobs(family, DECLARED, found, runs)
-        _train(searching)
+        _train([*searching, *grid.search_jobs(replace(family, rates=DECLARED.rates), runs)])
         chosen = baselines.tuned(DECLARED, searching)[1]
-        _train([e.job for e in baselines.jobs_of(family, DECLARED, found, chosen, runs)])
+        both = found | {"ce_margin": 0.02}
+        _train([e.job for e in baselines.jobs_of(family, DECLARED, both, chosen, runs)])
         record = baselines.train(
             family,
             settings,
@@ -101,7 +104,8 @@ def test_every_baseline_stands_beside_the_familys_own_cells(trained: Trained) ->
     record = json.loads(path.read_text())
     assert record == trained.record
     assert record["command"] == "nls train --grid tiny --baselines"
-    names = {"ls_tuned-zero", "ce_early-zero", "ce_matched-zero", "nls_matched-zero"}
+    names = {"ls_tuned-zero", "ce_early-zero", "ce_matched-zero", "nls_matched-zero",
+             "mbls-zero"}  # fmt: skip
     assert set(record["cells"]) == {"ce-zero", "ce_temperature-zero", "nls-zero", *names}
     assert set(record["settings"]) == names
     assert record["settings"]["nls_matched-zero"]["weight_decay"] == 1e-5
@@ -113,8 +117,10 @@ def test_every_baseline_stands_beside_the_familys_own_cells(trained: Trained) ->
     entry = record["cells"]["ls_tuned-zero"]["metrics"]["ece"]
     beside = record["cells"]["nls-zero"]["metrics"]["ece"]
     assert entry["vs_nls_zero"]["difference"] == pytest.approx(entry["mean"] - beside["mean"])
+    assert record["settings"]["mbls-zero"]["lr"] == 0.02
+    assert trained.stages["learning-rate search"] == (1, 1)
     assert trained.stages["search of the baselines"] == (2, 2)
-    assert trained.stages["training of the baselines"] == (12, 12)
+    assert trained.stages["training of the baselines"] == (15, 15)
 
 
 def test_the_setting_with_the_lowest_validation_nll_is_chosen(trained: Trained) -> None:
@@ -231,12 +237,13 @@ def test_what_fashion_declares_is_what_the_rules_say() -> None:
     fixed = declared.fixed
     assert fixed["ce_matched"]["weight_decay"] * rates["ce"] == pytest.approx(nls)
     assert fixed["nls_matched"]["weight_decay"] * rates["nls"] == pytest.approx(ce)
+    rates |= dict.fromkeys(declared.rates, 0.1)
     for job in baselines.tuning_jobs(family, declared, rates, Path("runs")):
         job.recipe.check()
         assert job.recipe.seed == 1000
     chosen = {"ls": {"smoothing": 0.03}, "focal": {"gamma": 1.0}}
     jobs = baselines.jobs_of(family, declared, rates, chosen, Path("runs"))
-    assert len(jobs) == 6 * 3
+    assert len(jobs) == 7 * 3
     assert len({each.job.out for each in jobs}) == len(jobs)
     assert {each.job.recipe.epochs for each in jobs} == {family.recipe.epochs}
     assert {each.cell for each in jobs if each.early} == {"ce_early-zero"}
