@@ -80,14 +80,17 @@ SEEDS ?= 3
 reproduce: $(VENV)/.installed-dev data browser ## make all evidence again, from the data to the findings (a day)
 	@echo 'This runs, on one core of a small server (two cores: about half, with JOBS=2):'
 	@echo '  1. nls train --grid fashion --seeds $(SEEDS)   searches, ablations, 9 cells: 8 to 14 hours'
-	@echo '  2. nls evaluate --family fashion        attacks and all else: 5 minutes for each of the runs'
-	@echo '  3. nls bench, measure_hints.py          the price of partial padding, hints of pictures of no class: minutes'
-	@echo '  4. nls findings fashion                 docs/findings.md: seconds'
-	@echo '  5. make_golden.py, make tables          what tests compare; tables of README and docs: seconds'
-	@echo '  6. make charts                          the images of README and findings: a minute'
+	@echo '  2. nls evaluate --family fashion        attacks and all else: 15 to 20 minutes for each of the runs'
+	@echo '  3. ... --baselines, --aberrations       what the claims are held against, wrong labels and long tails: 7 and 4 hours'
+	@echo '  4. nls bench, measure_hints.py          the price of partial padding, hints of pictures of no class: minutes'
+	@echo '  5. nls findings fashion                 docs/findings.md: seconds'
+	@echo '  6. make_golden.py, make tables          what tests compare; tables of README and docs: seconds'
+	@echo '  7. make charts                          the images of README and findings: a minute'
 	@echo 'Stop it at any time; the same command goes on where it was.'
 	$(BIN)/nls train --grid fashion --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 	$(BIN)/nls evaluate --family fashion
+	$(BIN)/nls train --grid fashion --baselines --jobs $(or $(JOBS),1)
+	$(BIN)/nls train --grid fashion --aberrations --jobs $(or $(JOBS),1)
 	$(BIN)/nls bench --json > models/fashion/bench.json
 	$(BIN)/python scripts/measure_hints.py
 	$(BIN)/nls findings fashion
