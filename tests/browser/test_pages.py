@@ -10,7 +10,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from nls_core.analysis import loss_curves
-from nls_core.evidence.findings import FINDINGS
+from nls_core.evidence import findings, verdicts
+from nls_core.settings import Settings
 from nls_core.web.pages import navigation
 from nls_core.web.pages.navigation import PAGES
 from tests.conftest import shipped_sample
@@ -84,7 +85,7 @@ def test_a_temperature_is_moved_and_the_sentence_follows(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("slug", "sign", "plots"),
-    [("robustness", "#masking td", 4), ("training", "#convergence td", 3)],
+    [("robustness", "#masking td", 4), ("training", "#aberration-table td", 5)],
 )
 def test_the_reports_are_drawn_and_tabled(
     visit: Visit, look: Look, slug: str, sign: str, plots: int
@@ -105,8 +106,9 @@ def test_the_reports_are_drawn_and_tabled(
 
 def test_the_findings_lead_from_verdict_to_chart(visit: Visit) -> None:
     page = visit("/ui/findings", "#verdicts .nls-badge")
-    expect(page.locator("#verdicts .nls-badge")).to_have_count(len(FINDINGS))
+    judged = len(findings.all_of(verdicts.read("fashion", Settings().models_dir)))
+    expect(page.locator("#verdicts .nls-badge")).to_have_count(judged)
     # and one without a verdict, of the epochs
-    expect(page.locator(".js-plotly-plot")).to_have_count(len(FINDINGS) + 1, timeout=40_000)
+    expect(page.locator(".js-plotly-plot")).to_have_count(judged + 1, timeout=40_000)
     page.locator('#verdicts a[href$="#finding-robustness"]').click()
     expect(page.locator("#finding-robustness h2")).to_be_in_viewport()
