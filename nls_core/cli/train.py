@@ -41,7 +41,7 @@ FURTHER: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "aberrations": (train_aberrant, aberration_claim.table),
     "baselines": (train_baselines, baseline_claims.table),
 }
-GRID = ("runs", "jobs", "seeds", "finished", *FURTHER)  # what a single run has not
+GRID = ("runs", "jobs", "seeds", "finished", *FURTHER, "missing")  # what a single run has not
 
 
 # options of a single run and of a grid
@@ -68,6 +68,13 @@ Aberrant = Annotated[
 ]
 Against = Annotated[
     bool, typer.Option("--baselines", help="Of a grid train the baselines of its claims.")
+]
+Missing = Annotated[
+    bool,
+    typer.Option(
+        "--missing",
+        help="Of these train only what models/ holds no raw results of.",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of a single run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last step.")]
@@ -114,6 +121,7 @@ def command(  # one option per field of Recipe
     finished: Finished = False,
     aberrations: Aberrant = False,
     baselines: Against = False,
+    missing: Missing = False,
     out_dir: Out = None,
     resume: Resume = False,
     quiet: Quiet = False,
@@ -151,7 +159,9 @@ def command(  # one option per field of Recipe
     need("train", "tensorboard", "torchmetrics")
     recipe = Recipe(**{name: ctx.params[name] for name in RECIPE})
     further = {name: ctx.params[name] for name in FURTHER}
-    options = Options(runs, jobs, seeds, finished=finished, download=download, **further)
+    options = Options(
+        runs, jobs, seeds, finished=finished, download=download, missing=missing, **further
+    )
     if grid_name is not None:
         family = choose("grid", grid_name, FAMILIES)
         _check_grid(ctx, family)
@@ -173,13 +183,15 @@ def _check_grid(ctx: typer.Context, family: Family) -> None:
         )
     if all(_given(ctx, name) for name in FURTHER):
         raise InvalidInput(f"expected one of {list(FURTHER)}; got both: each is a command")
+    if _given(ctx, "missing") and not any(_given(ctx, name) for name in FURTHER):
+        raise InvalidInput(f"--missing belongs to one of {[f'--{name}' for name in FURTHER]}")
 
 
 def _train_own(
     ctx: typer.Context, name: str, recipe: Recipe, options: Options, *, quiet: bool
 ) -> None:
     """Train a family of somebody's own images, and measure all but attacks, which take hours."""
-    stray = [each for each in ("out_dir", "seed", *FURTHER) if _given(ctx, each)]
+    stray = [each for each in ("out_dir", "seed", *FURTHER, "missing") if _given(ctx, each)]
     if stray:
         raise InvalidInput(f"--family {name} has no {stray}: it trains --seeds from 0 on")
     losses = (recipe.loss,) if _given(ctx, "loss") else own.PAIR

@@ -1,7 +1,7 @@
 """Baselines tuned as fairly as the family's own cells: `baselines.json` of a family.
 
 Its cells are like those of a report, with the family's own `ce-zero` and `nls-zero` of the same
-seeds beside them.
+seeds beside them. The raw results that it is made of lie in `models/<family>/baselines/`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nls_core.evidence.stored_runs import Runs
 from nls_core.metrics import calibration
 
 FILE = "baselines.json"  # in the folder of a family
+FOLDER = "baselines"  # the raw results, beside it
 RIVAL = "nls-zero"  # which the baselines are held against
 VS_RIVAL = "vs_nls_zero"
 # what is compared under attack, at equal products of learning rate and weight decay: name -> cells
@@ -40,7 +41,6 @@ def compared(cell: str) -> dict[str, str]:
 def record(
     family: str,
     models_dir: Path,
-    raw: Path,
     about: Mapping[str, Any],
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
@@ -48,15 +48,14 @@ def record(
 
     Args:
         family: its name.
-        models_dir: holds its raw results.
-        raw: the raw results of the baselines.
+        models_dir: holds its raw results, and those of its baselines.
         about: what the record says beside figures.
         progress: called with 1 after each run.
 
     Raises:
         CheckpointError: raw results are missing or damaged, or of other images.
     """
-    runs, labels = stored_runs.read(raw)
+    runs, labels = stored_runs.read(models_dir / family / FOLDER)
     own, of_own = stored_runs.read(models_dir / family / stored_runs.FOLDER)
     if not torch.equal(labels, of_own):
         raise CheckpointError(

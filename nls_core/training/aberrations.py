@@ -5,20 +5,19 @@ What is trained, chosen and compared was written down in docs/rules.md before an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from nls_core import files
 from nls_core.data import datasets
 from nls_core.errors import CheckpointError
 from nls_core.evidence import aberrations, commands, report, stored_runs
+from nls_core.evidence.aberrations import Answers, slug
 from nls_core.evidence.measure import predict
 from nls_core.evidence.parts import data_digest
 from nls_core.families import Aberrations, Family
@@ -30,8 +29,7 @@ from nls_core.training.checkpoints import LAST
 from nls_core.training.jobs import Job, run_stage
 from nls_core.training.options import Options, StageProgress, declared, quiet
 from nls_core.training.publish import chosen_rates
-
-FOLDER = "aberrations"  # in the runs of a family
+from nls_core.training.reported import run_reported
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,13 @@ class AberrantJob:
     cell: str
     seed: int
     job: Job
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.cell}, seed {self.seed}"
+
+    def place(self, raw: Path) -> Path:
+        """Of its raw results, in their folder."""
+        return raw / slug(self.condition) / self.cell / f"seed{self.seed}.npz"
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,13 @@ def jobs_of(
                     seed=seed,
                     **{**family.fixed.get(loss, {}), **changes},
                 ),
-                runs / family.name / FOLDER / _slug(condition) / loss / f"seed{seed}",
+                runs / family.name / aberrations.FOLDER / slug(condition) / loss / f"seed{seed}",
             ),
         )
         for seed in range(declaration.seeds)
         for condition, changes in declaration.conditions.items()
         for loss in (*declaration.losses, *declaration.rates)
     ]
-
-
-def _slug(condition: str) -> str:
-    return condition.replace(" %", "").replace(" ", "-")
 
 
 def train(
@@ -102,7 +103,7 @@ def train(
     Args:
         family: one that declares aberrations.
         settings: where models and data are; `search.json` of the family gives its rates.
-        options: `runs`, `jobs`, `finished` and `download` are honoured.
+        options: all but `seeds` are honoured.
         progress: called with the stage, and the epochs or runs done and in all.
 
     Returns:
@@ -110,33 +111,59 @@ def train(
 
     Raises:
         InvalidInput: see `options.declared`.
-        CheckpointError: the family's search is missing, or nothing is finished.
+        CheckpointError: the family's search is missing, or nothing is finished; or the runs that
+            are not `missing` are of other settings than the declared ones.
         NLSLabError: a run failed; and as `run_jobs`.
     """
     declaration = declared(family.aberrations, "aberrations", family, options)
     data = _clean(family, settings, options)
+    known = aberrations.read(family.name, settings.models_dir) if options.missing else {}
+    basis = _basis(family, declaration, data) | _rates(family, known, settings, options, progress)
+    if known and known["data"] != basis["data"]:
+        raise CheckpointError(
+            f"the runs of {aberrations.FILE} were made with {known['data']}, and "
+            f"{basis['data']} is declared now: none can join them; without --missing all are made"
+        )
+    raw = settings.models_dir / family.name / aberrations.FOLDER
+    jobs = jobs_of(family, declaration, basis["rates"], options.runs)
+    made = run_reported(
+        "training on aberrant data",
+        jobs,
+        settings,
+        options,
+        progress,
+        raw=raw,
+        diverged=known.get("diverged", ()),
+        command=commands.aberrations(family.name),
+    )
+    count = _counter(progress, len(made.finished) + len(made.counted))
+    _measure(made.finished, data, raw, settings.torch_device(), count)
+    record = basis | {
+        "created_with": stored_runs.created_with(),
+        "conditions": _conditions(declaration, made.counted, raw, len(data.test), count),
+        "diverged": made.diverged,
+    }
+    files.write_json(settings.models_dir / family.name / aberrations.FILE, record)
+    return record
+
+
+def _rates(
+    family: Family,
+    known: Mapping[str, Any],
+    settings: Settings,
+    options: Options,
+    progress: StageProgress,
+) -> dict[str, Any]:
+    """'rates' of all losses, and the 'search' of some of them; those of a known record stand."""
+    if known:
+        return {name: known[name] for name in ("rates", "search")}
+    declaration = declared(family.aberrations, "aberrations", family, options)
     own = chosen_rates(family, declaration.losses, settings.models_dir)
     searching = search_jobs(family, declaration, options.runs)
     run_stage("learning-rate search", searching, settings, options, progress)
-    searched = grid.best_rates(replace(family, rates=declaration.rates), searching)
-    rates = own | searched.chosen
-    jobs = jobs_of(family, declaration, rates, options.runs)
-    training = [each.job for each in jobs]
-    run_stage("training on aberrant data", training, settings, options, progress)
-    record = {
-        **_basis(family, declaration, data),
-        "rates": rates,
-        "search": {"tried": searched.tried, "diverged": searched.diverged},
-        "created_with": stored_runs.created_with(),
-        **_measured(declaration, jobs, data, settings.torch_device(), progress),
-    }
-    if not any(each["cells"] for each in record["conditions"].values()):
-        raise CheckpointError(
-            f"there is no finished run in {options.runs}; "
-            f"`{commands.aberrations(family.name)}` makes them"
-        )
-    files.write_json(settings.models_dir / family.name / aberrations.FILE, record)
-    return record
+    found = grid.best_rates(replace(family, rates=declaration.rates), searching)
+    searched = {"tried": found.tried, "diverged": found.diverged}
+    return {"rates": own | found.chosen, "search": searched}
 
 
 def _clean(family: Family, settings: Settings, options: Options) -> Split:
@@ -163,51 +190,57 @@ def _basis(family: Family, declaration: Aberrations, data: Split) -> dict[str, A
     }
 
 
-def _measured(
-    declaration: Aberrations,
-    jobs: Sequence[AberrantJob],
-    data: Split,
-    device: torch.device,
-    progress: StageProgress,
-) -> dict[str, Any]:
-    """`conditions` of the record, without cells where nothing is finished, and `diverged` runs."""
-    found: dict[str, Any] = {}
-    whole = [each for each in jobs if each.job.finished()]
-    diverged = [f"{e.condition}: {e.cell}, seed {e.seed}" for e in whole if e.job.diverged()]
-    whole = [each for each in whole if not each.job.diverged()]
+def _counter(progress: StageProgress, total: int) -> Callable[[int], None]:
     done = 0
 
     def count(more: int) -> None:
         nonlocal done
         done += more
-        progress("measuring on clean test images", done, 2 * len(whole))
+        progress("measuring on clean test images", done, total)
 
+    return count
+
+
+def _measure(
+    jobs: Sequence[AberrantJob],
+    data: Split,
+    raw: Path,
+    device: torch.device,
+    count: Callable[[int], None],
+) -> None:
+    """Write the raw results of finished runs."""
+    for each in jobs:
+        kept = each.job.out / f"test-{data.digest}.npz"  # in the run's folder, for the same images
+        if not kept.exists():
+            aberrations.write_answers(kept, _answers(each.job, data, device))
+        files.write_bytes(each.place(raw), files.read_bytes(kept))
+        count(1)
+
+
+def _answers(job: Job, data: Split, device: torch.device) -> Answers:
+    """Of the last epoch's network, since a noisy validation split should choose nothing."""
+    state = checkpoints.read(job.out / LAST, job.recipe)
+    # as it was trained: normalized by the statistics of its own training images
+    model = loop.make_model(job.recipe, loop.parts_of(data.train, job.recipe)[0])
+    model.load_state_dict(state["model"])
+    logits = predict(model.to(device), data.test.images)
+    return Answers.of(logits.cpu(), data.test.labels)
+
+
+def _conditions(
+    declaration: Aberrations,
+    jobs: Sequence[AberrantJob],
+    raw: Path,
+    images: int,
+    count: Callable[[int], None],
+) -> dict[str, Any]:
+    """`conditions` of the record, from raw results; without cells where there are none."""
+    found: dict[str, Any] = {}
     for condition, changes in declaration.conditions.items():
-        logits: dict[str, dict[int, Tensor]] = {}
-        for each in whole:
-            if each.condition == condition:
-                answers = _answers(each.job, data, device)
-                logits.setdefault(each.cell, {})[each.seed] = answers
-                count(1)
-        cells = aberrations.cells(
-            logits, data.test.labels, resamples=report.RESAMPLES, progress=count
-        )
+        runs: dict[str, dict[int, Answers]] = {}
+        for each in (each for each in jobs if each.condition == condition):
+            answers = aberrations.read_answers(each.place(raw), images)
+            runs.setdefault(each.cell, {})[each.seed] = answers
+        cells = aberrations.cells(runs, resamples=report.RESAMPLES, progress=count)
         found[condition] = dict(changes) | {"cells": cells}
-    return {"conditions": found, "diverged": diverged}
-
-
-def _answers(job: Job, data: Split, device: torch.device) -> Tensor:
-    """(N, K) logits of the last epoch's network; kept in the run's folder under the data's digest.
-
-    The last epoch, since a noisy validation split should choose nothing.
-    """
-    path = job.out / f"test-{data.digest}.npz"
-    if not path.exists():
-        state = checkpoints.read(job.out / LAST, job.recipe)
-        # as it was trained: normalized by the statistics of its own training images
-        model = loop.make_model(job.recipe, loop.parts_of(data.train, job.recipe)[0])
-        model.load_state_dict(state["model"])
-        logits = predict(model.to(device), data.test.images)
-        shifted = (logits - logits.amax(1, keepdim=True)).numpy()
-        files.write_arrays(path, logits=shifted.astype(np.float16))
-    return torch.from_numpy(files.read_arrays(path)["logits"].astype(np.float32))
+    return found

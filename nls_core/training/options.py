@@ -27,7 +27,8 @@ class Options:
     cell gets, from 0 (see `Family.seeds`). With `finished` nothing is trained, and what is
     finished is published; `download` fetches a missing data set, where its source allows. With
     `aberrations` the runs on aberrant data are made instead of the cells, with `baselines` those
-    that the cells are held against.
+    that the cells are held against; with `missing` only those of them that the models folder holds
+    no raw results of, and searches that are on record choose as they did.
     """
 
     runs: Path
@@ -37,6 +38,7 @@ class Options:
     download: bool = False
     aberrations: bool = False
     baselines: bool = False
+    missing: bool = False
 
     def changed(self) -> tuple[str, ...]:
         """The names of the options that are not at their defaults, `runs` aside."""

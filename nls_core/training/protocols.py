@@ -29,7 +29,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     SPLIT: Protocol(
         grid.train_family,
-        ("runs", "jobs", "seeds", "finished", "download", "aberrations", "baselines"),
+        ("runs", "jobs", "seeds", "finished", "download", "aberrations", "baselines", "missing"),
         accuracy="accuracy",
         unit="epochs",
     ),

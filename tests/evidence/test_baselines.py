@@ -95,12 +95,12 @@ def test_charts_show_the_baselines_and_what_is_compared_at_equal_products() -> N
 
 
 def test_runs_on_other_images_are_not_compared(tmp_path: Path) -> None:
-    own = MODELS / "fashion" / "raw"
-    labels = stored_runs.read_labels(own)
-    other = (labels + 1) % 10
-    files.write_arrays(tmp_path / "labels.npz", labels=other.to(torch.uint8).numpy())
+    own, here = MODELS / "fashion" / "raw", tmp_path / "fashion"
+    other = (stored_runs.read_labels(own) + 1) % 10
+    files.write_arrays(here / "baselines" / "labels.npz", labels=other.to(torch.uint8).numpy())
+    (here / "raw").symlink_to(own)
     with pytest.raises(CheckpointError, match="of different test images; `nls train --grid fash"):
-        baselines.record("fashion", MODELS, tmp_path, {})
+        baselines.record("fashion", tmp_path, {})
 
 
 def test_a_family_without_baselines_has_an_empty_record(tmp_path: Path) -> None:

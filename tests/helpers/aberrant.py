@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nls_core.evidence import aberrations
+from nls_core.evidence.aberrations import Answers
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "clean": {},
@@ -36,10 +37,10 @@ def record(measured: tuple[str, ...] = tuple(CONDITIONS)) -> dict[str, Any]:
     conditions = {}
     for place, (name, changes) in enumerate(CONDITIONS.items()):
         runs = {
-            cell: {seed: logits(lean, 10 * place + seed) for seed in range(3)}
+            cell: {seed: Answers.of(logits(lean, 10 * place + seed), labels()) for seed in range(3)}
             for cell, lean in LEAN.items()
         }
-        cells = aberrations.cells(runs if name in measured else {}, labels(), resamples=50)
+        cells = aberrations.cells(runs if name in measured else {}, resamples=50)
         conditions[name] = changes | {"cells": cells}
     return {
         "schema": 1,

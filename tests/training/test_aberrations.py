@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from nls_core.evidence.measure import predict
 from nls_core.families import FAMILIES, Aberrations, Family
 from nls_core.metrics import calibration
 from nls_core.settings import ROOT, Settings
-from nls_core.training import aberrations, checkpoints, loop
+from nls_core.training import aberrations, checkpoints, jobs, loop
 from nls_core.training.checkpoints import LAST
 from nls_core.training.options import Options
 from tests.helpers.command import Nls
@@ -87,10 +88,10 @@ def test_every_declared_run_is_trained_and_measured(trained: Trained) -> None:
 
 
 def test_figures_are_of_the_last_epoch_on_clean_labels(trained: Trained) -> None:
-    jobs = aberrations.jobs_of(trained.family, DECLARED, trained.record["rates"], trained.runs)
+    made = aberrations.jobs_of(trained.family, DECLARED, trained.record["rates"], trained.runs)
     name, folder = trained.family.recipe.dataset, trained.settings.data_dir
     train, test = (datasets.load(name, folder, split) for split in ("train", "test"))
-    for each in jobs:
+    for each in made:
         recipe = each.job.recipe
         state = checkpoints.read(each.job.out / LAST, recipe)
         assert state["progress"]["epoch"] == 2
@@ -131,6 +132,35 @@ def test_what_is_not_finished_is_left_open(
         aberrations.train(none, trained.settings, options)
 
 
+def test_only_what_has_no_raw_results_is_made(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine: the search stands, one run is made, and the record is the same."""
+    monkeypatch.setattr(report, "RESAMPLES", 40)
+    settings = trained.settings.model_copy(update={"models_dir": tmp_path / "models"})
+    shutil.copytree(trained.settings.models_dir, settings.models_dir)
+    raw = settings.models_dir / "tiny" / "aberrations"
+    lost = raw / "symmetric-50" / "nls-zero" / "seed0.npz"
+    lost.unlink()
+    made: list[Path] = []
+
+    def train_here(given: Sequence[jobs.Job], *_: object, **__: object) -> None:
+        for job in given:
+            made.append(job.out)
+            loop.run(job.recipe, job.out, separable(), device=torch.device("cpu"))
+
+    monkeypatch.setattr(jobs, "run_jobs", train_here)
+    options = Options(tmp_path / "runs", aberrations=True, missing=True)
+    assert aberrations.train(trained.family, settings, options) == trained.record
+    assert made == [tmp_path / "runs/tiny/aberrations/symmetric-50/nls/seed0"]
+    longer = replace(trained.family, aberrations=replace(DECLARED, epochs=3))
+    with pytest.raises(CheckpointError, match="none can join them; without --missing all are made"):
+        aberrations.train(longer, settings, options)
+    lost.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"seed0\.npz"):
+        aberrations.train(trained.family, settings, options)
+
+
 def test_without_the_familys_search_it_says_what_makes_it(trained: Trained, tmp_path: Path) -> None:
     settings = trained.settings.model_copy(update={"models_dir": tmp_path})
     options = Options(trained.runs, aberrations=True)
@@ -150,15 +180,15 @@ def test_what_fashion_declares_is_what_the_rules_say() -> None:
     assert f"rate in {{{rates}}}" in rules
     lower = [f"{rate:g}" for rate in declared.rates["nce_rce"][2::-1]]
     assert f"goes on to {lower[0]}, {lower[1]} and {lower[2]}" in rules
-    jobs = aberrations.jobs_of(family, declared, dict.fromkeys(losses, 0.1), Path("runs"))
-    assert len(jobs) == 5 * 8 * 3
-    assert len({each.job.out for each in jobs}) == len(jobs)
-    for each in jobs:
+    found = aberrations.jobs_of(family, declared, dict.fromkeys(losses, 0.1), Path("runs"))
+    assert len(found) == 5 * 8 * 3
+    assert len({each.job.out for each in found}) == len(found)
+    for each in found:
         each.job.recipe.check()
         assert each.job.recipe.epochs == declared.epochs
         assert each.job.recipe.padding == "zero"
     # of one seed all losses learn from the very same labels
-    assert {each.seed for each in jobs[: len(jobs) // 3]} == {0}
+    assert {each.seed for each in found[: len(found) // 3]} == {0}
     assert set(declared.groups) == {"symmetric noise", "asymmetric noise", "long tails"}
     assert {n for names in declared.groups.values() for n in names} == set(declared.conditions)
 

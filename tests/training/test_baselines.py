@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from nls_core.evidence.parts import LONGEST, PARTS
 from nls_core.evidence.robustness import WORST
 from nls_core.families import FAMILIES, Baselines, Family
 from nls_core.settings import ROOT, Settings
-from nls_core.training import baselines, checkpoints, grid, loop, seeds
+from nls_core.training import baseline_search, baselines, checkpoints, grid, loop, seeds
+from nls_core.training import jobs as training_jobs
 from nls_core.training.checkpoints import BEST, BEST_NLL, LOG
 from nls_core.training.jobs import Job
 from nls_core.training.options import Options
@@ -79,9 +81,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         _train(own)
         seeds.publish_seeds(own, family, settings, (separable(), separable()), runs)
         measured_family("tiny", settings, runs, Store(runs / "evaluate"), ["clean", "attacks"])
-        searching = baselines.tuning_jobs(family, DECLARED, found, runs)
+        searching = baseline_search.tuning_jobs(family, DECLARED, found, runs)
         _train([*searching, *grid.search_jobs(replace(family, rates=DECLARED.rates), runs)])
-        chosen = baselines.tuned(DECLARED, searching)[1]
+        chosen = baseline_search.tuned(DECLARED, searching)[1]
         both = found | {"ce_margin": 0.02}
         _train([e.job for e in baselines.jobs_of(family, DECLARED, both, chosen, runs)])
         record = baselines.train(
@@ -125,8 +127,12 @@ def test_every_baseline_stands_beside_the_familys_own_cells(trained: Trained) ->
 
 def test_the_setting_with_the_lowest_validation_nll_is_chosen(trained: Trained) -> None:
     search = trained.record["search"]
-    assert [row["smoothing"] for row in search["tried"]] == [0.9, 0.05]
-    best = min(search["tried"], key=lambda row: float(row["val_nll"]))
+    of_rates, *tried = search["tried"]
+    assert (of_rates["loss"], of_rates["lr"], search["rates"]) == (
+        "ce_margin", 0.02, {"ce_margin": 0.02},
+    )  # fmt: skip
+    assert [row["smoothing"] for row in tried] == [0.9, 0.05]
+    best = min(tried, key=lambda row: float(row["val_nll"]))
     assert search["chosen"] == {"ls": {"smoothing": best["smoothing"]}}
     chosen = trained.record["settings"]["ls_tuned-zero"]
     assert chosen["smoothing"] == best["smoothing"] == 0.05
@@ -152,11 +158,10 @@ def _net(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
 
 
 def test_figures_are_those_of_the_stored_weights_on_the_test_split(trained: Trained) -> None:
-    raw = trained.runs / "tiny" / "baselines" / stored_runs.FOLDER
-    runs, labels = stored_runs.read(raw)
+    runs, labels = stored_runs.read(trained.settings.models_dir / "tiny" / "baselines")
     test = datasets.load("separable", trained.settings.data_dir, "test")
     assert torch.equal(labels, test.labels)
-    model, _ = zoo.load("tiny/ls_tuned-zero", raw.parent / "seeds" / "0")
+    model, _ = zoo.load("tiny/ls_tuned-zero", trained.runs / "tiny" / "baselines" / "seeds" / "0")
     logits = predict(model, test.images)
     kept = runs["ls_tuned-zero"][0].logits
     assert torch.allclose(kept, logits - logits.amax(1, keepdim=True), atol=0.02)
@@ -193,28 +198,72 @@ def test_nothing_is_trained_or_measured_twice(
     assert baselines.train(trained.family, trained.settings, options) == trained.record
 
 
-def test_an_unfinished_search_chooses_nothing(trained: Trained, tmp_path: Path) -> None:
-    more = replace(DECLARED, tuned={"ls": (*DECLARED.tuned["ls"], {"smoothing": 0.5})})
+def test_only_what_has_no_raw_results_is_made(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine: the searches stand, one run is made, and the record is the same."""
+    settings = trained.settings.model_copy(update={"models_dir": tmp_path / "models"})
+    shutil.copytree(trained.settings.models_dir, settings.models_dir)
+    lost = settings.models_dir / "tiny" / "baselines" / "ce_early-zero" / "seed0.json"
+    lost.unlink()
+    made: list[Path] = []
+
+    def train_here(jobs: Sequence[Job], *_: object, **__: object) -> None:
+        made.extend(job.out for job in jobs)
+        _train(jobs)
+
+    monkeypatch.setattr(training_jobs, "run_jobs", train_here)
+    options = Options(tmp_path / "runs", baselines=True, missing=True)
+    assert baselines.train(trained.family, settings, options) == trained.record
+    assert made == [tmp_path / "runs" / "tiny" / "baselines" / "ce_early" / "seed0"]
+    assert lost.exists()
+    other = replace(DECLARED, fixed={**DECLARED.fixed, "ce_matched": {"loss": "ce"}})
+    with pytest.raises(CheckpointError, match=r"other settings of \['ce_matched-zero'\] than are"):
+        baselines.train(replace(trained.family, baselines=other), settings, options)
+    # of a family without a record, all is missing
+    (settings.models_dir / "tiny" / "baselines.json").unlink()
+    shutil.rmtree(settings.models_dir / "tiny" / "baselines")
+    empty = Options(tmp_path / "none", finished=True, baselines=True, missing=True)
+    with pytest.raises(CheckpointError, match="there is no finished run"):
+        baselines.train(trained.family, settings, empty)
+
+
+def test_an_unfinished_search_chooses_nothing(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs no search is measured meanwhile."""
+    settings = trained.settings.model_copy(update={"models_dir": tmp_path})
+    shutil.copytree(trained.settings.models_dir, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "tiny" / "baselines")
+    more = replace(
+        DECLARED,
+        tuned={"ls": (*DECLARED.tuned["ls"], {"smoothing": 0.5})},
+        rates={"ce_margin": (0.02, 0.03)},
+    )
     family = replace(trained.family, baselines=more)
     options = Options(trained.runs, finished=True, baselines=True)
-    with pytest.raises(CheckpointError, match="1 of 3 runs are missing"):
-        baselines.train(family, trained.settings, options)
+    record = baselines.train(family, settings, options)
+    assert set(record["settings"]) == {"ce_early-zero", "ce_matched-zero", "nls_matched-zero"}
+    assert record["search"] == {"epochs": 1, "tried": [], "rates": {}, "chosen": {}}
+    assert record["cells"]["nls_matched-zero"]["seeds"] == [0]
+    assert record["under_attack"] == trained.record["under_attack"]
 
 
 def test_settings_that_diverged_are_passed_over(tmp_path: Path) -> None:
     declared = Baselines(tuned={"ls": ({"smoothing": 0.1}, {"smoothing": 0.2})}, fixed={})
     family = Family("tiny", RECIPE, {"ls": (0.1,)}, 1, baselines=declared)
-    jobs = baselines.tuning_jobs(family, declared, {"ls": 0.1}, tmp_path)
+    jobs = baseline_search.tuning_jobs(family, declared, {"ls": 0.1}, tmp_path)
     _diverge(jobs[0])
     log = "epoch,val_accuracy,val_nll,val_ece\n" + "1,0.5,1.0,0.1\n" * declared.search_epochs
     files.write_text(jobs[1].out / LOG, log)
-    tried, chosen = baselines.tuned(declared, jobs)
+    tried, chosen = baseline_search.tuned(declared, jobs)
     assert chosen == {"ls": {"smoothing": 0.2}}
     assert [("val_nll" in row) for row in tried] == [False, True]
     (jobs[1].out / LOG).unlink()
+    assert baseline_search.tuned(declared, jobs) == ([], {})  # one is missing
     _diverge(jobs[1])
     with pytest.raises(NLSLabError, match="every setting of ls diverged"):
-        baselines.tuned(declared, jobs)
+        baseline_search.tuned(declared, jobs)
 
 
 def _diverge(job: Job) -> None:
@@ -238,7 +287,7 @@ def test_what_fashion_declares_is_what_the_rules_say() -> None:
     assert fixed["ce_matched"]["weight_decay"] * rates["ce"] == pytest.approx(nls)
     assert fixed["nls_matched"]["weight_decay"] * rates["nls"] == pytest.approx(ce)
     rates |= dict.fromkeys(declared.rates, 0.1)
-    for job in baselines.tuning_jobs(family, declared, rates, Path("runs")):
+    for job in baseline_search.tuning_jobs(family, declared, rates, Path("runs")):
         job.recipe.check()
         assert job.recipe.seed == 1000
     chosen = {"ls": {"smoothing": 0.03}, "focal": {"gamma": 1.0}}
@@ -256,3 +305,6 @@ def test_baselines_and_aberrations_are_two_commands(nls: Nls) -> None:
     refused = nls("train", "--grid", "photos", "--baselines")
     assert refused.status == 2
     assert "which has no --baselines" in refused.line
+    alone = nls("train", "--grid", "fashion", "--missing")
+    assert alone.status == 2
+    assert "--missing belongs to one of ['--aberrations', '--baselines']" in alone.line
