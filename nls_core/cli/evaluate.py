@@ -220,8 +220,9 @@ def measured_family(
 ) -> dict[str, Any]:
     """Measure every published seed of a family, write raw results and report.json.
 
-    Raw results of seeds that are not in `runs` stay. Without `parts`, all of them, and of the seeds
-    whose weights are shipped also those that are not usual.
+    Raw results of seeds that are not in `runs` stay, and of those that are, the parts that are not
+    asked for. Without `parts`, all of them, and of the seeds whose weights are shipped also those
+    that are not usual.
 
     Raises:
         CheckpointError, InvalidInput: as `groups.of_seeds`.
@@ -232,7 +233,8 @@ def measured_family(
         err.print(f"seed {folder.name}: {len(group.subjects)} models", markup=False)
         for name, each in measure_all(group, store).items():
             curve = publish.rows(folder / name / publish.CURVE)
-            stored_runs.write(each, first.test.labels, curve, target)
+            whole = stored_runs.joined(each, first.test.labels, target)
+            stored_runs.write(whole, first.test.labels, curve, target)
     return _reported(family, settings)
 
 

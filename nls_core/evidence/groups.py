@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nls_core import families, zoo
 from nls_core.errors import CheckpointError, InvalidInput
-from nls_core.evidence import collect, commands
+from nls_core.evidence import collect, commands, stored_runs
 from nls_core.evidence.parts import LONGEST, PARTS, USUAL, Subject
 from nls_core.settings import Settings
 
@@ -95,12 +95,11 @@ def of_seeds(
 
     Raises:
         CheckpointError: `runs` holds no published seeds of the family.
-        InvalidInput: `parts` lacks 'clean', which raw results rest on.
+        InvalidInput: `parts` lacks 'clean', which raw results rest on, and there are none yet of
+            some of the weights.
     """
     if families.protocol_of(family) == families.OUT_OF_FOLD:
         return
-    if parts is not None and RAW not in parts:
-        raise InvalidInput(f"raw results rest on {RAW!r}; got --only {','.join(parts)}")
     folders = sorted((runs / family / "seeds").glob("[0-9]*"), key=lambda path: int(path.name))
     if not folders:
         raise CheckpointError(
@@ -109,9 +108,24 @@ def of_seeds(
     for i, folder in enumerate(folders):
         here = settings.model_copy(update={"models_dir": folder})
         group = collect.subjects(zoo.available(folder), here)
+        if parts is not None and RAW not in parts:
+            _check_on_record(group, settings.models_dir / family / stored_runs.FOLDER, parts)
         others = _sources(group, folders[i + 1 :] + folders[:i])
         more = _shipped(group, settings) if parts is None else {}
         yield folder, Group(group, parts or USUAL, others, more)
+
+
+def _check_on_record(group: Mapping[str, Subject], raw: Path, parts: Sequence[str]) -> None:
+    lacking = [
+        f"{name} of seed {subject.manifest.seed}"
+        for name, subject in group.items()
+        if not stored_runs.on_record(subject.manifest, subject.test.labels, raw)
+    ]
+    if lacking:
+        raise InvalidInput(
+            f"raw results rest on {RAW!r}, and there are none yet of {', '.join(lacking)}; got "
+            f"--only {','.join(parts)}: add {RAW} to it"
+        )
 
 
 def _shipped(group: Mapping[str, Subject], settings: Settings) -> dict[str, list[str]]:

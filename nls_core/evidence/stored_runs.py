@@ -20,6 +20,8 @@ from nls_core import files
 from nls_core.errors import CheckpointError, brief
 from nls_core.evidence import commands
 from nls_core.evidence.collect import SCHEMA, Measurements, to_json
+from nls_core.evidence.robustness import AUTOATTACK
+from nls_core.types import Manifest
 
 FOLDER = "raw"
 LABELS = "labels.npz"
@@ -63,14 +65,51 @@ def write(
         to: the raw folder.
         renderings: how many images in a row show one object.
     """
-    manifest = evidence.manifest
-    folder = to / manifest.id.split("/")[1]
+    path = _path(evidence.manifest, to)
     rows = [{key: float(value) for key, value in row.items()} for row in curve]
     found = to_json(evidence) | {"curve": rows, "schema": SCHEMA, "created_with": created_with()}
-    files.write_arrays(folder / f"seed{manifest.seed}.npz", **evidence.arrays)
-    files.write_json(folder / f"seed{manifest.seed}.json", found)
+    files.write_arrays(path.with_suffix(".npz"), **evidence.arrays)
+    files.write_json(path, found)
     kept = {"labels": labels.numpy().astype(np.uint8), "renderings": np.asarray(renderings)}
     files.write_arrays(to / LABELS, **kept)
+
+
+def joined(evidence: Measurements, labels: Tensor, folder: Path) -> Measurements:
+    """What was measured of a run, and what is on record of its very weights and was not now.
+
+    Args:
+        evidence: of the run.
+        labels: (N,) of the images.
+        folder: the raw folder.
+
+    Raises:
+        CheckpointError: what is on record is damaged.
+    """
+    if not on_record(evidence.manifest, labels, folder):
+        return evidence
+    path = _path(evidence.manifest, folder)
+    known = files.read_json(path)
+    found = known | dict(evidence.found)
+    preset = evidence.found.get(AUTOATTACK) or known.get("robust", {}).get(AUTOATTACK)
+    if preset and "robust" in found:  # a case beside the others, as `collect` has it
+        found["robust"] = found["robust"] | {AUTOATTACK: preset}
+        found.pop(AUTOATTACK, None)
+    arrays = files.read_arrays(path.with_suffix(".npz")) | dict(evidence.arrays)
+    return Measurements(evidence.manifest, found, arrays)
+
+
+def on_record(manifest: Manifest, labels: Tensor, folder: Path) -> bool:
+    """Whether a raw folder has results of a run's very weights on the images of these labels."""
+    path = _path(manifest, folder)
+    return (
+        path.exists()
+        and files.read_json(path).get("sha256") == manifest.sha256
+        and torch.equal(read_labels(folder), labels)
+    )
+
+
+def _path(manifest: Manifest, folder: Path) -> Path:
+    return folder / manifest.id.split("/")[1] / f"seed{manifest.seed}.json"
 
 
 def created_with() -> dict[str, str]:

@@ -82,6 +82,9 @@ def test_a_family_over_its_seeds(nls: Nls, tmp_path: Path, monkeypatch: pytest.M
             zoo.store(make_model(seed=10 * seed, padding=made.padding).net, made, folder)
             curve = "epoch,val_accuracy\n1,0.5\n2,0.9\n"
             (folder / made.id / "training.csv").write_text(curve)
+    refused = nls("evaluate", "--family", "tiny", "--runs", str(runs), "--only", "ood,maps")
+    assert refused.status == 2
+    assert "none yet of tiny/ce-zero of seed 0, tiny/nls-partial of seed 0; got" in refused.line
     ended = nls("evaluate", "--family", "tiny", "--runs", str(runs))
     assert ended.status == 0, ended.err
     record = report.read("tiny", tmp_path / "models")
@@ -95,6 +98,21 @@ def test_a_family_over_its_seeds(nls: Nls, tmp_path: Path, monkeypatch: pytest.M
     # what the last seed lacks still attacks it, from another seed
     assert record["cells"]["ce-zero"]["seeds"] == [0, 1, 2]
     assert record["cells"]["ce-zero"]["transfer"]["nls-partial"]["4"]["n"] == 3
+    # one part alone joins what is on record of the same weights, and nothing of it is lost
+    shutil.copytree(runs / "tiny", tmp_path / "elsewhere" / "tiny")
+    one = ("evaluate", "--family", "tiny", "--runs", str(tmp_path / "elsewhere"), "--only")
+    for part in ("autoattack", "clean"):
+        ended = nls(*one, part)
+        assert ended.status == 0, ended.err
+        with_preset = report.read("tiny", tmp_path / "models")["cells"]
+        for name, cell in record["cells"].items():
+            robust = cell.get("robust", {})
+            assert with_preset[name] == cell | (
+                {"robust": with_preset[name]["robust"]} if robust else {}
+            )
+            assert with_preset[name].get("robust", {}).items() >= robust.items()
+            assert ("autoattack" in with_preset[name].get("robust", {})) == bool(robust)
+    assert count(tmp_path / "elsewhere" / "evaluate") == 3 * 2  # both cells of a seed are one file
 
 
 def test_a_family_without_runs_says_how_to_make_them(nls: Nls, tmp_path: Path) -> None:
@@ -109,7 +127,6 @@ def test_a_family_without_runs_says_how_to_make_them(nls: Nls, tmp_path: Path) -
         ([TINY[0], "--dataset", "separable"], "tiny/ce-zero expects images of (1, 28, 28)"),
         (["--only", "clean,magic"], "unknown part 'magic'; expected one of"),
         (["--family", "tiny", TINY[0]], "it takes no ids"),
-        (["--family", "tiny", "--only", "ood"], "raw results rest on 'clean'; got --only ood"),
         (["--family", "photos", "--only", "clean"], "measured out of fold, while it is trained"),
     ],
 )
