@@ -90,8 +90,7 @@ def document(evidence: Evidence, courses: Sequence[Course] = ()) -> str:
     resamples = evidence.record["data"]["resamples"]
     intervals = INTERVALS[families.protocol_of(evidence.family)].format(resamples=resamples)
     head = HEAD.format(family=evidence.family, intervals=intervals, verdicts=verdict_rows)
-    attacks = evidence.record["data"]["attacks"]
-    legend = "\n".join(f"- `{name}`: {meaning}" for name, meaning in attacks.items())
+    legend = "\n".join(f"- `{name}`: {meaning}" for name, meaning in evidence.attacks.items())
     sections = (section(each, evidence.family) for each in found)
     rest = [course_section(courses)] if courses else []
     return "\n".join([head, *sections, *rest, f"## Attacks\n{legend}\n"])

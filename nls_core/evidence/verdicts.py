@@ -50,6 +50,13 @@ class Evidence:
         cells: Cells = self.record["cells"]
         return cells
 
+    @property
+    def attacks(self) -> dict[str, str]:
+        """What the attacks are that its cells met, by name, in the order of the report."""
+        met = dict.fromkeys(name for cell in self.cells.values() for name in cell.get("robust", {}))
+        said: Mapping[str, str] = self.record["data"]["attacks"]
+        return {k: said[k] for k in said if k in met} | {k: k for k in met if k not in said}
+
 
 def read(family: str, models_dir: Path) -> Evidence:
     """Read a family's reports.

@@ -257,6 +257,20 @@ def test_attacks_that_no_run_met_are_named(evidence: Evidence) -> None:
         assert ("No run has met `apgd-t` yet" in text) == said
 
 
+@pytest.mark.parametrize("met", ["autoattack", "a new one"])
+def test_the_legend_names_the_attacks_that_were_met(evidence: Evidence, met: str) -> None:
+    legend = findings.document(evidence).split("## Attacks\n")[1]
+    named = re.findall(r"^- `([^`]+)`: ", legend, re.MULTILINE)
+    assert set(named) == {
+        name for cell in evidence.cells.values() for name in cell.get("robust", {})
+    }
+    assert met not in named
+    robust = evidence.cells["nls-zero"]["robust"]
+    cells = {"nls-zero": {"robust": robust | {met: robust["worst"]}, "metrics": {}}}
+    of_these = dataclasses.replace(evidence, record={**evidence.record, "cells": cells})
+    assert list(of_these.attacks) == [*named, met]
+
+
 def test_robustness_claims_nothing_of_what_was_not_attacked(evidence: Evidence) -> None:
     data = dict(evidence.record["data"])
     bare = Evidence("fashion", {"cells": {}, "data": data, "command": "nls"}, {}, {})

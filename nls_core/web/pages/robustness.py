@@ -34,8 +34,8 @@ PARTS = Contents(
 READ = """ε bounds the change of every pixel (L∞, pixels in [0, 1]). A
 figure of one seed rests on {images} test images: its standard error is up to {error:.1f} points.
 {attacks}."""
-SIGNS_READ = """ The verdict <i>masking</i> means that a named sign was seen in at least one run
-(arXiv 1802.00420, 2009.08233): {signs}."""
+SIGNS_READ = """ The verdict <i>masking</i> means that the whole 95 % interval of a named sign, over
+runs and images, lies above its limit (arXiv 1802.00420, 2009.08233): {signs}."""
 
 
 def build(analyzer: Analyzer) -> None:
@@ -87,17 +87,9 @@ def other(folder: Path, family: str) -> list[Any]:
     ]
 
 
-def _attacks(cells: Cells) -> list[str]:
-    """The attacks that cells met, in the order of `robustness.MEANING`, then others."""
-    met = {attack: None for cell in cells.values() for attack in cell.get("robust", {})}
-    return [a for a in robustness.MEANING if a in met] + [
-        a for a in met if a not in robustness.MEANING
-    ]
-
-
-def _worst(cells: Cells) -> str:
+def _worst(evidence: Evidence) -> str:
     """What counts: the worst of all attacks, where that was made, else the last one."""
-    met = _attacks(cells)
+    met = list(evidence.attacks)
     return robustness.WORST if robustness.WORST in met else met[-1]
 
 
@@ -109,8 +101,8 @@ def _strengths(cells: Cells) -> list[str]:
 
 def attack_menu(where: Where) -> dict[str, Any]:
     """The attacks that a family's models met."""
-    cells = verdicts.read(*where).cells
-    return {"choices": _attacks(cells), "value": _worst(cells)}
+    evidence = verdicts.read(*where)
+    return {"choices": list(evidence.attacks), "value": _worst(evidence)}
 
 
 def strength_menu(where: Where) -> dict[str, Any]:
@@ -124,8 +116,7 @@ def strength_menu(where: Where) -> dict[str, Any]:
 def how_to_read(evidence: Evidence) -> str:
     """What the figures rest on, in words."""
     images = evidence.record["data"]["attacked_images"]
-    meaning, met = robustness.MEANING | evidence.record["data"]["attacks"], _attacks(evidence.cells)
-    attacks = "; ".join(f"<i>{name}</i>: {meaning.get(name, name)}" for name in met)
+    attacks = "; ".join(f"<i>{name}</i>: {said}" for name, said in evidence.attacks.items())
     text = READ.format(images=images, error=50 / max(images, 1) ** 0.5, attacks=attacks)
     if not any("masking" in cell for cell in evidence.cells.values()):
         return text
@@ -138,10 +129,10 @@ def _cells(folder: Path, family: str) -> Cells:
 
 
 def _accuracy(folder: Path, family: str, cells: list[str], attack: str) -> Any:
-    every = _cells(folder, family)
-    if attack not in _attacks(every):  # of another family, until the menu is filled
+    evidence = family_reports.load(family, folder).evidence
+    if attack not in evidence.attacks:  # of another family, until the menu is filled
         return gr.skip()
-    return evidence_charts.over_epsilon(every, attack, cells)
+    return evidence_charts.over_epsilon(evidence.cells, attack, cells)
 
 
 def _every(folder: Path, family: str, cell: str) -> Any:
@@ -173,7 +164,7 @@ def masking_table(evidence: Evidence) -> Table:
 
     'runs' counts those that met the attacks, not all of the cell.
     """
-    keys, worst = _strengths(evidence.cells), _worst(evidence.cells)
+    keys, worst = _strengths(evidence.cells), _worst(evidence)
     attacked = {cell: found for cell, found in evidence.cells.items() if "robust" in found}
     judged = any("masking" in found for found in attacked.values())
     signs = ["masking", "signs (runs)", "no gradient %", "at 128/255 %"] if judged else []
