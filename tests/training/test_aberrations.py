@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from nls_core.evidence.measure import predict
 from nls_core.families import FAMILIES, Aberrations, Family
 from nls_core.metrics import calibration
 from nls_core.settings import ROOT, Settings
-from nls_core.training import aberrations, checkpoints, jobs, loop
+from nls_core.training import aberrations, checkpoints, loop
 from nls_core.training.checkpoints import LAST
 from nls_core.training.options import Options
 from tests.helpers.command import Nls
-from tests.helpers.site import with_separable
+from tests.helpers.inside import train_inside
 from tests.helpers.steps import RECIPE, separable
 
 DECLARED = Aberrations(
@@ -57,11 +56,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     stages: dict[str, tuple[int, int | None]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "RESAMPLES", 40)
-        with_separable(patch, folder / "site")
+        train_inside(patch)
         record = aberrations.train(
             family,
             settings,
-            Options(folder / "runs", jobs=2, aberrations=True),
+            Options(folder / "runs", aberrations=True),
             lambda stage, done, total: stages.update({stage: (done, total)}),
         )
         yield Trained(family, settings, folder / "runs", record, stages)
@@ -110,7 +109,7 @@ def test_nothing_is_trained_or_asked_twice(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("done again")
 
-    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(loop, "run", refuse)
     monkeypatch.setattr(aberrations, "predict", refuse)
     monkeypatch.setattr(report, "RESAMPLES", 40)
     options = Options(trained.runs, aberrations=True)
@@ -142,14 +141,7 @@ def test_only_what_has_no_raw_results_is_made(
     raw = settings.models_dir / "tiny" / "aberrations"
     lost = raw / "symmetric-50" / "nls-zero" / "seed0.npz"
     lost.unlink()
-    made: list[Path] = []
-
-    def train_here(given: Sequence[jobs.Job], *_: object, **__: object) -> None:
-        for job in given:
-            made.append(job.out)
-            loop.run(job.recipe, job.out, separable(), device=torch.device("cpu"))
-
-    monkeypatch.setattr(jobs, "run_jobs", train_here)
+    made = train_inside(monkeypatch)
     options = Options(tmp_path / "runs", aberrations=True, missing=True)
     assert aberrations.train(trained.family, settings, options) == trained.record
     assert made == [tmp_path / "runs/tiny/aberrations/symmetric-50/nls/seed0"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,14 @@ from nls_core.evidence.parts import LONGEST, PARTS
 from nls_core.evidence.robustness import WORST
 from nls_core.families import FAMILIES, Baselines, Family
 from nls_core.settings import ROOT, Settings
-from nls_core.training import baseline_search, baselines, checkpoints, grid, loop, seeds
-from nls_core.training import jobs as training_jobs
+from nls_core.training import baseline_search, baselines, checkpoints, grid, jobs, loop, seeds
 from nls_core.training.checkpoints import BEST, BEST_NLL, LOG
 from nls_core.training.jobs import Job
 from nls_core.training.options import Options
 from nls_core.training.publish import rows
 from tests.helpers.command import Nls
 from tests.helpers.evidence import hurry
+from tests.helpers.inside import train_inside
 from tests.helpers.steps import RECIPE, separable
 
 DECLARED = Baselines(
@@ -75,17 +74,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         hurry(patch)
         patch.setattr(report, "RESAMPLES", 40)
         patch.setitem(FAMILIES, "tiny", family)
-        patch.setitem(datasets.DATASETS, "separable", lambda *_: separable())
+        train_inside(patch)
         runs = folder / "runs"
         own = grid.cell_jobs(family, found, runs, 1)
-        _train(own)
+        jobs.run_jobs(own, 1, lambda done: None)
         seeds.publish_seeds(own, family, settings, (separable(), separable()), runs)
         measured_family("tiny", settings, runs, Store(runs / "evaluate"), ["clean", "attacks"])
-        searching = baseline_search.tuning_jobs(family, DECLARED, found, runs)
-        _train([*searching, *grid.search_jobs(replace(family, rates=DECLARED.rates), runs)])
-        chosen = baseline_search.tuned(DECLARED, searching)[1]
-        both = found | {"ce_margin": 0.02}
-        _train([e.job for e in baselines.jobs_of(family, DECLARED, both, chosen, runs)])
         record = baselines.train(
             family,
             settings,
@@ -93,12 +87,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             lambda stage, done, total: stages.update({stage: (done, total)}),
         )
         yield Trained(family, settings, runs, record, stages)
-
-
-def _train(jobs: Sequence[Job]) -> None:
-    """What `run_jobs` does in processes, which test_grid.py tries."""
-    for job in jobs:
-        loop.run(job.recipe, job.out, separable(), device=torch.device("cpu"))
 
 
 def test_every_baseline_stands_beside_the_familys_own_cells(trained: Trained) -> None:
@@ -191,7 +179,7 @@ def test_nothing_is_trained_or_measured_twice(
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("done again")
 
-    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(loop, "run", refuse)
     for part in (*baselines.MEASURED, LONGEST):
         monkeypatch.setitem(PARTS, part, replace(PARTS[part], run=refuse))
     options = Options(trained.runs, baselines=True)
@@ -206,13 +194,7 @@ def test_only_what_has_no_raw_results_is_made(
     shutil.copytree(trained.settings.models_dir, settings.models_dir)
     lost = settings.models_dir / "tiny" / "baselines" / "ce_early-zero" / "seed0.json"
     lost.unlink()
-    made: list[Path] = []
-
-    def train_here(jobs: Sequence[Job], *_: object, **__: object) -> None:
-        made.extend(job.out for job in jobs)
-        _train(jobs)
-
-    monkeypatch.setattr(training_jobs, "run_jobs", train_here)
+    made = train_inside(monkeypatch)
     options = Options(tmp_path / "runs", baselines=True, missing=True)
     assert baselines.train(trained.family, settings, options) == trained.record
     assert made == [tmp_path / "runs" / "tiny" / "baselines" / "ce_early" / "seed0"]
@@ -252,18 +234,18 @@ def test_an_unfinished_search_chooses_nothing(
 def test_settings_that_diverged_are_passed_over(tmp_path: Path) -> None:
     declared = Baselines(tuned={"ls": ({"smoothing": 0.1}, {"smoothing": 0.2})}, fixed={})
     family = Family("tiny", RECIPE, {"ls": (0.1,)}, 1, baselines=declared)
-    jobs = baseline_search.tuning_jobs(family, declared, {"ls": 0.1}, tmp_path)
-    _diverge(jobs[0])
+    tuning = baseline_search.tuning_jobs(family, declared, {"ls": 0.1}, tmp_path)
+    _diverge(tuning[0])
     log = "epoch,val_accuracy,val_nll,val_ece\n" + "1,0.5,1.0,0.1\n" * declared.search_epochs
-    files.write_text(jobs[1].out / LOG, log)
-    tried, chosen = baseline_search.tuned(declared, jobs)
+    files.write_text(tuning[1].out / LOG, log)
+    tried, chosen = baseline_search.tuned(declared, tuning)
     assert chosen == {"ls": {"smoothing": 0.2}}
     assert [("val_nll" in row) for row in tried] == [False, True]
-    (jobs[1].out / LOG).unlink()
-    assert baseline_search.tuned(declared, jobs) == ([], {})  # one is missing
-    _diverge(jobs[1])
+    (tuning[1].out / LOG).unlink()
+    assert baseline_search.tuned(declared, tuning) == ([], {})  # one is missing
+    _diverge(tuning[1])
     with pytest.raises(NLSLabError, match="every setting of ls diverged"):
-        baseline_search.tuned(declared, jobs)
+        baseline_search.tuned(declared, tuning)
 
 
 def _diverge(job: Job) -> None:
@@ -291,11 +273,11 @@ def test_what_fashion_declares_is_what_the_rules_say() -> None:
         job.recipe.check()
         assert job.recipe.seed == 1000
     chosen = {"ls": {"smoothing": 0.03}, "focal": {"gamma": 1.0}}
-    jobs = baselines.jobs_of(family, declared, rates, chosen, Path("runs"))
-    assert len(jobs) == 7 * 3
-    assert len({each.job.out for each in jobs}) == len(jobs)
-    assert {each.job.recipe.epochs for each in jobs} == {family.recipe.epochs}
-    assert {each.cell for each in jobs if each.early} == {"ce_early-zero"}
+    made = baselines.jobs_of(family, declared, rates, chosen, Path("runs"))
+    assert len(made) == 7 * 3
+    assert len({each.job.out for each in made}) == len(made)
+    assert {each.job.recipe.epochs for each in made} == {family.recipe.epochs}
+    assert {each.cell for each in made if each.early} == {"ce_early-zero"}
 
 
 def test_baselines_and_aberrations_are_two_commands(nls: Nls) -> None:
