@@ -36,28 +36,31 @@ def test_overload_costs_little(busy: Served) -> None:
     assert over.unnamed == 0
 
 
-def fill(busy: Served) -> list[threading.Thread]:
-    """Take all places for seconds."""
+def fill(busy: Served) -> list[http.client.HTTPConnection]:
+    """Take all places for seconds; who closes the connections leaves them."""
     form: Form = {"models": ",".join(TINY), **SLOW}
     # new pictures: what has to be decoded has begun, and makes no room for a newcomer
     pictures = [picture_bytes(60 + next(FRESH)) for _ in range(PLACES)]
     bodies = [multipart({**form, "image": ("a.png", picture)}) for picture in pictures]
-    threads = [
-        threading.Thread(target=busy.ask, args=("POST", load.ANALYZE, *body, 120))
-        for body in bodies
-    ]
-    for thread in threads:
-        thread.start()
-    for _ in range(200):
-        if f"nls_queue_in_use {PLACES}.0" in busy.ask("GET", "/metrics").text:
-            time.sleep(0.5)  # until the last is decoded, too
-            return threads
+    clients = [http.client.HTTPConnection("127.0.0.1", busy.port) for _ in bodies]
+    for client, (body, headers) in zip(clients, bodies, strict=True):
+        client.request("POST", load.ANALYZE, body, headers)
+    wait_for(busy, PLACES)
+    time.sleep(0.5)  # until the last is decoded, too
+    return clients
+
+
+def wait_for(busy: Served, places: int) -> None:
+    """Until so many places are taken."""
+    for _ in range(1000):
+        if f"nls_queue_in_use {places}.0" in busy.ask("GET", "/metrics").text:
+            return
         time.sleep(0.02)
-    raise AssertionError("the queue did not fill")
+    raise AssertionError(f"there were never {places} places taken")
 
 
 def test_a_full_queue_refuses_before_the_body(busy: Served) -> None:
-    threads = fill(busy)
+    clients = fill(busy)
     connection = http.client.HTTPConnection("127.0.0.1", busy.port, timeout=5)
     connection.putrequest("POST", load.ANALYZE)
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
@@ -68,8 +71,9 @@ def test_a_full_queue_refuses_before_the_body(busy: Served) -> None:
     seconds = time.monotonic() - begin
     connection.close()
     joined = busy.ask("POST", f"{API}/call/compare", {"data": [None, *TINY, "fgsm", "gradcam"]})
-    for thread in threads:
-        thread.join()
+    for client in clients:
+        client.close()
+    wait_for(busy, 0)  # what nobody waits for is left
     assert response.status == 503
     assert 1 <= int(response.headers["Retry-After"]) <= 5
     assert seconds < 1  # some ms on an idle machine
