@@ -62,10 +62,12 @@ def move(page: Page, value: str) -> bool:
 
 def test_strengths_are_switched_without_asking(visit: Visit) -> None:
     page = anew(visit)
-    page.wait_for_function(
+    page.wait_for_function(  # until what is shown at each strength is there: no answer between two
         """() => { const range = document.querySelector('#epsilon input[type=range]');
-        range.value = '1'; range.dispatchEvent(new Event('input', { bubbles: true }));
-        return document.querySelector('.nls-model').innerText.includes('ε = 1/255'); }""",
+        return ['3', '2'].every((value) => {
+          range.value = value; range.dispatchEvent(new Event('input', { bubbles: true }));
+          return document.querySelector('.nls-model').innerText.includes(`ε = ${value}/255`);
+        }); }""",
         timeout=60_000,
     )
     assert all(move(page, value) for value in ("0.25", "2", "3.5", "4", "0.75"))
@@ -126,6 +128,10 @@ def test_while_it_computes_the_old_result_stays_dimmed_and_can_be_stopped(visit:
     expect(page.locator("#message")).to_contain_text("Stopped")
     expect(page.locator("#stop")).to_be_hidden()
     assert page.evaluate("[...seen].sort().join()") == "busy,old"
+    page.wait_for_function(  # nothing goes on behind it; Square alone would take half a minute
+        "async () => (await (await fetch('/metrics')).text()).includes('nls_queue_in_use 0.0')",
+        timeout=10_000,
+    )
     page.close()
 
 

@@ -123,9 +123,8 @@ class Answers:
     def complete(self, data: dict[Any, Any]) -> Iterator[Any]:
         """The other strengths and the flip points, where they are not there yet."""
         values, keep = self.values(data), [gr.skip()] * VIEWS
-        ended = self.latest.last("question") in (ENDED, STOPPED)
         try:
-            if ended or not values["image"] or self.work.is_whole(values):
+            if self._ended() or not values["image"] or self.work.is_whole(values):
                 yield [gr.skip(), *keep]
                 return
             told = FOLLOWS + self.work.duration(values, whole=True)
@@ -163,16 +162,33 @@ class Answers:
     def frames(self, data: dict[Any, Any]) -> Any:
         """What static/explore.js shows at each strength that is computed, unless it has that."""
         values = self.values(data)
-        if not values["image"]:
+        if not values["image"] or self._ended():
             return gr.skip()
         try:
-            name, text = self.work.frames(values)
+            with self.latest.while_latest():
+                name, text = self.work.frames(values)
         except NLSLabError:  # the page has said it
             return gr.skip()
         if self.latest.last("frames") == name:
             return gr.skip()
         self.latest.put("frames", name)
         return text
+
+    def followed(self, values: Values) -> Analysis | None:
+        """The answer that something follows, as `Compare.look`; None where there is none.
+
+        It was stopped, or failed; what follows would otherwise compute it, and nobody see it.
+
+        Raises:
+            Departed: something else is asked for; and as `look`.
+        """
+        if self._ended():
+            return None
+        with self.latest.while_latest():
+            return self.work.look(values)
+
+    def _ended(self) -> bool:
+        return self.latest.last("question") in (ENDED, STOPPED)
 
     def stop(self) -> str:
         """Stop what is computed for this visitor."""

@@ -134,16 +134,16 @@ class ComparePage:
 
     def _listen(self, *, opens: bool) -> None:
         """What each control does; with `opens` the page analyzes once it is opened."""
-        computed = self._on_controls(opens=opens)
-        self.focus.listen(self.inputs, computed)
+        computed, moved = self._on_controls(opens=opens)
+        self.focus.listen(self.inputs, computed, moved, self.answers.followed)
         self._on_masking(computed)
         self._on_choices()
         self._on_export(opens=opens)
         self._on_script()
         self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
-    def _on_controls(self, *, opens: bool) -> Any:
-        """Analyze or draw anew; returns the event of an analysis."""
+    def _on_controls(self, *, opens: bool) -> tuple[Any, Any]:
+        """Analyze or draw anew; returns the events of an analysis, and of another ε."""
         shown = [self.result, self.sweep, self.steps, *self.reliability, self.sharing.numbers]
         given: dict[str, Any] = {"inputs": set(self.inputs.values()), **QUIET}
         computed = gr.on(
@@ -178,7 +178,7 @@ class ComparePage:
             menus.about, self.inputs["attack"], self.about, **LOOK, **QUIET
         )
         self.stop.click(self.answers.stop, None, self.message, **LOOK, **QUIET)
-        return computed
+        return computed, moved
 
     def _follow(self, computed: Any, moved: Any, shown: list[Any]) -> None:
         """What takes longer follows by itself, and stops when something else is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from nls_core.analysis.cache import Store
 from nls_core.analysis.focus import Marked, Mask
 from nls_core.analysis.results import Analysis
 from nls_core.decode import decode_mask
-from nls_core.errors import ImageRejected, InvalidInput, NLSLabError
+from nls_core.errors import Departed, ImageRejected, InvalidInput, NLSLabError
 from nls_core.views import focus_html
 from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.controls import Values
@@ -78,14 +78,22 @@ class FocusPanel:
                 with gr.Column(scale=3, min_width=280):
                     self.scores = gr.HTML(shown, elem_id="focus-scores")
 
-    def listen(self, inputs: Mapping[str, Any], computed: Any) -> None:
+    def listen(
+        self,
+        inputs: Mapping[str, Any],
+        computed: Any,
+        moved: Any,
+        followed: Callable[[Values], Analysis | None],
+    ) -> None:
         """Follow what the page does.
 
         Args:
             inputs: the page's controls by name.
             computed: the event after which there may be another analysis.
+            moved: the event after which another ε may be shown.
+            followed: what they answered; None where nothing was.
         """
-        self.inputs = dict(inputs)
+        self.inputs, self.followed = dict(inputs), followed
         given = {self.paint, *self.inputs.values()}
         # the picture comes from the analysis, not from the upload: paint always fits the maps
         computed.then(
@@ -97,9 +105,7 @@ class FocusPanel:
             **PRIVATE,
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", **LOOK, **PRIVATE}
-        inputs["epsilon"].input(
-            self.rescore, given, self.scores, trigger_mode="always_last", **quiet
-        )
+        moved.then(self.rescore, given, self.scores, trigger_mode="multiple", **quiet)
         shown = [self.paint, self.scores]
         # 'always_last' would send the first stroke that waits, not the last, in Gradio 6.31
         self.painter.paint(self.painted, given, shown, trigger_mode="multiple", **quiet)
@@ -127,28 +133,35 @@ class FocusPanel:
         index = self.work.view(analysis, values).index
         return focus_html.scores(analysis, index, self.marked(paint))
 
-    def _given(self, data: Mapping[Any, Any]) -> tuple[Analysis, Values, Paint]:
-        """The analysis that the controls ask for (kept, or computed again), and the paint."""
+    def _given(self, data: Mapping[Any, Any]) -> tuple[Values, Paint]:
+        """What the controls say, and the paint."""
         values = {name: data[component] for name, component in self.inputs.items()}
-        return self.work.look(values), values, data[self.paint]
+        return values, data[self.paint]
 
     def follow(self, data: dict[Any, Any]) -> list[Any]:
         """After an analysis: scores of the new maps; of another picture, also a new canvas."""
+        values, paint = self._given(data)
         try:
-            analysis, values, paint = self._given(data)
+            analysis = self.followed(values)
         except NLSLabError:  # the page shows it above the result, which stays
+            analysis = None
+        if analysis is None:
             return [gr.skip()] * 3
         if paint.picture == focus_html.digest(analysis):
             return [gr.skip(), gr.skip(), self._scores(analysis, values, paint)]
         paint, shown = self._begin(analysis, values)
         return [paint, focus_html.painter(analysis, self.marked(paint)), shown]
 
-    def rescore(self, data: dict[Any, Any]) -> str:
+    def rescore(self, data: dict[Any, Any]) -> Any:
         """The scores at another ε."""
+        values, paint = self._given(data)
         try:
-            return self._scores(*self._given(data))
+            analysis = self.followed(values)
+        except Departed:
+            analysis = None
         except NLSLabError as error:
             return message(str(error), wrong=True)
+        return gr.skip() if analysis is None else self._scores(analysis, values, paint)
 
     def painted(self, data: dict[Any, Any], event: gr.EventData) -> list[Any]:
         """After a stroke: its scores.
@@ -158,7 +171,8 @@ class FocusPanel:
         turn = self.latest.begin()
         sent = event._data if isinstance(event._data, dict) else {}
         try:
-            analysis, values, _ = self._given(data)
+            values, _ = self._given(data)
+            analysis = self.work.look(values)
             picture = focus_html.digest(analysis)
             if sent.get("picture") != picture:
                 return [gr.skip(), gr.skip()]

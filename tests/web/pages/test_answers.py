@@ -16,6 +16,7 @@ from nls_core.errors import Departed
 from nls_core.settings import Settings
 from nls_core.web.pages.compare import ComparePage
 from nls_core.web.pages.compare_work import Compare
+from nls_core.web.pages.painting import Paint
 from nls_core.web.pages.visitors import Latest
 from tests.conftest import picture_bytes
 
@@ -118,6 +119,10 @@ def test_what_was_stopped_does_not_go_on_and_can_be_asked_again(page: ComparePag
     list(answers)
     (nothing,) = page.answers.complete(given(page))
     assert nothing == [gr.skip()] * 7
+    # nor is it computed by what follows an answer
+    data = given(page) | {page.focus.paint: Paint("another")}
+    assert page.answers.frames(data) == page.focus.rescore(data) == gr.skip()
+    assert page.focus.follow(data) == [gr.skip()] * 3
     assert not page.work.is_ready(page.start)
     assert list(page.answers.compute(given(page)))[-1][0] == ""
     assert page.work.is_ready(page.start)
