@@ -29,9 +29,11 @@ PREVIEW, TOUR = "preview", "tour"
 OWN = ROOT / "static/examples/photos/dog-kemperman.jpg"  # uploaded under another name
 PATIENCE = 300  # seconds
 SEEN = "localStorage.setItem('nls-lab-tour', 'seen')"
-# all three charts are drawn, and nothing is being computed
-DONE = """() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3
+# there is an answer, and nothing is being computed
+DONE = """() => document.querySelector('.nls-sentence')
   && document.querySelector('#message').innerText.trim() === ''"""
+CHARTS = ("course", "deserved")  # what holds those that are drawn in sight
+DRAWN = """place => document.querySelectorAll(`#${place} .js-plotly-plot .main-svg`).length >= 2"""
 
 
 def main(only: Sequence[str]) -> None:
@@ -96,6 +98,7 @@ def _tour(page: Page, url: str) -> None:
     _keep(page, 3, "upload")
     page.get_by_text("Is the confidence deserved?").scroll_into_view_if_needed()
     page.evaluate("scrollBy(0, 500)")
+    page.wait_for_function(DRAWN, arg="deserved", timeout=PATIENCE * 1000)
     _keep(page, 4, "conclude")
     page.get_by_text("Numbers and export").click()
     page.get_by_role("button", name="Prepare HTML report").click()
@@ -133,6 +136,10 @@ def _take(page: Page, url: str, name: str) -> None:
         sys.stdout.write(f"{path.relative_to(ROOT)}\n")
         return
     path = ROOT / "docs" / "images" / f"{name}.png"
+    for place in CHARTS:
+        page.locator(f"#{place}").scroll_into_view_if_needed()
+        page.wait_for_function(DRAWN, arg=place, timeout=PATIENCE * 1000)
+    page.evaluate("scrollTo(0, 0)")
     # the bar that follows the reader would lie over the middle of a picture of the whole page
     page.add_style_tag(content="#strength { position: static !important; }")
     taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))

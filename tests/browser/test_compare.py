@@ -14,7 +14,7 @@ from nls_core.analysis.analyzer import Analyzer
 from nls_core.analysis.results import AnalysisRequest
 from nls_core.settings import ROOT, Settings
 from tests.conftest import picture_bytes
-from tests.helpers.browsing import Look, Visit, choose, upload
+from tests.helpers.browsing import Look, Visit, choose, reveal, settled, upload
 
 SAYS_GAUSSIAN = "() => document.querySelector('.nls-sentence').innerText.includes('gaussian')"
 
@@ -49,7 +49,25 @@ def test_the_page_opens_on_a_finished_comparison(visit: Visit, look: Look) -> No
         box = image.bounding_box()
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= look.size["width"]  # nothing is cut
-    expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
+
+
+def test_charts_are_drawn_as_they_come_into_sight_and_nothing_moves(visit: Visit) -> None:
+    page = compare(visit)
+    settled(page)
+    charts = page.locator(".js-plotly-plot")
+    assert charts.count() == 0  # they cost nobody anything who does not scroll there
+    places = [page.locator("#deserved"), page.get_by_text("Numbers and export")]
+    tops = [place.bounding_box() for place in places]
+    page.locator("#course").scroll_into_view_if_needed()
+    expect(charts.nth(1)).to_be_visible(timeout=30_000)
+    reveal(page)
+    expect(charts).to_have_count(4)
+    page.evaluate("scrollTo(0, 0)")
+    for place, before in zip(places, tops, strict=True):
+        after = place.bounding_box()
+        assert before
+        assert after
+        assert abs(after["y"] - before["y"]) <= 12
 
 
 def test_an_uploaded_picture_is_compared(visit: Visit, tmp_path: Path) -> None:
@@ -77,11 +95,13 @@ def test_an_example_and_a_new_attack_change_the_answer(visit: Visit) -> None:
     choose(page, "Attack", "gaussian (weak)")
     changed(page, second)
     page.wait_for_function(SAYS_GAUSSIAN, timeout=180_000)  # the attack's answer comes second
+    reveal(page)
     expect(page.locator("#attack-steps")).to_contain_text("gaussian has no steps to show")
 
 
 def test_moving_epsilon_changes_the_images_not_the_sentence(visit: Visit) -> None:
     page = compare(visit)
+    reveal(page)
     steps = page.locator("#attack-steps .xtitle")  # what ships holds the steps as well
     expect(steps).to_have_text(re.compile(r"steps of pgd-linf at ε = [\d.]+/255"), timeout=30_000)
     assert page.locator("#attack-steps .scatterlayer .trace").count() >= 2

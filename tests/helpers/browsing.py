@@ -176,6 +176,13 @@ def upload(page: Page, file: Path) -> None:
     page.locator("#upload input[type=file]").set_input_files(str(file))
 
 
+def reveal(page: Page) -> None:
+    """Scroll to the charts of Compare, which are drawn as they come into sight."""
+    for place in ("#course", "#deserved"):
+        page.locator(place).scroll_into_view_if_needed()
+        expect(page.locator(f"{place} .js-plotly-plot")).to_have_count(2, timeout=60_000)
+
+
 def settled(page: Page) -> None:
     """Wait until a page is made."""
     page.evaluate(SETTLED)

@@ -18,6 +18,7 @@ from nls_core.web.pages.compare_work import Compare
 from nls_core.web.pages.menus import Menus
 from nls_core.web.pages.painting import FocusPanel
 from nls_core.web.pages.sharing import QUIET, Sharing
+from nls_core.web.pages.sight import WAITING, when_in_sight
 from nls_core.web.pages.widgets import (
     LANE,
     LOOK,
@@ -98,7 +99,7 @@ class ComparePage:
         self.ask = gr.Button("Masked or robust?", size="sm", elem_id="ask-masking")
         self.masking = gr.HTML(ABOUT_MASKING, elem_id="masking-verdict")
         self.focus = FocusPanel(self.work, first, self.start)
-        with gr.Row():
+        with gr.Row(elem_id="course", elem_classes=WAITING):
             with gr.Column(min_width=300):
                 gr.HTML(
                     "<h2>Confidence over ε</h2>"
@@ -107,7 +108,7 @@ class ComparePage:
                         f"figures are a table at the end of the page. {term('epsilon')}"
                     )
                 )
-                self.sweep = gr.Plot(chart(shown[1]), show_label=False)
+                self.sweep = gr.Plot(chart(shown[1]), show_label=False, visible=False)
             with gr.Column(min_width=300):
                 gr.HTML(
                     "<h2>The attack, step by step</h2>"
@@ -116,7 +117,9 @@ class ComparePage:
                         "within ε; a cross: it is lost. Dotted: where the attack ends or leads."
                     )
                 )
-                self.steps = gr.Plot(chart(shown[2]), show_label=False, elem_id="attack-steps")
+                self.steps = gr.Plot(
+                    chart(shown[2]), show_label=False, visible=False, elem_id="attack-steps"
+                )
         gr.HTML(
             "<h2>Is the confidence deserved?</h2>"
             + explained(
@@ -124,9 +127,10 @@ class ComparePage:
                 f"of this picture, the dotted line is perfect. {term('ece')}"
             )
         )
-        with gr.Row():
+        with gr.Row(elem_id="deserved", elem_classes=WAITING):
             self.reliability = [
-                gr.Plot(chart(plot), show_label=False, min_width=300) for plot in shown[3:5]
+                gr.Plot(chart(plot), show_label=False, visible=False, min_width=300)
+                for plot in shown[3:5]
             ]
         self.sharing.build(shown[5])
 
@@ -140,6 +144,8 @@ class ComparePage:
         self._on_choices()
         self._on_export(opens=opens)
         self._on_script()
+        when_in_sight(self.blocks, "course", [self.sweep, self.steps])
+        when_in_sight(self.blocks, "deserved", self.reliability)
         self.blocks.load(None, js=FOLD, **PRIVATE)  # on a phone the controls begin folded
 
     def _on_controls(self, *, opens: bool) -> tuple[Any, Any]:
