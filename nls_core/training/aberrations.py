@@ -32,6 +32,11 @@ from nls_core.training.publish import chosen_rates
 from nls_core.training.reported import run_reported
 
 
+def run_name(condition: str, cell: str, seed: int) -> str:
+    """A run as people read of it."""
+    return f"{condition}: {cell}, seed {seed}"
+
+
 @dataclass(frozen=True)
 class AberrantJob:
     """A run, and where its figures belong."""
@@ -42,7 +47,7 @@ class AberrantJob:
     job: Job
 
     def __str__(self) -> str:
-        return f"{self.condition}: {self.cell}, seed {self.seed}"
+        return run_name(self.condition, self.cell, self.seed)
 
     def place(self, raw: Path) -> Path:
         """Of its raw results, in their folder."""
@@ -119,11 +124,7 @@ def train(
     data = _clean(family, settings, options)
     known = aberrations.read(family.name, settings.models_dir) if options.missing else {}
     basis = _basis(family, declaration, data) | _rates(family, known, settings, options, progress)
-    if known and known["data"] != basis["data"]:
-        raise CheckpointError(
-            f"the runs of {aberrations.FILE} were made with {known['data']}, and "
-            f"{basis['data']} is declared now: none can join them; without --missing all are made"
-        )
+    _check_same(known, basis)
     raw = settings.models_dir / family.name / aberrations.FOLDER
     jobs = jobs_of(family, declaration, basis["rates"], options.runs)
     made = run_reported(
@@ -136,6 +137,7 @@ def train(
         diverged=known.get("diverged", ()),
         command=commands.aberrations(family.name),
     )
+    _check_kept(known, made.counted)
     count = _counter(progress, len(made.finished) + len(made.counted))
     _measure(made.finished, data, raw, settings.torch_device(), count)
     record = basis | {
@@ -145,6 +147,32 @@ def train(
     }
     files.write_json(settings.models_dir / family.name / aberrations.FILE, record)
     return record
+
+
+def _check_same(known: Mapping[str, Any], basis: Mapping[str, Any]) -> None:
+    """Refuse to let runs join those of a record that were made with other settings."""
+    if known and known["data"] != basis["data"]:
+        raise CheckpointError(
+            f"the runs of {aberrations.FILE} were made with {known['data']}, and "
+            f"{basis['data']} is declared now: none can join them; without --missing all are made"
+        )
+
+
+def _check_kept(known: Mapping[str, Any], counted: Sequence[AberrantJob]) -> None:
+    """Refuse to drop runs of a record, of which raw results are gone and that are not made yet."""
+    there = {str(each) for each in counted}
+    lost = [
+        name
+        for condition, each in known.get("conditions", {}).items()
+        for cell, entry in each["cells"].items()
+        for seed in entry["seeds"]
+        if (name := run_name(condition, cell, seed)) not in there
+    ]
+    if lost:
+        raise CheckpointError(
+            f"{aberrations.FILE} counts {len(lost)} runs that have no raw results, the first "
+            f"{lost[0]}; --missing makes them before it writes; --finished alone leaves them out"
+        )
 
 
 def _rates(

@@ -148,6 +148,10 @@ def test_only_what_has_no_raw_results_is_made(
     longer = replace(trained.family, aberrations=replace(DECLARED, epochs=3))
     with pytest.raises(CheckpointError, match="none can join them; without --missing all are made"):
         aberrations.train(longer, settings, options)
+    lost.unlink()
+    empty = Options(tmp_path / "none", aberrations=True, missing=True, finished=True)
+    with pytest.raises(CheckpointError, match=r"1 runs that have no raw results, the first symm.*"):
+        aberrations.train(trained.family, settings, empty)
     lost.write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match=r"seed0\.npz"):
         aberrations.train(trained.family, settings, options)
