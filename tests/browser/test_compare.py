@@ -62,7 +62,6 @@ def test_charts_are_drawn_as_they_come_into_sight_and_nothing_moves(visit: Visit
     expect(charts.nth(1)).to_be_visible(timeout=30_000)
     reveal(page)
     expect(charts).to_have_count(4)
-    page.evaluate("scrollTo(0, 0)")
     for place, before in zip(places, tops, strict=True):
         after = place.bounding_box()
         assert before

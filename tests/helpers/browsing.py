@@ -177,10 +177,11 @@ def upload(page: Page, file: Path) -> None:
 
 
 def reveal(page: Page) -> None:
-    """Scroll to the charts of Compare, which are drawn as they come into sight."""
+    """Scroll to the charts of Compare, which are drawn as they come into sight, and back."""
     for place in ("#course", "#deserved"):
         page.locator(place).scroll_into_view_if_needed()
         expect(page.locator(f"{place} .js-plotly-plot")).to_have_count(2, timeout=60_000)
+    page.evaluate("scrollTo(0, 0)")
 
 
 def settled(page: Page) -> None:
