@@ -6,7 +6,7 @@ seeds beside them. The raw results that it is made of lie in `models/<family>/ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def record(
     family: str,
     models_dir: Path,
     about: Mapping[str, Any],
+    counted: Collection[tuple[str, int]],
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """The figures of measured baselines, beside those of the family's own cells on their seeds.
@@ -50,12 +51,18 @@ def record(
         family: its name.
         models_dir: holds its raw results, and those of its baselines.
         about: what the record says beside figures.
+        counted: cell and seed of the baselines' runs that it is of; raw results of others may lie
+            there, from other settings.
         progress: called with 1 after each run.
 
     Raises:
         CheckpointError: raw results are missing or damaged, or of other images.
     """
-    runs, labels = stored_runs.read(models_dir / family / FOLDER)
+    found, labels = stored_runs.read(models_dir / family / FOLDER)
+    runs = {
+        cell: {seed: run for seed, run in seeds.items() if (cell, seed) in counted}
+        for cell, seeds in found.items()
+    }
     own, of_own = stored_runs.read(models_dir / family / stored_runs.FOLDER)
     if not torch.equal(labels, of_own):
         raise CheckpointError(

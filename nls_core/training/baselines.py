@@ -131,6 +131,7 @@ def train(
             "settings": described,
             "diverged": made.diverged,
         },
+        counted={(each.cell, each.job.recipe.seed) for each in made.counted},
         progress=lambda done: progress("intervals of baselines", done, None),
     )
     files.write_json(settings.models_dir / family.name / baselines.FILE, record)

@@ -100,7 +100,7 @@ def test_runs_on_other_images_are_not_compared(tmp_path: Path) -> None:
     files.write_arrays(here / "baselines" / "labels.npz", labels=other.to(torch.uint8).numpy())
     (here / "raw").symlink_to(own)
     with pytest.raises(CheckpointError, match="of different test images; `nls train --grid fash"):
-        baselines.record("fashion", tmp_path, {})
+        baselines.record("fashion", tmp_path, {}, ())
 
 
 def test_a_family_without_baselines_has_an_empty_record(tmp_path: Path) -> None:
